@@ -1,0 +1,1 @@
+"""Scenarios, suites and run folders."""

@@ -1,0 +1,1 @@
+"""Clips in, frames out: reading, encoding, decoding and picture quality."""

@@ -1,0 +1,1 @@
+"""Pure link models: opportunities, queues, delay and loss. Nothing here reads a clock."""

@@ -1,0 +1,1 @@
+"""Pure building blocks of an endpoint: RTP/RTCP bytes, pacing, retransmission, playout."""

@@ -1,0 +1,1 @@
+"""Rate controllers; each registers itself by name."""

@@ -1,0 +1,1 @@
+"""Bandwidth traces: formats, catalogue, statistics and trace models."""

@@ -1,0 +1,1 @@
+"""Transports: one folder a scheme, a Sender and a Receiver each."""

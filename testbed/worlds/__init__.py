@@ -1,0 +1,1 @@
+"""Worlds: the only floor with clocks, sockets and processes."""
