@@ -1,0 +1,67 @@
+"""One session as data: what goes into a world and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from testbed.media.spec import ClipSpec
+from testbed.media.types import ReceivedFrame
+from testbed.network.spec import PathSpec
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSpec:
+    """Everything that determines a session.
+
+    Attributes:
+        transport: registered name ("h264", "h265", "h266").
+        clip: what is streamed.
+        downlink: the media direction.
+        uplink: the feedback direction.
+        rate_control: registered controller name ("fixed", "oracle").
+        rate_options: its keywords ("kbps" for fixed).
+        transport_options: keywords of the transport (intra period, retransmission, ...).
+        compute: compute model ("measured", "rtx3090", "a100", "jetson-orin", "zero").
+        playout_deadline_ms: a frame is late when not decoded this long after capture.
+        seed: >= 0.
+    """
+
+    transport: str
+    clip: ClipSpec
+    downlink: PathSpec
+    uplink: PathSpec
+    rate_control: str = "fixed"
+    rate_options: Mapping[str, Any] = field(default_factory=dict)
+    transport_options: Mapping[str, Any] = field(default_factory=dict)
+    compute: str = "zero"
+    playout_deadline_ms: float = 400.0
+    seed: int = 1
+
+
+class TableSink(Protocol):
+    """Where a world puts its rows; each row is a tuple in the order of `testbed.tables`."""
+
+    def append(self, table: str, rows: list[tuple[Any, ...]]) -> None:
+        """Add rows to the table called `table` (a key of `testbed.tables.TABLES`)."""
+
+
+@dataclass(slots=True)
+class SessionResult:
+    """What a world leaves besides the tables.
+
+    Attributes:
+        received: one entry a source frame, in order; what the decoder may work with.
+        displayed: for each source frame slot, the index of the frame on the screen when the slot
+            ended, or -1 before the first picture (the viewer sees black).
+        codec: decoder to use on `received` ("h264", "h265", "h266").
+        conceal: the session asked the decoder to conceal what is missing.
+        facts: realised loss, phases and the like, for the manifest (JSON values).
+    """
+
+    received: list[ReceivedFrame]
+    displayed: list[int]
+    codec: str
+    conceal: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
