@@ -26,6 +26,7 @@ class SessionSpec:
         compute: compute model ("measured", "rtx3090", "a100", "jetson-orin", "zero").
         playout_deadline_ms: a frame is late when not decoded this long after capture.
         seed: >= 0.
+        keep_received: keep every frame's bytes in the result, for pixels (costs memory).
     """
 
     transport: str
@@ -38,6 +39,7 @@ class SessionSpec:
     compute: str = "zero"
     playout_deadline_ms: float = 400.0
     seed: int = 1
+    keep_received: bool = True
 
 
 class TableSink(Protocol):

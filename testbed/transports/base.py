@@ -1,0 +1,154 @@
+"""What a transport is: a name, its options, and how to make its two endpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Protocol
+
+from testbed.errors import InputError
+from testbed.media.types import EncodedFrame, FrameEncoder
+from testbed.protocol.congestion.base import RateController
+from testbed.protocol.endpoint import Endpoint, Event
+from testbed.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class SenderContext:
+    """What a world gives a new sender.
+
+    Attributes:
+        fps: capture rate of the clip.
+        encoder: live encoder over the clip.
+        controller: rate control.
+        encode_ns: compute model: how long encoding that frame takes.
+        playout_deadline_ns: as in the scenario.
+        options: the transport's parsed options.
+        ssrc: RTP source; the retransmission stream uses ssrc + 1.
+    """
+
+    fps: Fraction
+    encoder: FrameEncoder
+    controller: RateController
+    encode_ns: Callable[[EncodedFrame], int]
+    playout_deadline_ns: int
+    options: Any
+    ssrc: int = 0x4D6F7270
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverContext:
+    """What a world gives a new receiver.
+
+    Attributes:
+        fps: capture rate of the clip, as a session description would tell.
+        decode_ns: compute model: how long decoding one frame takes.
+        playout_deadline_ns: a frame decoded later than this after capture is late.
+        options: the transport's parsed options.
+        keep_received: keep every frame's bytes for later decoding.
+        ssrc: as in `SenderContext`.
+    """
+
+    fps: Fraction
+    decode_ns: Callable[[], int]
+    playout_deadline_ns: int
+    options: Any
+    keep_received: bool = True
+    ssrc: int = 0x4D6F7270
+
+
+@dataclass(frozen=True, slots=True)
+class FrameEncoded(Event):
+    """Sender: a frame came out of the encoder.
+
+    Attributes:
+        index, key, target_kbps: of the frame; the target is the encoder's, without headers.
+        encode_start_ns, encode_end_ns: when the encoder took it and gave it.
+        media_bytes: size of the access unit.
+    """
+
+    index: int
+    key: bool
+    target_kbps: float
+    encode_start_ns: int
+    encode_end_ns: int
+    media_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrameDecoded(Event):
+    """Receiver: a frame went through the decoder.
+
+    Attributes:
+        index: source frame.
+        decodable_ns: when it and all its references were there.
+        decode_end_ns: after the compute model's decoding time.
+        render_ns: when it was shown, or -1 if it was too late.
+        outcome: "rendered", "concealed" or "late".
+    """
+
+    index: int
+    decodable_ns: int
+    decode_end_ns: int
+    render_ns: int
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrameAbandoned(Event):
+    """Receiver: a frame will never be decoded; `reason` is one word for the log."""
+
+    index: int
+    reason: str
+
+
+class Transport(Protocol):
+    """One scheme."""
+
+    @property
+    def name(self) -> str:
+        """Registered name."""
+
+    @property
+    def display_name(self) -> str:
+        """Name for figures."""
+
+    @property
+    def codec(self) -> str:
+        """Encoder and decoder to use ("h264", "h265", "h266")."""
+
+    @property
+    def options_type(self) -> type[Any]:
+        """Frozen dataclass of the options, with defaults; its docstring explains them."""
+
+    def encoder_options(self, options: Any) -> Mapping[str, Any]:
+        """Keywords for `testbed.media.encoders.EncoderConfig`."""
+
+    def make_sender(self, context: SenderContext) -> Endpoint:
+        """A new sender."""
+
+    def make_receiver(self, context: ReceiverContext) -> Endpoint:
+        """A new receiver."""
+
+
+TRANSPORTS: Registry[Transport] = Registry("transport", group="testbed.transports")
+
+
+def parse_options(transport: Transport, given: Mapping[str, Any]) -> Any:
+    """The transport's options from a scenario's mapping.
+
+    Raises:
+        InputError: an unknown option or a value that the transport refuses.
+    """
+    fields = {f.name: f for f in dataclasses.fields(transport.options_type)}
+    for key in given:
+        if key not in fields:
+            raise InputError(
+                f"transport {transport.name}: unknown option {key!r}; known: {', '.join(fields)}"
+            )
+    try:
+        return transport.options_type(**given)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"transport {transport.name}: {error}") from None
