@@ -1,0 +1,123 @@
+"""The `testbed` command: wires the command groups together and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+import testbed
+from testbed.errors import TestbedError
+
+#: sysexits.h EX_SOFTWARE: our own fault, not the user's.
+EXIT_INTERNAL = 70
+#: What a shell reports for a program that SIGINT ended.
+EXIT_INTERRUPTED = 130
+#: `ClickException`, by way of a public name: typer carries its own copy of click.
+_UsageProblem: Any = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    name="testbed",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Trace-driven experiments with loss-resilient video streaming.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"testbed {testbed.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Trace-driven experiments with loss-resilient video streaming."""
+
+
+def _wire() -> None:
+    """Attach every command group; each module imports what is heavy inside its functions."""
+    import importlib
+
+    for name, module, attribute in (
+        ("run", "testbed.cli.run", "run"),
+        ("schema", "testbed.cli.run", "schema"),
+        ("report", "testbed.cli.report", "report"),
+        ("fidelity", "testbed.cli.fidelity", "fidelity"),
+        ("doctor", "testbed.cli.doctor", "doctor"),
+        ("transports", "testbed.cli.transports", "app"),
+        ("traces", "testbed.cli.traces", "app"),
+        ("clips", "testbed.cli.clips", "app"),
+    ):
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError):
+            continue
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+
+
+_wire()
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command line.
+
+    Returns:
+        The exit code; whatever went wrong is one line on stderr. With `TESTBED_DEBUG=1` errors
+        keep their traceback.
+    """
+    debug = os.environ.get("TESTBED_DEBUG") == "1"
+    try:
+        code = app(list(arguments), prog_name="testbed", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except TestbedError as error:
+        if debug:
+            raise
+        return _fail(str(error), error.exit_code)
+    except _UsageProblem as error:
+        if not error.format_message().strip():  # no arguments: the help has been shown
+            return 2
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "testbed"
+        return _fail(f"{error.format_message().rstrip('.')} (see {command} --help)", 2)
+    except (typer.Abort, KeyboardInterrupt):
+        return _fail("interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader (`| head`) left; keep Python from complaining once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return _fail(
+            f"internal error ({what}); please report it; TESTBED_DEBUG=1 shows more", EXIT_INTERNAL
+        )
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def main() -> None:
+    """Entry point of the `testbed` command."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()
