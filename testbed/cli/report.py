@@ -1,0 +1,57 @@
+"""`testbed report DIR`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Results folder: the --out of `testbed run`.")
+    ],
+    figure: Annotated[
+        list[str] | None,
+        typer.Option("--figure", metavar="NAME", help="Only this figure; may be repeated."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was written as one JSON object.")
+    ] = False,
+) -> None:
+    """Write DIR/report.html, DIR/summary.csv and DIR/figures/ from the run folders in DIR.
+
+    Exit code 1 when some runs could not be read; the report covers the others and lists them.
+    """
+    from testbed.analysis.report import write_report
+
+    result = write_report(
+        directory,
+        figures=figure,
+        progress=lambda line: typer.echo(line, err=True),
+    )
+    for _, message in result.broken:
+        typer.echo(f"warning: {message}", err=True)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "report": str(result.html),
+                    "summary": str(result.csv),
+                    "figures": [str(path) for path in result.figures],
+                    "runs": result.runs,
+                    "broken": [message for _, message in result.broken],
+                    "failed_cells": result.failed_cells,
+                }
+            )
+        )
+    else:
+        typer.echo(
+            f"{result.html}: {result.runs} runs, {len(result.figures)} figure files, "
+            f"{len(result.broken)} broken runs, {result.failed_cells} failed cells"
+        )
+        typer.echo(f"{result.csv}: one row a run")
+    if result.broken:
+        raise typer.Exit(1)
