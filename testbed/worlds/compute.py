@@ -1,0 +1,224 @@
+"""Compute models: how long encoding and decoding take in virtual time.
+
+`measured` uses what this machine took (the encoder's time is kept with every encoded frame, the
+decoder's is timed once a codec and picture size and kept in the cache folder, so that a repeated
+run gives the same tables). A device profile carries the frame rates that the paper's Table 3
+publishes for Morphe's codec at 3x and 2x scaling; it says nothing about H.26x, for which a
+hardware codec that keeps up is assumed: no time at all, and the manifest says so. `zero` is zero.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from testbed.media.clips import Clip
+from testbed.media.types import EncodedFrame
+from testbed.paths import cache_dir
+from testbed.registry import Registry
+
+#: Frames decoded when the decoder of this machine is timed.
+CALIBRATION_FRAMES: Final = 60
+CALIBRATION_KBPS: Final = 400.0
+
+
+class ComputeModel(Protocol):
+    """Durations for one session."""
+
+    def encode_ns(self, frame: EncodedFrame) -> int:
+        """How long the encoder was busy with `frame`."""
+
+    def decode_ns(self) -> int:
+        """How long the decoder is busy with one frame."""
+
+    def facts(self) -> dict[str, Any]:
+        """What the manifest says about the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedCompute:
+    """The same durations for every frame."""
+
+    name: str
+    encode_frame_ns: int
+    decode_frame_ns: int
+    note: str = ""
+
+    def encode_ns(self, frame: EncodedFrame) -> int:  # noqa: ARG002  (same for every frame)
+        """Constant."""
+        return self.encode_frame_ns
+
+    def decode_ns(self) -> int:
+        """Constant."""
+        return self.decode_frame_ns
+
+    def facts(self) -> dict[str, Any]:
+        """Name, durations and where they come from."""
+        return {
+            "model": self.name,
+            "encode_ms": self.encode_frame_ns / 1e6,
+            "decode_ms": self.decode_frame_ns / 1e6,
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredCompute:
+    """What this machine takes."""
+
+    decode_frame_ns: int
+
+    def encode_ns(self, frame: EncodedFrame) -> int:
+        """What the encoder took for this very frame."""
+        return frame.encode_ns
+
+    def decode_ns(self) -> int:
+        """Mean over the calibration run."""
+        return self.decode_frame_ns
+
+    def facts(self) -> dict[str, Any]:
+        """Name and durations."""
+        return {
+            "model": "measured",
+            "encode_ms": "per frame, on the machine that encoded it",
+            "decode_ms": self.decode_frame_ns / 1e6,
+            "note": f"decoder timed over {CALIBRATION_FRAMES} frames at {CALIBRATION_KBPS:g} kbps",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceProfile:
+    """Published frame rates of one device.
+
+    Attributes:
+        encode_fps, decode_fps: codec name to frames per second.
+    """
+
+    name: str
+    encode_fps: Mapping[str, float] = field(default_factory=dict)
+    decode_fps: Mapping[str, float] = field(default_factory=dict)
+
+    def model(self, codec: str) -> FixedCompute:
+        """The durations for `codec`; zero where nothing is published."""
+        if codec not in self.encode_fps:
+            return FixedCompute(
+                self.name, 0, 0, f"{codec} is not in Table 3; a codec that keeps up is assumed"
+            )
+        return FixedCompute(
+            self.name,
+            round(1e9 / self.encode_fps[codec]),
+            round(1e9 / self.decode_fps[codec]),
+            "Morphe paper, Table 3",
+        )
+
+
+#: Morphe paper, Table 3.
+PROFILES: Final = {
+    profile.name: profile
+    for profile in (
+        DeviceProfile(
+            "rtx3090",
+            {"morphe-3x": 98.51, "morphe-2x": 47.14},
+            {"morphe-3x": 65.74, "morphe-2x": 32.03},
+        ),
+        DeviceProfile(
+            "a100",
+            {"morphe-3x": 101.23, "morphe-2x": 52.54},
+            {"morphe-3x": 83.33, "morphe-2x": 40.19},
+        ),
+        DeviceProfile(
+            "jetson-orin",
+            {"morphe-3x": 61.17, "morphe-2x": 31.87},
+            {"morphe-3x": 43.45, "morphe-2x": 24.93},
+        ),
+    )
+}
+
+COMPUTE_MODELS: Registry[Callable[[str, Clip], ComputeModel]] = Registry(
+    "compute model", group="testbed.compute"
+)
+
+
+@COMPUTE_MODELS.register("zero")
+def _zero(_codec: str, _clip: Clip) -> ComputeModel:
+    return FixedCompute("zero", 0, 0)
+
+
+@COMPUTE_MODELS.register("measured")
+def _measured(codec: str, clip: Clip) -> ComputeModel:
+    return MeasuredCompute(measured_decode_ns(codec, clip))
+
+
+def _profile_factory(profile: DeviceProfile) -> Callable[[str, Clip], ComputeModel]:
+    return lambda codec, _clip: profile.model(codec)
+
+
+for _profile in PROFILES.values():
+    COMPUTE_MODELS.register(_profile.name)(_profile_factory(_profile))
+
+
+def compute_model(name: str, *, codec: str, clip: Clip) -> ComputeModel:
+    """The compute model called `name` for a session of `codec` over `clip`.
+
+    Raises:
+        UnknownNameError: no such model.
+    """
+    return COMPUTE_MODELS.get(name)(codec, clip)
+
+
+def measured_decode_ns(codec: str, clip: Clip) -> int:
+    """Mean decoding time of a frame of this size on this machine, in ns.
+
+    Timed once and kept in the cache folder; remove `decode-times.json` there to time again.
+    """
+    store = cache_dir() / "decode-times.json"
+    key = f"{codec} {clip.width}x{clip.height}"
+    known = _read_times(store)
+    if key not in known:
+        known = {**known, key: _time_decoder(codec, clip)}
+        _write_times(store, known)
+    return known[key]
+
+
+def _read_times(store: Path) -> dict[str, int]:
+    try:
+        times = json.loads(store.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(key): int(value) for key, value in times.items()} if isinstance(times, dict) else {}
+
+
+def _write_times(store: Path, times: dict[str, int]) -> None:
+    store.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=store.parent, prefix=".decode-times")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(times, file, indent=1, sort_keys=True)
+    Path(name).replace(store)
+
+
+def _time_decoder(codec: str, clip: Clip) -> int:
+    from time import perf_counter_ns
+
+    from testbed.media.cache import EncodeCache
+    from testbed.media.decoding import decode
+    from testbed.media.encoders import EncoderConfig, open_encoder
+    from testbed.media.types import ReceivedFrame
+
+    encoder = open_encoder(codec, clip, EncoderConfig(), EncodeCache.default())
+    count = min(CALIBRATION_FRAMES, clip.frame_count)
+    frames = [
+        encoder.encode(index, target_kbps=CALIBRATION_KBPS, force_key=False)
+        for index in range(count)
+    ]
+    received = [ReceivedFrame(f.index, f.key, f.data, complete=True) for f in frames]
+    started = perf_counter_ns()
+    decoded = decode(codec, received, width=clip.width, height=clip.height, conceal=False)
+    for _ in islice(decoded, count):
+        pass
+    return (perf_counter_ns() - started) // count

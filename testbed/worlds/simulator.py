@@ -1,0 +1,389 @@
+"""The simulator world: virtual time on SimPy, integer nanoseconds, real bytes.
+
+The world is a loop around the six calls of the endpoint contract and the three calls of a path.
+Every component has one *alarm*: the earliest moment at which it wants to be called. SimPy's
+timeouts cannot be cancelled, so an alarm that was moved forward leaves a stale timeout behind
+that finds itself out of date and does nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path as FilePath
+from typing import Any, Final
+
+import simpy
+
+from testbed.media.cache import EncodeCache
+from testbed.media.clips import open_clip
+from testbed.media.encoders import EncoderConfig, open_encoder
+from testbed.network.packet import IP_UDP_HEADER_BYTES, LINK_OVERHEAD_BYTES, Packet
+from testbed.network.path import Path, build_path
+from testbed.protocol.congestion.base import CONTROLLERS
+from testbed.protocol.endpoint import Datagram, Endpoint, SourceFrame
+from testbed.randomness import generator
+from testbed.transports.base import (
+    TRANSPORTS,
+    FrameAbandoned,
+    FrameDecoded,
+    FrameEncoded,
+    ReceiverContext,
+    SenderContext,
+    parse_options,
+)
+from testbed.worlds.compute import compute_model
+from testbed.worlds.frame_log import FrameLog
+from testbed.worlds.session import SessionResult, SessionSpec, TableSink
+
+#: Period of the link and control rows: the receiver's report interval (paper section 6.1).
+TICK_NS: Final = 100_000_000
+#: How long after the last frame's deadline the world still runs.
+DRAIN_NS: Final = 200_000_000
+#: Rows handed to the sink at a time.
+CHUNK_ROWS: Final = 8192
+
+
+class Alarm:
+    """One component's earliest wish to be called."""
+
+    __slots__ = ("action", "at_ns", "env")
+
+    def __init__(self, env: simpy.Environment, action: Callable[[int], None]) -> None:
+        self.env = env
+        self.action = action
+        self.at_ns = -1
+
+    def arm(self, at_ns: int | None) -> None:
+        """Wake at `at_ns` unless an earlier wake is already set."""
+        if at_ns is None or 0 <= self.at_ns <= at_ns:
+            return
+        now_ns = self.env.now
+        if at_ns < now_ns:
+            at_ns = now_ns
+        self.at_ns = at_ns
+        self.env.timeout(at_ns - now_ns).callbacks.append(self._fire)
+
+    def _fire(self, _event: simpy.Event) -> None:
+        if self.at_ns == self.env.now:
+            self.at_ns = -1
+            self.action(self.env.now)
+
+
+class Direction:
+    """One direction of the path with its alarm and its packet log."""
+
+    def __init__(
+        self,
+        name: str,
+        env: simpy.Environment,
+        path: Path,
+        sink: TableSink,
+        deliver: Callable[[Packet, int], None],
+        after: Callable[[int], None],
+        lost: Callable[[int], None],
+    ) -> None:
+        self.name = name
+        self.env = env
+        self.path = path
+        self.sink = sink
+        self.deliver = deliver
+        self.after = after
+        self.lost = lost
+        self.alarm = Alarm(env, self._wake)
+        self.sent_bytes = 0
+        self.arrived_bytes = 0
+        self._sequence = 0
+        self._open: deque[tuple[Packet, Datagram, int, int]] = deque()
+        self._tokens: dict[int, int] = {}
+        self._rows: list[tuple[Any, ...]] = []
+
+    def send(self, datagrams: list[Datagram], *, now_ns: int) -> None:
+        """Put datagrams on the path, in order."""
+        path, log = self.path, self._open
+        for datagram in datagrams:
+            packet = Packet(len(datagram.data) + LINK_OVERHEAD_BYTES, datagram, 0, datagram.frame)
+            log.append((packet, datagram, self._sequence, now_ns))
+            if datagram.token >= 0:
+                self._tokens[datagram.token] = self._sequence
+            self._sequence += 1
+            self.sent_bytes += packet.size_bytes
+            path.enqueue(packet, now_ns=now_ns)
+        self.alarm.arm(path.next_time())
+
+    def _wake(self, now_ns: int) -> None:
+        for packet in self.path.pop(now_ns=now_ns):
+            self.arrived_bytes += packet.size_bytes
+            self.deliver(packet, now_ns)
+        self.after(now_ns)
+        self.alarm.arm(self.path.next_time())
+
+    def settle(self, *, everything: bool = False) -> None:
+        """Log packets whose fate is known (at the end: all), in order of entry."""
+        rows, log = self._rows, self._open
+        while log:
+            packet, datagram, sequence, sent_ns = log[0]
+            if packet.arrival_ns < 0 and packet.drop == "none" and not everything:
+                break
+            log.popleft()
+            if packet.drop != "none":
+                self.lost(datagram.frame)
+            original = datagram.retransmission_of
+            rows.append(
+                (
+                    self.name,
+                    sequence,
+                    datagram.kind,
+                    None if datagram.frame < 0 else datagram.frame,
+                    packet.size_bytes,
+                    sent_ns,
+                    None if packet.link_in_ns < 0 else packet.link_in_ns,
+                    None if packet.link_out_ns < 0 else packet.link_out_ns,
+                    None if packet.arrival_ns < 0 else packet.arrival_ns,
+                    packet.drop,
+                    None if original < 0 else self._tokens[original],
+                )
+            )
+            if len(rows) >= CHUNK_ROWS:
+                self.flush()
+
+    def flush(self) -> None:
+        """Hand the finished rows to the sink."""
+        if self._rows:
+            self.sink.append("packets", self._rows)
+            self._rows = []
+
+
+class Session:
+    """One session in virtual time."""
+
+    def __init__(self, spec: SessionSpec, sink: TableSink, *, base: FilePath) -> None:
+        self.spec = spec
+        self.sink = sink
+        self.env = simpy.Environment(initial_time=0)
+        self.frames = FrameLog()
+        self.clip = open_clip(spec.clip, base=base)
+        self.transport = TRANSPORTS.get(spec.transport)
+        options = parse_options(self.transport, spec.transport_options)
+        compute = compute_model(spec.compute, codec=self.transport.codec, clip=self.clip)
+
+        def rng(direction: str) -> Callable[[str], Any]:
+            return lambda name: generator(spec.seed, f"{direction}/{name}")
+
+        self.down = Direction(
+            "down",
+            self.env,
+            build_path(spec.downlink, rng=rng("down")),
+            sink,
+            self._deliver_down,
+            self._after_receiver,
+            self.frames.lost,
+        )
+        self.up = Direction(
+            "up",
+            self.env,
+            build_path(spec.uplink, rng=rng("up")),
+            sink,
+            self._deliver_up,
+            self._after_sender,
+            self.frames.lost,
+        )
+        keywords = dict(spec.rate_options)
+        if spec.rate_control == "oracle":
+            keywords["capacity_kbps"] = self._capacity_kbps
+        self.controller = CONTROLLERS.get(spec.rate_control)(**keywords)
+        deadline_ns = round(spec.playout_deadline_ms * 1e6)
+        encoder = open_encoder(
+            self.transport.codec,
+            self.clip,
+            EncoderConfig(**self.transport.encoder_options(options)),
+            EncodeCache.default(),
+        )
+        self.sender: Endpoint = self.transport.make_sender(
+            SenderContext(
+                self.clip.fps, encoder, self.controller, compute.encode_ns, deadline_ns, options
+            )
+        )
+        self.receiver: Endpoint = self.transport.make_receiver(
+            ReceiverContext(
+                self.clip.fps, compute.decode_ns, deadline_ns, options, spec.keep_received
+            )
+        )
+        self.conceal = bool(getattr(options, "conceal", False))
+        self.facts: dict[str, Any] = {"compute": compute.facts(), "clip": self.clip.facts()}
+        self.sender_alarm = Alarm(self.env, self._sender_timer)
+        self.receiver_alarm = Alarm(self.env, self._receiver_timer)
+        self.duration_ns = -(
+            -self.clip.frame_count * 10**9 * self.clip.fps.denominator // self.clip.fps.numerator
+        )
+        self.end_ns = self.duration_ns + deadline_ns + DRAIN_NS
+        self._tick_state = _TickState()
+
+    # --- the loop -------------------------------------------------------------------------
+
+    def run(self) -> SessionResult:
+        """Run to the end and return what the decoder and the viewer would work with."""
+        self._capture(0)
+        Alarm(self.env, self._tick).arm(TICK_NS)
+        self.receiver_alarm.arm(self.receiver.next_timer())
+        self.env.run(until=self.end_ns)
+        self._after_receiver(self.end_ns)
+        for direction in (self.down, self.up):
+            direction.settle(everything=True)
+            direction.flush()
+        self.sink.append("frames", [r.row(self.transport.name) for r in self.frames.records])
+        for name, direction in (("down", self.down), ("up", self.up)):
+            self.facts[f"loss_{name}"] = direction.path.realised_loss()
+        received = getattr(self.receiver, "received_frames", None)
+        return SessionResult(
+            received=received(len(self.frames.records)) if received is not None else [],
+            displayed=self.frames.displayed(),
+            codec=self.transport.codec,
+            conceal=self.conceal,
+            facts=self.facts,
+        )
+
+    def _capture(self, index: int) -> None:
+        fps = self.clip.fps
+        step, rate = 10**9 * fps.denominator, fps.numerator
+
+        def captured(now_ns: int) -> None:
+            nonlocal index
+            self.frames.captured(index, now_ns=now_ns)
+            self.sender.push_frame(SourceFrame(index), now_ns=now_ns)
+            self._after_sender(now_ns)
+            index += 1
+            if index < self.clip.frame_count:
+                alarm.arm(index * step // rate)
+
+        alarm = Alarm(self.env, captured)
+        alarm.arm(0)
+
+    def _sender_timer(self, now_ns: int) -> None:
+        self.sender.on_timer(now_ns=now_ns)
+        self._after_sender(now_ns)
+
+    def _receiver_timer(self, now_ns: int) -> None:
+        self.receiver.on_timer(now_ns=now_ns)
+        self._after_receiver(now_ns)
+
+    def _after_sender(self, now_ns: int) -> None:
+        sender, frames = self.sender, self.frames
+        for event in sender.events():
+            if isinstance(event, FrameEncoded):
+                frames.encoded(event)
+        datagrams = sender.datagrams_to_send(now_ns=now_ns)
+        if datagrams:
+            for datagram in datagrams:
+                if datagram.frame >= 0:
+                    frames.sent(datagram, len(datagram.data) + IP_UDP_HEADER_BYTES, now_ns=now_ns)
+            self.down.send(datagrams, now_ns=now_ns)
+        self.sender_alarm.arm(sender.next_timer())
+
+    def _after_receiver(self, now_ns: int) -> None:
+        receiver, frames = self.receiver, self.frames
+        for event in receiver.events():
+            if isinstance(event, FrameDecoded):
+                frames.decoded(event)
+            elif isinstance(event, FrameAbandoned):
+                frames.abandoned(event)
+        datagrams = receiver.datagrams_to_send(now_ns=now_ns)
+        if datagrams:
+            self.up.send(datagrams, now_ns=now_ns)
+        self.receiver_alarm.arm(receiver.next_timer())
+
+    def _deliver_down(self, packet: Packet, now_ns: int) -> None:
+        datagram: Datagram = packet.payload  # type: ignore[assignment]
+        if datagram.frame >= 0:
+            record = self.frames.records[datagram.frame]
+            if record.first_arrival_ns < 0:
+                record.first_arrival_ns = now_ns
+        self.receiver.receive_datagram(datagram.data, now_ns=now_ns)
+
+    def _deliver_up(self, packet: Packet, now_ns: int) -> None:
+        datagram: Datagram = packet.payload  # type: ignore[assignment]
+        self.sender.receive_datagram(datagram.data, now_ns=now_ns)
+
+    # --- truth and log --------------------------------------------------------------------
+
+    def _capacity_kbps(self, now_ns: int) -> float:
+        """Mean capacity of the media direction over the coming 100 ms."""
+        return self.down.path.capacity_bytes(now_ns, now_ns + TICK_NS) * 8 / (TICK_NS / 1e6)
+
+    def _tick(self, now_ns: int) -> None:
+        """Link rows of the past 100 ms and one control row."""
+        start_ns = now_ns - TICK_NS
+        state = self._tick_state
+        rows = []
+        for direction in (self.down, self.up):
+            path = direction.path
+            path.advance(now_ns=now_ns)
+            rows.append(state.link_row(direction, path, start_ns, now_ns))
+        self.sink.append("link", rows)
+        self.sink.append("control", [state.control_row(self, now_ns)])
+        for direction in (self.down, self.up):
+            direction.settle()
+        if now_ns + TICK_NS <= self.duration_ns:
+            Alarm(self.env, self._tick).arm(now_ns + TICK_NS)
+
+
+class _TickState:
+    """Counters at the previous tick, to turn totals into rates."""
+
+    def __init__(self) -> None:
+        self._link: dict[str, tuple[int, int, int]] = {"down": (0, 0, 0), "up": (0, 0, 0)}
+        self._control = (0, 0, 0)
+
+    def link_row(
+        self, direction: Direction, path: Path, start_ns: int, now_ns: int
+    ) -> tuple[Any, ...]:
+        """One row of `testbed.tables.LINK`."""
+        before = self._link[direction.name]
+        totals = (path.delivered_bytes, path.queue_drops, path.loss_drops)
+        self._link[direction.name] = totals
+        return (
+            start_ns,
+            direction.name,
+            path.capacity_bytes(start_ns, now_ns),
+            totals[0] - before[0],
+            path.queue_packets,
+            path.queue_bytes,
+            totals[1] - before[1],
+            totals[2] - before[2],
+        )
+
+    def control_row(self, session: Session, now_ns: int) -> tuple[Any, ...]:
+        """One row of `testbed.tables.CONTROL`."""
+        down, sender = session.down, session.sender
+        totals = (session.frames.encoded_bytes, down.sent_bytes, down.arrived_bytes)
+        kbps = [(now - was) * 8e6 / TICK_NS for now, was in zip(totals, self._control, strict=True)]
+        self._control = totals
+        view = getattr(sender, "control_view", None)
+        loss, min_rtt_ms = view() if view is not None else (None, None)
+        controller = session.controller
+        target = controller.target_kbps(now_ns=now_ns)
+        return (
+            now_ns,
+            target,
+            min_rtt_ms,
+            loss,
+            controller.state,
+            session.transport.name,
+            target,
+            *kbps,
+            down.path.capacity_bytes(now_ns - TICK_NS, now_ns) * 8e6 / TICK_NS,
+        )
+
+
+def run_session(spec: SessionSpec, sink: TableSink, *, base: FilePath) -> SessionResult:
+    """Run one session in virtual time.
+
+    Args:
+        spec: everything that determines it.
+        sink: where its table rows go.
+        base: folder that relative clip paths start from.
+
+    Raises:
+        InputError: the clip, an option or a name cannot be used.
+    """
+    return Session(spec, sink, base=base).run()
