@@ -6,6 +6,7 @@ one object.
 
 from __future__ import annotations
 
+import struct
 from struct import Struct
 from typing import Final
 
@@ -110,20 +111,26 @@ def pack_rtp(
         payload: any bytes.
         payload_type: 0 to 127; our streams use the dynamic range 96 to 127.
         marker: last packet of a frame.
-        sequence: any integer >= 0 or < 0 (wrapped).
+        sequence: any integer (wrapped).
         timestamp: 90 kHz units, wrapped.
         ssrc: 0 to 2**32 - 1.
+
+    Raises:
+        LocalProtocolError: `payload_type` or `ssrc` is out of range.
     """
-    return (
-        _pack_header(
-            _VERSION_BITS,
-            payload_type | 0x80 if marker else payload_type,
-            sequence & 0xFFFF,
-            timestamp & 0xFFFFFFFF,
-            ssrc,
+    try:
+        return (
+            _pack_header(
+                _VERSION_BITS,
+                payload_type | 0x80 if marker else payload_type,
+                sequence & 0xFFFF,
+                timestamp & 0xFFFFFFFF,
+                ssrc,
+            )
+            + payload
         )
-        + payload
-    )
+    except struct.error as error:
+        raise LocalProtocolError(f"RTP header field out of range: {error}") from None
 
 
 def parse_rtp(data: bytes) -> RtpPacket:
@@ -134,18 +141,46 @@ def parse_rtp(data: bytes) -> RtpPacket:
     """
     try:
         first, second, sequence, timestamp, ssrc = _unpack_header(data)
-    except Exception as error:
-        raise RemoteProtocolError(f"RTP packet of {len(data)} bytes") from error
+    except struct.error:
+        raise RemoteProtocolError(f"an RTP packet cannot have {len(data)} bytes") from None
+    marker = second > 0x7F
+    payload_type = second & 0x7F
     if first == _VERSION_BITS:
-        return RtpPacket(
-            second & 0x7F, second > 0x7F, sequence, timestamp, ssrc, data[RTP_HEADER_BYTES:]
-        )
-    return _parse_slowly(data, RtpPacket(second & 0x7F, second > 0x7F, sequence, timestamp, ssrc, b""))
+        return RtpPacket(payload_type, marker, sequence, timestamp, ssrc, data[RTP_HEADER_BYTES:])
+    packet = RtpPacket(payload_type, marker, sequence, timestamp, ssrc, b"")
+    _parse_options(data, packet)
+    return packet
 
 
-def _parse_slowly(data: bytes, packet: RtpPacket) -> RtpPacket:
-    """The rest of `parse_rtp` for packets with padding, extension or contributing sources."""
-    raise NotImplementedError
+def _parse_options(data: bytes, packet: RtpPacket) -> None:
+    """Fill in what follows the fixed header: contributing sources, extension and padding."""
+    first = data[0]
+    if first >> 6 != 2:
+        raise RemoteProtocolError(f"RTP version {first >> 6}, not 2")
+    start = RTP_HEADER_BYTES + 4 * (first & 0x0F)
+    end = len(data)
+    if start > end:
+        raise RemoteProtocolError("RTP packet ends inside its CSRC list")
+    packet.csrc = tuple(
+        int.from_bytes(data[at : at + 4], "big") for at in range(RTP_HEADER_BYTES, start, 4)
+    )
+    if first & 0x10:
+        if start + 4 > end:
+            raise RemoteProtocolError("RTP packet ends inside its header extension")
+        packet.extension_profile, words = _EXTENSION.unpack_from(data, start)
+        body = start + 4
+        start = body + 4 * words
+        if start > end:
+            raise RemoteProtocolError("RTP packet ends inside its header extension")
+        packet.extension = data[body:start]
+    if first & 0x20:
+        # The last byte counts the padding, itself included (RFC 3550 section 5.1).
+        padding = data[-1] if end > start else 0
+        if padding == 0 or start + padding > end:
+            raise RemoteProtocolError(f"RTP padding of {padding} bytes does not fit")
+        packet.padding_bytes = padding
+        end -= padding
+    packet.payload = data[start:end]
 
 
 def pack_rtx(
@@ -163,7 +198,14 @@ def pack_rtx(
     It has its own payload type, SSRC and sequence numbers, but the timestamp and marker of the
     packet it repeats; the payload starts with the original sequence number.
     """
-    raise NotImplementedError
+    return pack_rtp(
+        (original_sequence & 0xFFFF).to_bytes(RTX_HEADER_BYTES, "big") + payload,
+        payload_type=payload_type,
+        marker=marker,
+        sequence=sequence,
+        timestamp=timestamp,
+        ssrc=ssrc,
+    )
 
 
 def parse_rtx(packet: RtpPacket) -> tuple[int, bytes]:
@@ -172,7 +214,10 @@ def parse_rtx(packet: RtpPacket) -> tuple[int, bytes]:
     Raises:
         RemoteProtocolError: no room for the original sequence number.
     """
-    raise NotImplementedError
+    payload = packet.payload
+    if len(payload) < RTX_HEADER_BYTES:
+        raise RemoteProtocolError(f"a retransmission cannot have {len(payload)} payload bytes")
+    return int.from_bytes(payload[:RTX_HEADER_BYTES], "big"), payload[RTX_HEADER_BYTES:]
 
 
 def is_rtcp(data: bytes) -> bool:

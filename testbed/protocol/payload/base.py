@@ -29,7 +29,7 @@ class PayloadFormat(Protocol):
 
     @property
     def codec(self) -> str:
-        """ "h264", "h265" or "h266"."""
+        """Name in the registry: "h264", "h265" or "h266"."""
 
     def packetize(self, access_unit: bytes, *, max_payload_bytes: int) -> list[bytes]:
         """RTP payloads of at most `max_payload_bytes`, in order; the last gets the marker.
