@@ -1,1 +1,6 @@
 """Transports: one folder a scheme, a Sender and a Receiver each."""
+
+from testbed.transports.base import TRANSPORTS, Transport, parse_options
+from testbed.transports.h26x.transport import H26xTransport  # importing it registers three
+
+__all__ = ["TRANSPORTS", "H26xTransport", "Transport", "parse_options"]

@@ -23,14 +23,13 @@ from testbed.network.path import Path, build_path
 from testbed.protocol.congestion.base import CONTROLLERS
 from testbed.protocol.endpoint import Datagram, Endpoint, SourceFrame
 from testbed.randomness import generator
+from testbed.transports import TRANSPORTS, parse_options
 from testbed.transports.base import (
-    TRANSPORTS,
     FrameAbandoned,
     FrameDecoded,
     FrameEncoded,
     ReceiverContext,
     SenderContext,
-    parse_options,
 )
 from testbed.worlds.compute import compute_model
 from testbed.worlds.frame_log import FrameLog
@@ -58,7 +57,7 @@ class Alarm:
         """Wake at `at_ns` unless an earlier wake is already set."""
         if at_ns is None or 0 <= self.at_ns <= at_ns:
             return
-        now_ns = self.env.now
+        now_ns = int(self.env.now)
         if at_ns < now_ns:
             at_ns = now_ns
         self.at_ns = at_ns
@@ -66,8 +65,8 @@ class Alarm:
 
     def _fire(self, _event: simpy.Event) -> None:
         if self.at_ns == self.env.now:
-            self.at_ns = -1
-            self.action(self.env.now)
+            now_ns, self.at_ns = self.at_ns, -1
+            self.action(now_ns)
 
 
 class Direction:

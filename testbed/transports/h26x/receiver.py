@@ -1,0 +1,378 @@
+"""The H.26x receiver: reassemble, ask again, decode in order, ask for key frames, report."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from testbed.errors import RemoteProtocolError
+from testbed.media.types import ReceivedFrame
+from testbed.protocol.assembler import AssembledFrame, FrameAssembler
+from testbed.protocol.endpoint import Datagram, Event, SourceFrame
+from testbed.protocol.nack import NackGenerator
+from testbed.protocol.payload import PayloadFormat
+from testbed.protocol.reception import ArrivalRecorder, ReceptionStatistics
+from testbed.protocol.rtcp import (
+    GenericNack,
+    PictureLossIndication,
+    ReceiverReport,
+    RtcpMessage,
+    SenderReport,
+    pack_rtcp,
+    parse_rtcp,
+)
+from testbed.protocol.rtp import (
+    frame_of_timestamp,
+    is_rtcp,
+    parse_rtp,
+    parse_rtx,
+)
+from testbed.protocol.rtt import RttEstimator
+from testbed.protocol.sequence import Unwrapper
+from testbed.transports.base import FrameAbandoned, FrameDecoded, ReceiverContext
+from testbed.transports.h26x.chain import ChainEvent, ReferenceChain
+from testbed.transports.h26x.options import H26xOptions
+
+#: Morphe paper, section 6.1: the receiver reports every 100 ms.
+FEEDBACK_INTERVAL_NS: Final = 100_000_000
+#: The receiver's own SSRC.
+RECEIVER_SSRC: Final = 0x52656376
+
+
+class WholeFrame(NamedTuple):
+    """A frame of which every packet is there and that waits for its turn."""
+
+    key: bool
+    data: bytes
+    first_sequence: int
+    last_sequence: int
+    timestamp: int
+
+
+class H26xReceiver:
+    """An endpoint; see `testbed.protocol.endpoint.Endpoint` for the six calls.
+
+    Driven by datagrams and by its timer (reports every 100 ms, retransmission requests, repeated
+    key-frame requests). Capture times are known from the frame number: sender and receiver share
+    the session's clock, as they would through an absolute-capture-time extension.
+    """
+
+    def __init__(self, context: ReceiverContext, payload_format: PayloadFormat) -> None:
+        options: H26xOptions = context.options
+        self._context = context
+        self._options = options
+        self._format = payload_format
+        self._fps = float(context.fps)
+        self._give_up_ns = options.give_up_ms * 1_000_000 or context.playout_deadline_ns
+        self._least_gap_ns = round(1e9 / self._fps / options.catch_up)
+        self._rtt = RttEstimator()
+        self._unwrap = Unwrapper(16)
+        self._unwrap_rtx = Unwrapper(16)
+        # Session descriptions signal the first packet: number 0, timestamp 0.
+        self._unwrap.unwrap(0)
+        self._nack = NackGenerator(rtt=self._rtt, max_tries=options.max_tries, first_sequence=0)
+        self._assembler = FrameAssembler(starts_frame=payload_format.starts_frame, first_sequence=0)
+        self._recorder = ArrivalRecorder(RECEIVER_SSRC, interval_ns=FEEDBACK_INTERVAL_NS)
+        self._statistics = ReceptionStatistics(context.ssrc)
+        self._chain = ReferenceChain()
+        self._whole: dict[int, WholeFrame] = {}
+        self._given_up: set[int] = set()
+        self._polluted = False
+        self._decoder_free_ns = 0
+        self._last_render_ns = -(10**18)
+        self._next_feedback_ns = FEEDBACK_INTERVAL_NS
+        self._next_key_request_ns = 0
+        self._heard = False
+        self._kept: dict[int, ReceivedFrame] = {}
+        self._out: list[Datagram] = []
+        self._events: list[Event] = []
+        self.malformed_datagrams = 0
+
+    # --- the contract ---------------------------------------------------------------------
+
+    def push_frame(self, frame: SourceFrame, *, now_ns: int) -> None:
+        """Receivers capture nothing; the call is part of the contract."""
+
+    def receive_datagram(self, data: bytes, *, now_ns: int) -> None:
+        """Media, a retransmission, or RTCP; anything else is counted and ignored."""
+        try:
+            if is_rtcp(data):
+                for message in parse_rtcp(data):
+                    self._on_message(message, now_ns)
+            else:
+                self._on_rtp(data, now_ns)
+        except RemoteProtocolError:
+            self.malformed_datagrams += 1
+
+    def datagrams_to_send(self, *, now_ns: int) -> list[Datagram]:  # noqa: ARG002 - contract
+        """Reports and requests."""
+        out, self._out = self._out, []
+        return out
+
+    def next_timer(self) -> int | None:
+        """Earliest of report, retransmission request and key-frame request."""
+        at_ns = self._next_feedback_ns
+        nack_ns = self._nack.next_timer()
+        if nack_ns is not None and nack_ns < at_ns:
+            at_ns = nack_ns
+        if self._chain.broken and self._next_key_request_ns < at_ns and self._options.key_requests:
+            at_ns = self._next_key_request_ns
+        return at_ns
+
+    def on_timer(self, *, now_ns: int) -> None:
+        """Whatever is due."""
+        self._request_missing(now_ns)
+        self._request_key(now_ns)
+        if now_ns >= self._next_feedback_ns:
+            self._next_feedback_ns += FEEDBACK_INTERVAL_NS
+            self._report(now_ns)
+
+    def events(self) -> list[Event]:
+        """`FrameDecoded` and `FrameAbandoned` events since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    def received_frames(self, count: int) -> list[ReceivedFrame]:
+        """What the decoder may work with, for frames 0 to count - 1 (needs `keep_received`)."""
+        for timestamp in self._assembler.pending():
+            index = self._index_of(timestamp)
+            frame = self._assembler.take(timestamp)
+            if frame is not None and 0 <= index < count:
+                self._keep_partial(index, frame)
+        for index, whole in self._whole.items():
+            self._kept[index] = ReceivedFrame(index, whole.key, whole.data, complete=True)
+        return [
+            self._kept.get(index, ReceivedFrame(index, key=False, data=b"", complete=False))
+            for index in range(count)
+        ]
+
+    # --- packets --------------------------------------------------------------------------
+
+    def _on_rtp(self, data: bytes, now_ns: int) -> None:
+        packet = parse_rtp(data)
+        context = self._context
+        if packet.ssrc == context.ssrc:
+            sequence = self._unwrap.unwrap(packet.sequence)
+            payload = packet.payload
+            self._statistics.on_packet(sequence, packet.timestamp, now_ns=now_ns)
+            self._recorder.on_packet(context.ssrc, sequence, now_ns=now_ns)
+        elif packet.ssrc == context.ssrc + 1:
+            original, payload = parse_rtx(packet)
+            rtx_sequence = self._unwrap_rtx.unwrap(packet.sequence)
+            self._recorder.on_packet(packet.ssrc, rtx_sequence, now_ns=now_ns)
+            sequence = self._unwrap.unwrap(original)
+        else:
+            raise RemoteProtocolError(f"unknown SSRC {packet.ssrc:#x}")
+        self._heard = True
+        index = self._index_of(packet.timestamp)
+        capture_ns = round(index * 1e9 / self._fps)
+        self._given_up.discard(sequence)
+        self._nack.on_packet(sequence, now_ns=now_ns, deadline_ns=capture_ns + self._give_up_ns)
+        if self._assembler.push(sequence, packet.timestamp, packet.marker, payload, now_ns=now_ns):
+            for frame in self._assembler.complete_frames():
+                self._on_whole(frame)
+        self._request_missing(now_ns)
+
+    def _index_of(self, timestamp: int) -> int:
+        return frame_of_timestamp(timestamp, fps=self._fps)
+
+    def _on_whole(self, frame: AssembledFrame) -> None:
+        index = self._index_of(frame.timestamp)
+        if index < self._chain.next_index:
+            return
+        payloads = [p for p in frame.payloads if p is not None]
+        if self._context.keep_received:
+            rebuilt = self._format.depacketize(frame.payloads)
+            if not rebuilt.complete:  # all packets there, but garbage inside
+                self.malformed_datagrams += 1
+            key, data = self._format.is_key(rebuilt.nal_types), rebuilt.data
+        else:
+            types = [t for p in payloads for t in self._format.nal_types(p)]
+            key, data = self._format.is_key(types), b""
+        self._whole[index] = WholeFrame(
+            key, data, frame.first_sequence, frame.last_sequence, frame.timestamp
+        )
+
+    # --- the decoding chain ---------------------------------------------------------------
+
+    def _advance(self, now_ns: int) -> None:
+        """Decode what can be decoded; find out whether the chain is broken."""
+        chain, whole = self._chain, self._whole
+        while True:
+            frame = whole.pop(chain.next_index, None)
+            if frame is not None:
+                self._decode(chain.next_index, frame, now_ns)
+                chain.apply(ChainEvent.DECODE)
+                chain.next_index += 1
+                continue
+            if not self._next_is_lost():
+                return
+            if self._options.conceal:
+                if not self._conceal_next(now_ns):
+                    return
+                continue
+            if not chain.broken:
+                chain.apply(ChainEvent.HOLE)
+            if not self._jump_to_key():
+                return
+
+    def _next_is_lost(self) -> bool:
+        """The earliest hole has been given up, so the next frame never becomes whole."""
+        if not self._given_up:
+            return False
+        missing = self._nack.missing()
+        return not missing or min(self._given_up) < missing[0]
+
+    def _jump_to_key(self) -> bool:
+        keys = [index for index, frame in self._whole.items() if frame.key]
+        if not keys:
+            return False
+        target = min(keys)
+        for index in range(self._chain.next_index, target):
+            self._abandon(index, "reference-lost" if index in self._whole else "incomplete")
+        self._chain.apply(ChainEvent.KEY)
+        self._chain.next_index = target
+        self._forget_before(self._whole[target])
+        return True
+
+    def _forget_before(self, frame: WholeFrame) -> None:
+        """The decoder starts at `frame`: nothing before it matters any more."""
+        for timestamp in self._assembler.pending():
+            if timestamp < frame.timestamp:
+                partial = self._assembler.take(timestamp)
+                if partial is not None:
+                    self._keep_partial(self._index_of(timestamp), partial)
+        self._assembler.forget_before(frame.timestamp)
+        self._nack.forget_before(frame.first_sequence)
+        self._given_up = {s for s in self._given_up if s >= frame.first_sequence}
+
+    def _abandon(self, index: int, reason: str) -> None:
+        frame = self._whole.pop(index, None)
+        if frame is not None and self._context.keep_received:
+            self._kept[index] = ReceivedFrame(index, frame.key, frame.data, complete=True)
+        self._events.append(FrameAbandoned(index, reason))
+
+    def _keep_partial(self, index: int, frame: AssembledFrame) -> bytes:
+        """Keep the whole NAL units of an incomplete frame; returns them."""
+        rebuilt = self._format.depacketize(frame.payloads)
+        if self._context.keep_received:
+            key = self._format.is_key(rebuilt.nal_types)
+            self._kept[index] = ReceivedFrame(index, key, rebuilt.data, complete=False)
+        return rebuilt.data
+
+    def _conceal_next(self, now_ns: int) -> bool:
+        """Go on with what there is of the next frame; False while later packets may come."""
+        chain = self._chain
+        timestamp = self._timestamp_pending(chain.next_index)
+        later = [i for i in self._whole if i > chain.next_index]
+        if timestamp is None and not later and not self._later_pending(chain.next_index):
+            return False
+        data = b""
+        if timestamp is not None:
+            partial = self._assembler.take(timestamp)
+            if partial is not None:
+                data = self._keep_partial(chain.next_index, partial)
+                self._drop_holes(partial.last_sequence)
+        else:
+            self._drop_holes(self._first_sequence_after(chain.next_index) - 1)
+        self._polluted = True
+        if data:
+            self._show(chain.next_index, now_ns)
+        else:
+            self._events.append(FrameAbandoned(chain.next_index, "nothing-arrived"))
+        chain.apply(ChainEvent.DECODE)
+        chain.next_index += 1
+        self._request_key(now_ns, polluted=True)
+        return True
+
+    def _timestamp_pending(self, index: int) -> int | None:
+        for timestamp in self._assembler.pending():
+            if self._index_of(timestamp) == index:
+                return timestamp
+        return None
+
+    def _later_pending(self, index: int) -> bool:
+        return any(self._index_of(t) > index for t in self._assembler.pending())
+
+    def _first_sequence_after(self, index: int) -> int:
+        """First packet number known of any frame after `index`."""
+        firsts = [f.first_sequence for i, f in self._whole.items() if i > index]
+        if not firsts:
+            return max(self._given_up) + 1
+        return min(firsts)
+
+    def _drop_holes(self, up_to_sequence: int) -> None:
+        self._nack.forget_before(up_to_sequence + 1)
+        self._given_up = {s for s in self._given_up if s > up_to_sequence}
+
+    def _decode(self, index: int, frame: WholeFrame, now_ns: int) -> None:
+        if frame.key:
+            self._polluted = False
+        if self._context.keep_received:
+            self._kept[index] = ReceivedFrame(index, frame.key, frame.data, complete=True)
+        if self._given_up:
+            self._drop_holes(frame.last_sequence)
+        self._show(index, now_ns)
+
+    def _show(self, index: int, now_ns: int) -> None:
+        """Decode and render: at once, but no faster than `catch_up` times the frame rate."""
+        end_ns = max(now_ns, self._decoder_free_ns) + self._context.decode_ns()
+        self._decoder_free_ns = end_ns
+        render_ns = max(end_ns, self._last_render_ns + self._least_gap_ns)
+        deadline_ns = round(index * 1e9 / self._fps) + self._context.playout_deadline_ns
+        if render_ns > deadline_ns:
+            self._events.append(FrameDecoded(index, now_ns, end_ns, -1, "late"))
+            return
+        self._last_render_ns = render_ns
+        outcome = "concealed" if self._polluted else "rendered"
+        self._events.append(FrameDecoded(index, now_ns, end_ns, render_ns, outcome))
+
+    # --- feedback -------------------------------------------------------------------------
+
+    def _request_missing(self, now_ns: int) -> None:
+        nack = self._nack
+        wanted = nack.requests(now_ns=now_ns)
+        if wanted:
+            if self._options.retransmission:
+                self._send(
+                    GenericNack(
+                        RECEIVER_SSRC, self._context.ssrc, tuple(s & 0xFFFF for s in wanted)
+                    )
+                )
+            else:
+                self._given_up.update(wanted)
+        self._given_up.update(lost.sequence for lost in nack.given_up())
+        if self._whole or self._given_up:
+            self._advance(now_ns)
+            if self._chain.broken:
+                self._request_key(now_ns)
+
+    def _request_key(self, now_ns: int, *, polluted: bool = False) -> None:
+        """Ask for a key frame, and again when none has come after a round trip."""
+        if not self._options.key_requests or not (self._chain.broken or polluted):
+            return
+        if now_ns < self._next_key_request_ns:
+            return
+        if self._chain.broken:
+            self._chain.apply(ChainEvent.ASK)
+        self._send(PictureLossIndication(RECEIVER_SSRC, self._context.ssrc))
+        self._next_key_request_ns = now_ns + max(
+            self._options.key_interval_ms * 1_000_000, self._rtt.smoothed_ns * 3 // 2
+        )
+
+    def _on_message(self, message: RtcpMessage, now_ns: int) -> None:
+        if isinstance(message, SenderReport) and message.ssrc == self._context.ssrc:
+            self._statistics.on_sender_report(message, now_ns=now_ns)
+
+    def _report(self, now_ns: int) -> None:
+        if not self._heard:
+            return
+        messages: list[RtcpMessage] = [
+            ReceiverReport(RECEIVER_SSRC, (self._statistics.report_block(now_ns=now_ns),))
+        ]
+        feedback = self._recorder.report(now_ns=now_ns)
+        if feedback is not None:
+            messages.append(feedback)
+        self._send(*messages)
+
+    def _send(self, *messages: RtcpMessage) -> None:
+        self._out.append(Datagram(pack_rtcp(messages), "feedback"))

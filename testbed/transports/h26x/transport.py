@@ -1,0 +1,53 @@
+"""`h264`, `h265` and `h266` as registered transports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from testbed.protocol.endpoint import Endpoint
+from testbed.protocol.payload import PAYLOADS
+from testbed.transports.base import TRANSPORTS, ReceiverContext, SenderContext
+from testbed.transports.h26x.options import H26xOptions
+from testbed.transports.h26x.receiver import H26xReceiver
+from testbed.transports.h26x.sender import H26xSender
+
+
+@dataclass(frozen=True, slots=True)
+class H26xTransport:
+    """RTP with retransmission on request and key-frame recovery, for one of the three codecs."""
+
+    name: str
+    display_name: str
+    codec: str
+    summary: str
+
+    @property
+    def options_type(self) -> type[Any]:
+        """`H26xOptions`."""
+        return H26xOptions
+
+    def encoder_options(self, options: H26xOptions) -> Mapping[str, Any]:
+        """Keywords for `EncoderConfig`."""
+        return {
+            "preset": options.preset,
+            "intra_period_frames": options.intra_period_frames,
+            "slices": options.slices,
+        }
+
+    def make_sender(self, context: SenderContext) -> Endpoint:
+        """A new sender."""
+        return H26xSender(context, PAYLOADS.get(self.codec))
+
+    def make_receiver(self, context: ReceiverContext) -> Endpoint:
+        """A new receiver."""
+        return H26xReceiver(context, PAYLOADS.get(self.codec))
+
+
+for _transport in (
+    H26xTransport("h264", "H.264", "h264", "x264, low latency, over RTP (RFC 6184)"),
+    H26xTransport("h265", "H.265", "h265", "x265, low latency, over RTP (RFC 7798)"),
+    H26xTransport("h266", "H.266", "h266", "VVenC, low delay, over RTP (RFC 9328)"),
+):
+    TRANSPORTS.register(_transport.name)(_transport)
