@@ -1,0 +1,34 @@
+from typing import Any
+
+import pytest
+
+from testbed.errors import InputError
+from testbed.transports import TRANSPORTS, parse_options
+
+H264 = TRANSPORTS.get("h264")
+
+
+def test_defaults_and_overrides() -> None:
+    options = parse_options(H264, {"conceal": True, "max_tries": 1})
+    assert options.conceal is True
+    assert options.max_tries == 1
+    assert options.retransmission is True
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"colour": 1}, "unknown option 'colour'; known: preset, "),
+        ({"max_tries": 0}, r"max_tries: must be in 1..10 \(got 0\)"),
+        ({"max_tries": "many"}, "max_tries: must be a number"),
+        ({"conceal": 1}, "conceal: must be true or false"),
+        ({"preset": 3}, "preset: must be a name"),
+        ({"payload_bytes": 9000}, "payload_bytes: must be in 200..1460"),
+        ({"pacing_factor": True}, "pacing_factor: must be a number"),
+    ],
+)
+def test_bad_options_are_one_line(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        parse_options(H264, given)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("transport h264: ")
