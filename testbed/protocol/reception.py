@@ -1,28 +1,37 @@
-"""Receiver statistics, report blocks, RFC 8888 arrival reports, and the NTP side of time.
+"""What a receiver reports: statistics per source (RFC 3550) and arrivals per packet (RFC 8888).
 
-The session's clock counts nanoseconds from its start. On the wire RTCP wants NTP time, so the
-session is said to start at 2026-01-01T00:00:00Z (`VIRTUAL_EPOCH_NTP_S`); in the simulator this is
-a label, not a claim.
+The arrival reports live in `testbed.protocol.arrivals`, NTP time in `testbed.protocol.ntp`; both
+can be had from here.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from testbed.protocol.rtcp import CongestionFeedback, ReportBlock, SenderReport
+from testbed.errors import LocalProtocolError
+from testbed.protocol.arrivals import ArrivalRecorder
+from testbed.protocol.ntp import (
+    VIRTUAL_EPOCH_NTP_S,
+    compact_ntp_of,
+    ns_of_compact_ntp,
+    ntp_of,
+)
+from testbed.protocol.rtcp import ReportBlock, SenderReport
+from testbed.protocol.sequence import wrap_distance
 
-#: 2026-01-01T00:00:00Z in NTP seconds (since 1900): 1 767 225 600 + 2 208 988 800.
-VIRTUAL_EPOCH_NTP_S: Final = 3_976_214_400
+__all__ = [
+    "VIRTUAL_EPOCH_NTP_S",
+    "ArrivalRecorder",
+    "ReceptionStatistics",
+    "compact_ntp_of",
+    "ns_of_compact_ntp",
+    "ntp_of",
+    "round_trip_ns",
+]
 
-
-def ntp_of(now_ns: int) -> int:
-    """64-bit NTP time (32.32) of session time `now_ns`."""
-    raise NotImplementedError
-
-
-def compact_ntp_of(now_ns: int) -> int:
-    """Middle 32 bits of the NTP time (16.16 s), as in LSR, DLSR and RFC 8888's timestamp."""
-    raise NotImplementedError
+_SECOND_NS: Final = 1_000_000_000
+_MASK32: Final = 0xFFFFFFFF
+_MAX_CUMULATIVE: Final = (1 << 23) - 1
 
 
 def round_trip_ns(block: ReportBlock, *, now_ns: int) -> int | None:
@@ -31,27 +40,81 @@ def round_trip_ns(block: ReportBlock, *, now_ns: int) -> int | None:
     None when the receiver had no sender report yet, or the block gives a negative time.
     Resolution 1/65536 s, about 15 microseconds.
     """
-    raise NotImplementedError
+    if block.last_sr == 0:
+        return None
+    since_sr = wrap_distance(block.last_sr, compact_ntp_of(now_ns), bits=32)
+    round_trip = since_sr - block.delay_since_last_sr
+    return round_trip * _SECOND_NS >> 16 if round_trip >= 0 else None
 
 
 class ReceptionStatistics:
     """Counts for one source at the receiver (RFC 3550 appendix A.1, A.3 and A.8).
+
+    Retransmissions travel on their own SSRC (RFC 4588) and do not hide losses here.
 
     Args:
         ssrc: the source.
         clock_hz: its RTP clock.
     """
 
+    __slots__ = (
+        "_base",
+        "_clock_hz",
+        "_expected_prior",
+        "_jitter_16",
+        "_last_sr",
+        "_received_prior",
+        "_sr_at_ns",
+        "_transit",
+        "highest",
+        "received",
+        "ssrc",
+    )
+
     def __init__(self, ssrc: int, *, clock_hz: int = 90_000) -> None:
         self.ssrc = ssrc
+        self._clock_hz = clock_hz
+        #: Packets received, duplicates included.
+        self.received = 0
+        #: Extended highest sequence number; -1 before the first packet.
+        self.highest = -1
+        self._base = 0
+        self._transit = 0
+        self._jitter_16 = 0  # scaled by 16, as in appendix A.8
+        self._expected_prior = 0
+        self._received_prior = 0
+        self._last_sr = 0
+        self._sr_at_ns = 0
 
     def on_packet(self, sequence: int, timestamp: int, *, now_ns: int) -> None:
         """A packet came in; `sequence` is extended, `timestamp` the 32-bit or extended one."""
-        raise NotImplementedError
+        transit = now_ns * self._clock_hz // _SECOND_NS - timestamp
+        if self.received == 0:
+            self._base = self.highest = sequence
+        else:
+            if sequence > self.highest:
+                self.highest = sequence
+            # Same as `wrap_distance` with 32 bits, in line: this runs for every packet.
+            step = abs(((transit - self._transit + 0x80000000) & _MASK32) - 0x80000000)
+            self._jitter_16 += step - (self._jitter_16 + 8 >> 4)
+        self._transit = transit
+        self.received += 1
+
+    @property
+    def jitter(self) -> int:
+        """Interarrival jitter in RTP clock units (RFC 3550 section 6.4.1)."""
+        return self._jitter_16 >> 4
+
+    @property
+    def cumulative_lost(self) -> int:
+        """Packets expected minus packets received; below 0 with duplicates."""
+        return self.highest - self._base + 1 - self.received if self.received else 0
 
     def on_sender_report(self, report: SenderReport, *, now_ns: int) -> None:
-        """An SR of this source came in (for LSR and DLSR)."""
-        raise NotImplementedError
+        """An SR of this source came in (for LSR and DLSR); others are ignored."""
+        if report.ssrc == self.ssrc:
+            self._last_sr = report.ntp >> 16 & _MASK32
+            self._sr_at_ns = now_ns
 
     def report_block(self, *, now_ns: int) -> ReportBlock:
         """The block of this interval; starts the next interval.
@@ -59,41 +122,21 @@ class ReceptionStatistics:
         Raises:
             LocalProtocolError: nothing received yet.
         """
-        raise NotImplementedError
-
-
-class ArrivalRecorder:
-    """Remembers arrivals and makes RFC 8888 reports of them.
-
-    Each report starts where the report `overlap` reports ago started, so every packet is reported
-    `overlap + 1` times: losing a feedback datagram loses nothing, and a packet that came late is
-    still seen. Reports keep to `max_bytes` by giving up the oldest packets.
-
-    Args:
-        sender_ssrc: our own SSRC.
-        interval_ns: time between reports.
-        overlap: how many earlier reports each report covers again.
-        max_bytes: bound on the size of one report.
-    """
-
-    def __init__(
-        self,
-        sender_ssrc: int,
-        *,
-        interval_ns: int = 100_000_000,
-        overlap: int = 2,
-        max_bytes: int = 1200,
-    ) -> None:
-        raise NotImplementedError
-
-    def on_packet(self, ssrc: int, sequence: int, *, now_ns: int, ecn: int = 0) -> None:
-        """A packet of source `ssrc` with extended number `sequence` came in."""
-        raise NotImplementedError
-
-    def next_timer(self) -> int | None:
-        """When `report` is due; None while nothing has ever arrived."""
-        raise NotImplementedError
-
-    def report(self, *, now_ns: int) -> CongestionFeedback | None:
-        """The report, and schedule the next; None when there is nothing to say."""
-        raise NotImplementedError
+        if self.received == 0:
+            raise LocalProtocolError(f"nothing received of source {self.ssrc:#x}")
+        expected = self.highest - self._base + 1
+        expected_interval = expected - self._expected_prior
+        lost_interval = expected_interval - (self.received - self._received_prior)
+        self._expected_prior = expected
+        self._received_prior = self.received
+        fraction = (lost_interval << 8) // expected_interval if lost_interval > 0 else 0
+        delay = (now_ns - self._sr_at_ns << 16) // _SECOND_NS if self._last_sr else 0
+        return ReportBlock(
+            ssrc=self.ssrc,
+            fraction_lost=min(fraction, 255),
+            cumulative_lost=max(-_MAX_CUMULATIVE, min(self.cumulative_lost, _MAX_CUMULATIVE)),
+            highest_sequence=self.highest & _MASK32,
+            jitter=self.jitter & _MASK32,
+            last_sr=self._last_sr,
+            delay_since_last_sr=min(delay, _MASK32),
+        )

@@ -88,7 +88,7 @@ class SenderReport:
 
     Attributes:
         ssrc: the sender.
-        ntp: 64-bit NTP time of sending (see `testbed.protocol.reception.ntp_of`).
+        ntp: 64-bit NTP time of sending (see `testbed.protocol.ntp.ntp_of`).
         rtp_timestamp: the same instant on the RTP clock, low 32 bits.
         packet_count: RTP packets sent so far, modulo 2**32.
         octet_count: RTP payload bytes sent so far, modulo 2**32.
