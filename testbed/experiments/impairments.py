@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, JsonValue, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from testbed.experiments.fields import (
     Many,
+    Name,
     NonNegativeNumber,
     OpenPart,
     Part,
@@ -46,6 +47,11 @@ def _by_kind(builtin: frozenset[str]) -> Discriminator:
         custom_error_type="kind_missing",
         custom_error_message="must be a mapping with a `kind`",
     )
+
+
+def _other_than(builtin: frozenset[str]) -> dict[str, JsonValue]:
+    names: list[JsonValue] = [*sorted(builtin)]
+    return {"not": {"enum": names}}
 
 
 # --- queues -------------------------------------------------------------------------------
@@ -108,7 +114,7 @@ QUEUE_KINDS: Final = frozenset({"infinite", "droptail", "drophead", "codel", "pi
 class RegisteredQueue(OpenPart):
     """A queue that a third party registered."""
 
-    kind: str = Field(json_schema_extra={"not": {"enum": sorted(QUEUE_KINDS)}})
+    kind: str = Field(json_schema_extra=_other_than(QUEUE_KINDS))
     packets: Many[PositiveInt] | None = None
     bytes: Many[PositiveInt] | None = None
 
@@ -194,38 +200,55 @@ class ConditionalLoss(LossPart):
     bursts."""
 
 
-class OnOffLoss(LossPart):
-    """Outages of random length: everything is lost while off."""
+class OutageLoss(LossPart):
+    """Outages of exponential length at exponential distances: everything is lost while down."""
 
-    kind: Literal["onoff"]
-    mean_on_ms: Many[PositiveNumber]
+    kind: Literal["outage"]
+    mean_up_s: Many[PositiveNumber]
     """Mean time between outages."""
-    mean_off_ms: Many[PositiveNumber]
+    mean_down_s: Many[PositiveNumber]
     """Mean length of an outage."""
 
 
-class PeriodicLoss(LossPart):
-    """Outages on a clock, as Starlink's 0.5 s every 15 s."""
+class PeriodicOutageLoss(LossPart):
+    """Outages on a clock; the defaults are Starlink's 0.5 s every 15 s."""
 
-    kind: Literal["periodic"]
-    period_ms: Many[PositiveNumber]
-    """Time from one outage to the next."""
-    outage_ms: Many[PositiveNumber]
-    """Length of an outage."""
-    offset_ms: Many[NonNegativeNumber] | None = None
-    """Start of the first one."""
+    kind: Literal["periodic-outage"]
+    period_s: Many[PositiveNumber] | None = None
+    """Time from one outage to the next; 15 by default."""
+    duration_s: Many[NonNegativeNumber] | None = None
+    """Length of an outage; 0.5 by default."""
+    offset_s: Many[NonNegativeNumber] | None = None
+    """Start of the first one; 0 by default."""
 
 
 class MaskLoss(LossPart):
     """A recorded sequence of losses, replayed packet by packet and repeated."""
 
+    lists: ClassVar[frozenset[str]] = frozenset({"bits"})
     kind: Literal["mask"]
-    file: Many[Annotated[str, Field(min_length=1)]]
-    """Text file of 0 (arrived) and 1 (lost)."""
+    file: Many[Name] | None = None
+    """Text file of 0 (arrived) and 1 (lost), from this file's folder."""
+    bits: Values[Literal[0, 1]] | None = None
+    """The sequence itself."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.file is None) == (self.bits is None):
+            raise PydanticCustomError("one_source", "needs `bits` or `file`, not both")
+        return self
 
 
 LOSS_KINDS: Final = frozenset(
-    {"none", "bernoulli", "gilbert-elliott", "conditional", "onoff", "periodic", "mask"}
+    {
+        "none",
+        "bernoulli",
+        "gilbert-elliott",
+        "conditional",
+        "outage",
+        "periodic-outage",
+        "mask",
+    }
 )
 
 
@@ -233,7 +256,7 @@ class RegisteredLoss(OpenPart):
     """A loss model that a third party registered."""
 
     lists: ClassVar[frozenset[str]] = frozenset()
-    kind: str = Field(json_schema_extra={"not": {"enum": sorted(LOSS_KINDS)}})
+    kind: str = Field(json_schema_extra=_other_than(LOSS_KINDS))
 
 
 LossEntry = Annotated[
@@ -241,8 +264,8 @@ LossEntry = Annotated[
     | Annotated[BernoulliLoss, Tag("bernoulli")]
     | Annotated[GilbertElliottLoss, Tag("gilbert-elliott")]
     | Annotated[ConditionalLoss, Tag("conditional")]
-    | Annotated[OnOffLoss, Tag("onoff")]
-    | Annotated[PeriodicLoss, Tag("periodic")]
+    | Annotated[OutageLoss, Tag("outage")]
+    | Annotated[PeriodicOutageLoss, Tag("periodic-outage")]
     | Annotated[MaskLoss, Tag("mask")]
     | Annotated[RegisteredLoss, Tag("registered")],
     _by_kind(LOSS_KINDS),

@@ -54,14 +54,16 @@ class Document:
         node: Any = self.data
         kept: list[str | int] = []
         for part in place:
-            if isinstance(node, dict) and part in node:
+            if _holds(node, part):
                 node = node[part]
-            elif isinstance(node, list) and isinstance(part, int) and part < len(node):
-                node = node[part]
-            else:
-                continue
-            kept.append(part)
+                kept.append(part)
         return tuple(kept)
+
+
+def _holds(node: Any, part: str | int) -> bool:
+    if isinstance(node, list):
+        return isinstance(part, int) and part < len(node)
+    return isinstance(node, dict) and part in node
 
 
 def show_place(place: Sequence[str | int]) -> str:
@@ -104,7 +106,7 @@ class _Reader:
 
     def scalar(self, node: yaml.ScalarNode) -> Any:
         try:
-            value = self.loader.construct_object(node)  # type: ignore[no-untyped-call]
+            value = self.loader.construct_object(node)
         except (yaml.YAMLError, ValueError) as error:
             raise ScenarioError(f"{self.where(node)}: cannot read {node.value!r}") from error
         # YAML 1.1 also knows dates, bytes and sets; a scenario means the text it shows.
@@ -143,7 +145,7 @@ def load_document(path: Path) -> Document:
         raise ScenarioError(f"{path}: cannot read: {error.strerror or error}") from None
     loader = yaml.SafeLoader(text)
     try:
-        node = loader.get_single_node()  # type: ignore[no-untyped-call]
+        node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise ScenarioError(f"{path}:1: must be a mapping of keys such as `name: ...`")
         reader = _Reader(path, loader)
@@ -156,7 +158,7 @@ def load_document(path: Path) -> Document:
     except RecursionError:
         raise ScenarioError(f"{path}: nested too deeply") from None
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
 
 
 def apply_override(document: Document, text: str) -> None:

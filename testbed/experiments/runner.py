@@ -1,0 +1,99 @@
+"""One cell from start to finish: session, pixels, metrics, folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from testbed.experiments.cell import Cell
+from testbed.experiments.provenance import host, versions
+from testbed.experiments.store import MANIFEST_SCHEMA, RunWriter
+from testbed.registry import Registry
+from testbed.worlds.session import SessionResult, SessionSpec, TableSink
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+#: Runs `(spec, sink, base=folder)`. It goes to worker processes, so it must be a function of a
+#: module.
+SessionRunner = Callable[..., SessionResult]
+
+WORLDS: Registry[SessionRunner] = Registry("world", group="testbed.worlds")
+
+
+@WORLDS.register("simulator")
+def simulator(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
+    """Virtual time; see `testbed.worlds.simulator`."""
+    from testbed.worlds.simulator import run_session
+
+    return run_session(spec, sink, base=base)
+
+
+def run_cell(cell: Cell, *, out: Path, session: SessionRunner) -> None:
+    """Run one cell into `out/runs/<hash>`; nothing stays behind when it fails.
+
+    Args:
+        cell: what to run.
+        out: results folder, prepared.
+        session: the world.
+
+    Raises:
+        OutputError: the disk is full or the folder cannot be written.
+        Exception: whatever the session raised.
+    """
+    with RunWriter(out, cell.run) as writer:
+        result = session(cell.session, writer, base=cell.base)
+        writer.close_tables()
+        if cell.quality:
+            writer.add_frame_columns(_measure(cell, result))
+        content = manifest(cell, result.facts)
+        writer.publish(manifest=content, summary=_summarise(writer, content))
+
+
+def manifest(cell: Cell, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that a reader of the run needs to know besides the tables."""
+    return {
+        "schema": MANIFEST_SCHEMA,
+        "run": cell.run,
+        "scenario": cell.scenario,
+        "description": cell.description,
+        "transport": cell.transport,
+        "seed": cell.seed,
+        "world": cell.world,
+        "warmup_s": cell.warmup_s,
+        "cell": dict(cell.conditions),
+        "cell_id": cell.cell_id,
+        "resolved": dict(cell.resolved),
+        "inputs": dict(cell.inputs),
+        "facts": dict(facts),
+        "versions": dict(versions()),
+        "host": dict(host()),
+    }
+
+
+def _measure(cell: Cell, result: SessionResult) -> dict[str, npt.NDArray[np.float64]]:
+    from testbed.media.clips import open_clip
+    from testbed.media.quality import measure_displayed
+
+    return measure_displayed(
+        open_clip(cell.session.clip, base=cell.base),
+        result.codec,
+        result.received,
+        result.displayed,
+        metrics=cell.quality,
+        conceal=result.conceal,
+    )
+
+
+def _summarise(writer: RunWriter, content: Mapping[str, Any]) -> dict[str, Any]:
+    from testbed.analysis.metrics import summarise
+
+    return summarise(
+        writer.table("frames"),
+        writer.table("packets"),
+        writer.table("control"),
+        writer.table("link"),
+        manifest=content,
+    )
