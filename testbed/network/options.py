@@ -29,9 +29,8 @@ def number(
     default: float | None = None,
     low: float = 0.0,
     high: float = math.inf,
-    above: bool = False,
 ) -> float:
-    """A finite number from `options`, between `low` (excluded if `above`) and `high`.
+    """A finite number from `options`, from `low` to `high`.
 
     Raises:
         InputError: missing without a default, not a number, or out of range.
@@ -41,10 +40,9 @@ def number(
         raise InputError(f"{owner}: {name} is missing")
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise InputError(f"{owner}: {name} is {value!r}; must be a number")
-    if not low <= value <= high or (above and value == low):
-        least = f"{'>' if above else '>='} {low:g}"
-        allowed = least if high == math.inf else f"{least} and <= {high:g}"
-        raise InputError(f"{owner}: {name} is {value:g}; must be {allowed}")
+    if not low <= value <= high:
+        most = "" if high == math.inf else f" and <= {high:g}"
+        raise InputError(f"{owner}: {name} is {value:g}; must be >= {low:g}{most}")
     return float(value)
 
 

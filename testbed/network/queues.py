@@ -61,6 +61,29 @@ def make_queue(spec: QueueSpec, rng: np.random.Generator) -> Discipline:
     return QUEUES.get(spec.kind)(spec, rng)
 
 
+def parse_queue(text: str) -> QueueSpec:
+    """A queue as a command line names it: `droptail:packets=10,bytes=9000`.
+
+    Raises:
+        InputError: not of the form kind[:name=number,...].
+    """
+    kind, _, rest = text.partition(":")
+    values: dict[str, int] = {}
+    for pair in rest.split(",") if rest else []:
+        name, equals, digits = pair.partition("=")
+        if not equals or not digits.isdecimal() or not digits.isascii() or name in values:
+            raise InputError(f"queue {text!r}: must be kind[:name=number,...], not {pair!r}")
+        values[name] = int(digits)
+    return QueueSpec(kind, values.pop("packets", None), values.pop("bytes", None), values)
+
+
+def describe_queue(spec: QueueSpec) -> str:
+    """The inverse of `parse_queue`."""
+    limits = {"packets": spec.packets, "bytes": spec.bytes, **spec.options}
+    pairs = [f"{name}={value}" for name, value in limits.items() if value is not None]
+    return f"{spec.kind}:{','.join(pairs)}" if pairs else spec.kind
+
+
 def require_limit(spec: QueueSpec) -> None:
     """A dropping queue needs a limit (F18).
 

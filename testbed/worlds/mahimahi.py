@@ -1,0 +1,253 @@
+"""Real mm-link, run so that it leaves no trace on the machine.
+
+mm-link wants to be set-uid root but called by an ordinary user, and it wants /dev/net/tun and
+ip_forward (mahimahi F3). Each run here gets network, mount and process namespaces of its own:
+ip_forward is set only there, the workaround for Debian 12's iptables is mounted only there, and
+everything in them ends with the run. The half that works inside is `mahimahi_inside`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from testbed.errors import ToolFailedError, ToolMissingError
+from testbed.network.packet import LINK_OVERHEAD_BYTES
+from testbed.network.spec import QueueSpec
+from testbed.network.trace import OpportunityTrace
+from testbed.randomness import generator
+
+#: How to get mm-link, for messages.
+INSTALL_HINT: Final = "sudo sh tools/install_mahimahi.sh (Debian 12)"
+#: The ordinary user that mm-link is called by: "nobody" on Debian.
+UNPRIVILEGED_ID: Final = 65534
+#: What mm-link can carry: its TUN device has an MTU of 1500 (F7, F29).
+LARGEST_PAYLOAD_BYTES: Final = 1472
+#: How long a shell may take to start and to end, beyond the traffic itself.
+_GRACE_S: Final = 60.0
+#: Shells run at the same time; they mostly wait, but each polls.
+_AT_ONCE: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that keeps mm-link from running here.
+
+    Attributes:
+        what: what is wrong.
+        fix: what to do about it.
+    """
+
+    what: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShellRun:
+    """One mm-link shell with traffic in both directions.
+
+    Attributes:
+        name: unique among the runs of one call; names the log files.
+        uplink, downlink: the traces.
+        uplink_queue, downlink_queue: infinite, droptail, drophead, codel or pie.
+        traffic: datagrams as (ns after the start, "up" or "down", payload bytes), sorted.
+    """
+
+    name: str
+    uplink: OpportunityTrace
+    downlink: OpportunityTrace
+    uplink_queue: QueueSpec
+    downlink_queue: QueueSpec
+    traffic: list[tuple[int, str, int]]
+
+
+def find_problems() -> list[Problem]:
+    """What keeps mm-link from running here; empty when it can."""
+    problems = []
+    mm_link = shutil.which("mm-link")
+    if mm_link is None:
+        problems.append(Problem("mm-link is not installed", INSTALL_HINT))
+    elif not Path(mm_link).stat().st_mode & stat.S_ISUID:
+        problems.append(Problem("mm-link is not set-uid root", f"sudo chmod u+s {mm_link}"))
+    if not Path("/dev/net/tun").exists():
+        problems.append(
+            Problem("/dev/net/tun is not there", "run where the kernel offers TUN devices")
+        )
+    if os.geteuid() != 0:
+        problems.append(Problem("needs root for its network namespaces", "run as root"))
+    for tool, package in (("unshare", "util-linux"), ("setpriv", "util-linux"), ("ip", "iproute2")):
+        if shutil.which(tool, path=_PATH) is None:
+            problems.append(Problem(f"{tool} is not installed", f"apt-get install {package}"))
+    if shutil.which("iptables", path=_PATH) is None:
+        problems.append(Problem("iptables is not installed", "apt-get install iptables"))
+    return problems
+
+
+#: Where system tools lie, also for a PATH without the sbin folders.
+_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def require_mahimahi() -> None:
+    """Make sure that mm-link can run.
+
+    Raises:
+        ToolMissingError: it cannot; one line with every reason and its fix.
+    """
+    problems = find_problems()
+    if problems:
+        reasons = "; ".join(f"{p.what} -> {p.fix}" for p in problems)
+        raise ToolMissingError(f"mm-link cannot run here: {reasons}")
+
+
+def run_shells(runs: Sequence[ShellRun], folder: Path) -> dict[str, tuple[Path, Path]]:
+    """Run mm-link shells in real time, a few at once.
+
+    Args:
+        runs: what to run.
+        folder: existing folder that gets `NAME.up.log` and `NAME.down.log` for each.
+
+    Returns:
+        (uplink log, downlink log) by name.
+
+    Raises:
+        ToolMissingError: mm-link cannot run here.
+        ToolFailedError: a shell failed; the message carries its last line.
+    """
+    require_mahimahi()
+    logs = {}
+    for at in range(0, len(runs), _AT_ONCE):
+        with contextlib.ExitStack() as stack:
+            started = [
+                (run, stack.enter_context(_started(run))) for run in runs[at : at + _AT_ONCE]
+            ]
+            for run, (process, work) in started:
+                _finish(run, process)
+                target = folder / f"{run.name}.up.log", folder / f"{run.name}.down.log"
+                for path in target:
+                    shutil.copyfile(work / path.name, path)
+                logs[run.name] = target
+    return logs
+
+
+@contextlib.contextmanager
+def _started(run: ShellRun) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """Start one shell in a temporary folder that its ordinary user can write."""
+    with tempfile.TemporaryDirectory(prefix="mm-link-") as name:
+        work = Path(name)
+        for direction, trace in (("up", run.uplink), ("down", run.downlink)):
+            lines = "\n".join(map(str, trace.times_ms.tolist()))
+            (work / f"{run.name}.{direction}.trace").write_text(lines + "\n")
+        config = {
+            "name": run.name,
+            "queues": {
+                "uplink": _queue_arguments(run.uplink_queue),
+                "downlink": _queue_arguments(run.downlink_queue),
+            },
+            "traffic": run.traffic,
+            "user": UNPRIVILEGED_ID,
+        }
+        (work / "config.json").write_text(json.dumps(config))
+        os.chown(work, UNPRIVILEGED_ID, UNPRIVILEGED_ID)
+        process = subprocess.Popen(
+            [
+                *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child"),
+                *("--mount-proc", sys.executable, "-m", "testbed.worlds.mahimahi_inside", name),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PATH": f"{_PATH}:{os.environ.get('PATH', '')}"},
+        )
+        try:
+            yield process, work
+        finally:
+            process.kill()  # with --kill-child this ends everything inside
+            process.communicate()
+
+
+def _finish(run: ShellRun, process: subprocess.Popen[str]) -> None:
+    last_ns = run.traffic[-1][0] if run.traffic else 0
+    try:
+        _, stderr = process.communicate(timeout=last_ns / 1e9 + _GRACE_S)
+    except subprocess.TimeoutExpired:
+        raise ToolFailedError(f"mm-link run {run.name}: did not end in time") from None
+    if process.returncode != 0:
+        last = stderr.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
+        raise ToolFailedError(f"mm-link run {run.name}: {last[0]}")
+
+
+def _queue_arguments(queue: QueueSpec) -> tuple[str, str]:
+    """Name and arguments as mm-link takes them."""
+    values = {"packets": queue.packets, "bytes": queue.bytes, **queue.options}
+    pairs = [f"{name}={value}" for name, value in values.items() if value is not None]
+    return queue.kind, ", ".join(pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficSpec:
+    """Seeded traffic that makes queues both overflow and run dry.
+
+    Attributes:
+        seconds: how long.
+        seed: >= 0.
+        most_per_s: cap on a direction's packets in a second of its busiest phase.
+    """
+
+    seconds: float = 5.0
+    seed: int = 1
+    most_per_s: float = 1200.0
+
+
+#: Offered load as multiples of the trace's mean rate; a phase each, drawn at random.
+_LOADS: Final = (0.0, 0.3, 0.9, 1.2, 2.0, 4.0)
+#: Payload sizes that phases are made of: the smallest, the largest (exactly one opportunity, F7),
+#: typical ones, and any.
+_SIZES: Final = (1, 100, 1000, 1200, LARGEST_PAYLOAD_BYTES)
+
+
+def make_traffic(
+    spec: TrafficSpec, *, uplink: OpportunityTrace, downlink: OpportunityTrace
+) -> list[tuple[int, str, int]]:
+    """Datagrams for `ShellRun.traffic`: Poisson arrivals in phases of changing load and size."""
+    traffic = []
+    for direction, trace in (("up", uplink), ("down", downlink)):
+        rng = generator(spec.seed, f"mm-link/{direction}/{json.dumps(asdict(spec))}")
+        at_s = 0.0
+        while at_s < spec.seconds:
+            until_s = at_s + float(rng.uniform(0.1, 0.5))
+            load_bps = float(rng.choice(_LOADS)) * trace.mean_kbps * 1000.0
+            size = int(rng.choice((*_SIZES, 0)))  # 0: every packet its own
+            while load_bps > 0.0 and at_s < min(until_s, spec.seconds):
+                payload = size or int(rng.integers(1, LARGEST_PAYLOAD_BYTES + 1))
+                traffic.append((int(at_s * 1e9), direction, payload))
+                gap_s = (payload + LINK_OVERHEAD_BYTES) * 8 / load_bps
+                at_s += float(rng.exponential(max(gap_s, 1.0 / spec.most_per_s)))
+            at_s = max(at_s, until_s)
+    return sorted(traffic, key=_when)
+
+
+def _when(datagram: tuple[int, str, int]) -> int:
+    return datagram[0]
+
+
+__all__ = [
+    "INSTALL_HINT",
+    "Problem",
+    "ShellRun",
+    "TrafficSpec",
+    "find_problems",
+    "make_traffic",
+    "require_mahimahi",
+    "run_shells",
+]
