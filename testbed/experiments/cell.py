@@ -26,7 +26,8 @@ class Cell:
         world: name of the world.
         warmup_s: left out of utilisation and tracking.
         quality: picture metrics; empty = pixels are not decoded.
-        conditions: flat coordinates in the matrix; the same for all transports and seeds.
+        conditions: flat coordinates in the matrix; the same for all transports and seeds. `paths`
+            is a hash of both directions as the file states them.
         cell_id: hash of the conditions; results are paired by it.
         run: hash of everything that determines the result; the folder's name.
         encode_group: cells of one group ask for the same encodes at first.
@@ -121,8 +122,16 @@ def _loss_label(loss: LossSpec) -> str:
     if isinstance(burst, int | float):
         words.append(f"burst {number(burst)}")
     words += [
-        f"{key}={value}"
+        f"{key}={_short(value)}"
         for key, value in loss.options.items()
-        if key not in {"rate", "mean_burst"} and isinstance(value, int | float | str)
+        if key not in {"rate", "mean_burst"}
     ]
     return " ".join(words)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        if len(value) > 6:
+            return f"{len(value)} values"
+        return "/".join(_short(one) for one in value)
+    return number(value) if isinstance(value, float) else str(value)

@@ -14,7 +14,7 @@ import signal
 import threading
 import traceback
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -81,7 +81,7 @@ class Outcome:
     failed: list[Failure] = field(default_factory=list)
 
 
-class Interrupted(TestbedError):
+class InterruptedSuiteError(TestbedError):
     """Ctrl-C; what is whole stays."""
 
     exit_code = 130
@@ -129,30 +129,33 @@ def run_suite(
 
     Raises:
         OutputError: the folder cannot be used, or the disk is full.
-        Interrupted: Ctrl-C.
+        InterruptedSuiteError: Ctrl-C.
     """
     outcome = Outcome()
     prepare_output(out)
     with locked(out):
         discard_unfinished(out)
         todo: list[Cell] = []
-        for cell in dict.fromkeys(cells):
+        for cell in {cell.run: cell for cell in cells}.values():
             (outcome.kept if is_whole(out, cell.run) else todo).append(cell)
-        if todo:
-            scheduler = _Scheduler(todo, out, max(1, jobs), reporter, session, outcome)
-            try:
-                scheduler.run()
-            except KeyboardInterrupt:
-                whole = len(outcome.kept) + len(outcome.made)
-                raise Interrupted(
-                    f"interrupted: {whole} of {len(outcome.kept) + len(todo)} runs are whole; "
-                    "the same command goes on from there"
-                ) from None
-            finally:
-                discard_unfinished(out)
-        failed = [failure.as_json() for failure in outcome.failed]
-        record_failures(out, failed, [cell.run for cell in cells])
+        try:
+            _Scheduler(todo, out, jobs, reporter, session, outcome).run()
+        except KeyboardInterrupt:
+            _record(out, cells, outcome)
+            whole = len(outcome.kept) + len(outcome.made)
+            raise InterruptedSuiteError(
+                f"interrupted: {whole} of {len(outcome.kept) + len(todo)} runs are whole; "
+                "the same command goes on from there"
+            ) from None
+        finally:
+            discard_unfinished(out)
+        _record(out, cells, outcome)
     return outcome
+
+
+def _record(out: Path, cells: Sequence[Cell], outcome: Outcome) -> None:
+    failed = [failure.as_json() for failure in outcome.failed]
+    record_failures(out, failed, [cell.run for cell in cells])
 
 
 class _Scheduler:
@@ -169,7 +172,7 @@ class _Scheduler:
     ) -> None:
         self.waiting = deque(first_of_each_group(todo))
         self.out = out
-        self.jobs = min(jobs, len(todo))
+        self.jobs = max(1, min(jobs, len(todo)))
         self.reporter = reporter
         self.session = session
         self.outcome = outcome
@@ -196,7 +199,8 @@ class _Scheduler:
             while queue or running:
                 while len(running) < jobs and (cell := self._next(queue, running.values())):
                     try:
-                        future = pool.submit(_work, cell, self.out, self.session)
+                        with _sigint_blocked():
+                            future = pool.submit(_work, cell, self.out, self.session)
                     except BrokenProcessPool:
                         queue.appendleft(cell)
                         return list(running.values())
@@ -211,7 +215,7 @@ class _Scheduler:
                     self._settle(running.pop(future), report)
         return []
 
-    def _next(self, queue: deque[Cell], running: Iterator[Cell] | Any) -> Cell | None:
+    def _next(self, queue: deque[Cell], running: Iterable[Cell]) -> Cell | None:
         """The next cell whose encodes nobody is making at this moment."""
         busy = {cell.encode_group for cell in running} - self.warm
         for cell in queue:
@@ -242,7 +246,8 @@ def first_of_each_group(cells: Sequence[Cell]) -> list[Cell]:
     The first ones fill the encode cache, so that the rest need not encode the same again.
     """
     seen: set[str] = set()
-    first, rest = [], []
+    first: list[Cell] = []
+    rest: list[Cell] = []
     for cell in cells:
         (rest if cell.encode_group in seen else first).append(cell)
         seen.add(cell.encode_group)
@@ -269,9 +274,22 @@ def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Hold Ctrl-C back while a process starts.
+
+    A process inherits what is blocked, so neither the worker nor the encoders that it starts see
+    the terminal's Ctrl-C; the parent gets it at the end of the block.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and do not outlive it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Do not outlive the parent: a killed suite must not leave processes behind."""
     parent = multiprocessing.parent_process()
     if parent is not None:
 

@@ -174,8 +174,8 @@ class GilbertElliottLoss(LossPart):
     """Probability of delivery in the bad state."""
     k: Many[Probability] | None = None
     """Probability of delivery in the good state."""
-    per: Literal["packet", "frame"] = "packet"
-    """When the state moves; a loss is drawn for every packet."""
+    per: Literal["packet", "frame"] | None = None
+    """When the state moves, by default every packet; a loss is drawn for every packet."""
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:

@@ -28,6 +28,7 @@ class Direction:
     Attributes:
         side: "downlink" or "uplink".
         trace: what the file says, or None for an unlimited link.
+        scale: factor on the trace's rates.
         queue, loss: one choice each; several loss models act one after the other.
         delay_ms, jitter_ms: one choice each.
         phase_ms: start in the trace, or "random".
@@ -37,6 +38,7 @@ class Direction:
 
     side: str
     trace: str | None
+    scale: float
     queue: QueueSpec
     loss: tuple[LossSpec, ...]
     delay_ms: float
@@ -157,8 +159,9 @@ def _clip(entry: ClipEntry, width: int, height: int, fps: float, duration_s: flo
 
 def _directions(side: str, entry: PathEntry) -> Iterator[Direction]:
     traces: list[tuple[int, str | None]] = list(enumerate(entry.trace or (None,)))
-    for (t, trace), (q, queue), delay_ms, jitter_ms, (number, loss), phase_ms in product(
+    for (t, trace), scale, (q, queue), delay_ms, jitter_ms, (number, loss), phase_ms in product(
         traces,
+        entry.scale,
         list(_queues(entry)),
         entry.delay_ms,
         entry.jitter_ms,
@@ -172,7 +175,9 @@ def _directions(side: str, entry: PathEntry) -> Iterator[Direction]:
             "delay_trace": (side, "delay_trace"),
             "": (side,),
         }
-        yield Direction(side, trace, queue, loss, delay_ms, jitter_ms, phase_ms, entry, places)
+        yield Direction(
+            side, trace, scale, queue, loss, delay_ms, jitter_ms, phase_ms, entry, places
+        )
 
 
 def _queues(entry: PathEntry) -> Iterator[tuple[int, QueueSpec]]:

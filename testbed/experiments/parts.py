@@ -86,6 +86,8 @@ class PathEntry(Part):
     trace: Many[Name] | None = None
     """Capacity: `constant:2000kbps`, `model:rail`, `set:rail*10`, a catalogue name or a file; a
     list is an axis. Without it the link is unlimited."""
+    scale: Many[PositiveNumber] = (1.0,)
+    """Factor on the trace's rates; results say so in the trace's name."""
     mode: Literal["auto", "opportunities", "rate"] = "auto"
     """How the trace is replayed: mahimahi's delivery opportunities, or a continuous rate."""
     once: bool = False

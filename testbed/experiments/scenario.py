@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,3 +136,8 @@ def json_schema() -> dict[str, Any]:
     """The schema of scenario files as JSON Schema (draft 2020-12)."""
     schema = Scenario.model_json_schema(by_alias=True, mode="validation")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def schema_text() -> str:
+    """`json_schema` as the text of `scenarios/schema.json`."""
+    return json.dumps(json_schema(), indent=2) + "\n"

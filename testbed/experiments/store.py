@@ -252,10 +252,19 @@ def write_json(path: Path, value: Any) -> None:
         text = json.dumps(value, indent=2, allow_nan=False, default=_plain)
     except (ValueError, TypeError) as error:
         raise LocalProtocolError(f"{path.name}: not JSON: {error}") from error
+    write_text(path, text + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file through a temporary name.
+
+    Raises:
+        OutputError: the disk is full or the folder cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     with writing(path):
         try:
-            temporary.write_text(text + "\n", encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
             temporary.replace(path)
         except OSError:
             temporary.unlink(missing_ok=True)

@@ -9,11 +9,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testbed.errors import InputError, ScenarioError
 from testbed.experiments.cell import Cell, describe_loss, describe_queue, digest
+from testbed.experiments.inputs import (
+    Capacity,
+    check_keywords,
+    direction_data,
+    host_if_measured,
+    path_data,
+    read_delays,
+    scaled,
+    trace_data,
+)
 from testbed.experiments.matrix import Direction, Point, TransportChoice, points
 from testbed.experiments.scenario import LoadedScenario
 from testbed.experiments.yamlfile import Place, show_place
@@ -37,14 +46,6 @@ def expand(loaded: LoadedScenario, *, world: str = "simulator") -> list[Cell]:
     return list(_Expansion(loaded, world).cells())
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Capacity:
-    """A trace of one direction and seed; `label` is the same for all seeds."""
-
-    label: str
-    resolved: ResolvedTrace | None
-
-
 class _Expansion:
     """One expansion, with what has been opened so far."""
 
@@ -56,7 +57,7 @@ class _Expansion:
         self.world = world
         self.made_with = {"code": code_hash(), "encoders": dict(encoder_versions())}
         self._clips: dict[ClipSpec, Clip] = {}
-        self._traces: dict[tuple[str, int], list[ResolvedTrace]] = {}
+        self._traces: dict[tuple[str, int, float], list[ResolvedTrace]] = {}
         self._options: dict[int, Mapping[str, Any]] = {}
         self._delays: dict[str, tuple[float, ...]] = {}
         self._masks: dict[str, tuple[int, ...]] = {}
@@ -97,19 +98,19 @@ class _Expansion:
 
     # --- traces -------------------------------------------------------------------------------
 
-    def _capacities(self, point: Point) -> Iterator[tuple[list[_Capacity], list[_Capacity]]]:
+    def _capacities(self, point: Point) -> Iterator[tuple[list[Capacity], list[Capacity]]]:
         """Every pair of traces (one per seed each) that the point's trace fields stand for."""
         downs, ups = self._expand_trace(point.downlink), self._expand_trace(point.uplink)
         for down in downs:
             for up in ups:
                 yield down, up
 
-    def _expand_trace(self, direction: Direction) -> list[list[_Capacity]]:
+    def _expand_trace(self, direction: Direction) -> list[list[Capacity]]:
         seeds = self.scenario.seeds
         if direction.trace is None:
-            return [[_Capacity("unlimited", None)] * len(seeds)]
+            return [[Capacity("unlimited", None)] * len(seeds)]
         with self.at(direction.places["trace"]):
-            by_seed = [self._resolve(direction.trace, seed) for seed in seeds]
+            by_seed = [self._resolve(direction.trace, seed, direction.scale) for seed in seeds]
             if len({len(found) for found in by_seed}) != 1:
                 raise ScenarioError(f"{direction.trace} gives a different number for each seed")
         expanded = []
@@ -119,15 +120,16 @@ class _Expansion:
             label = names.pop() if len(names) == 1 else direction.trace
             if len(by_seed[0]) > 1 and label == direction.trace:
                 label = found[0].name
-            expanded.append([_Capacity(label, one) for one in found])
+            expanded.append([Capacity(label, one) for one in found])
         return expanded
 
-    def _resolve(self, text: str, seed: int) -> list[ResolvedTrace]:
+    def _resolve(self, text: str, seed: int, scale: float) -> list[ResolvedTrace]:
         from testbed.traces import resolve
 
-        key = (text, seed)
+        key = (text, seed, scale)
         if key not in self._traces:
-            self._traces[key] = list(resolve(text, base=self.loaded.base, seed=seed))
+            found = resolve(text, base=self.loaded.base, seed=seed)
+            self._traces[key] = found if scale == 1 else [scaled(one, scale) for one in found]
         return self._traces[key]
 
     # --- names and options --------------------------------------------------------------------
@@ -162,7 +164,7 @@ class _Expansion:
 
     # --- paths --------------------------------------------------------------------------------
 
-    def _path(self, direction: Direction, capacity: _Capacity, seed: int) -> PathSpec:
+    def _path(self, direction: Direction, capacity: Capacity, seed: int) -> PathSpec:
         entry = direction.fixed
         trace = capacity.resolved.trace if capacity.resolved else None
         spec = PathSpec(
@@ -178,7 +180,7 @@ class _Expansion:
         self._check_path(direction, spec)
         return spec
 
-    def _phase(self, direction: Direction, capacity: _Capacity, seed: int) -> int:
+    def _phase(self, direction: Direction, capacity: Capacity, seed: int) -> int:
         if direction.phase_ms != "random":
             return direction.phase_ms
         if capacity.resolved is None:
@@ -243,7 +245,7 @@ class _Expansion:
                 self._clips[point.clip] = open_clip(point.clip, base=self.loaded.base)
         return self._clips[point.clip]
 
-    def _cell(self, point: Point, seed: int, down: _Capacity, up: _Capacity) -> Cell:
+    def _cell(self, point: Point, seed: int, down: Capacity, up: Capacity) -> Cell:
         scenario = self.scenario
         options = self._transport_options(point.transport, point.places["transport"])
         self._check_rate(point)
@@ -255,8 +257,8 @@ class _Expansion:
         resolved = {
             "transport": {"name": point.transport.name, "options": dict(options)},
             "clip": dataclasses.asdict(point.clip),
-            "downlink": _path_data(downlink, down),
-            "uplink": _path_data(uplink, up),
+            "downlink": path_data(downlink, down),
+            "uplink": path_data(uplink, up),
             "rate": {"control": point.control, **point.rate_options},
             "compute": point.compute,
             "playout_deadline_ms": point.deadline_ms,
@@ -271,7 +273,7 @@ class _Expansion:
             "seed": seed,
             "clip": {"sha256": clip.sha256, "duration_s": point.clip.duration_s},
             "made_with": self.made_with,
-            "host": _host_if_measured(point.compute),
+            "host": host_if_measured(point.compute),
         }
         return Cell(
             scenario=scenario.name,
@@ -302,14 +304,12 @@ class _Expansion:
             resolved=resolved,
             inputs={
                 "clip": {"source": point.clip.source, **clip.facts(), "sha256": clip.sha256},
-                "trace": _trace_data(down),
-                "uplink_trace": _trace_data(up),
+                "trace": trace_data(down),
+                "uplink_trace": trace_data(up),
             },
         )
 
-    def _conditions(
-        self, point: Point, clip: Clip, down: _Capacity, up: _Capacity
-    ) -> dict[str, Any]:
+    def _conditions(self, point: Point, clip: Clip, down: Capacity, up: Capacity) -> dict[str, Any]:
         """The flat coordinates; what distinguishes cells must be in here."""
         downlink, uplink = point.downlink, point.uplink
         return {
@@ -337,103 +337,7 @@ class _Expansion:
             "uplink_jitter_ms": uplink.jitter_ms,
             "phase_ms": downlink.phase_ms,
             "uplink_phase_ms": uplink.phase_ms,
+            "paths": digest([direction_data(downlink), direction_data(uplink)], length=8),
             "playout_deadline_ms": point.deadline_ms,
             "compute": point.compute,
         }
-
-
-def check_keywords(factory: Callable[..., Any], what: str, options: Mapping[str, Any]) -> None:
-    """Refuse keywords that a factory does not take, and values that it refuses.
-
-    Args:
-        factory: called with the options as keywords; the world adds `capacity_kbps` itself.
-        what: for the message.
-        options: the user's.
-
-    Raises:
-        InputError: an unknown keyword, or the factory's own complaint.
-    """
-    import inspect
-
-    parameters = inspect.signature(factory).parameters
-    by_world = {"capacity_kbps": lambda _now_ns: 0.0}
-    known = [name for name in parameters if name not in by_world]
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for key in options:
-        if key not in known and not open_ended:
-            raise InputError(f"{what}: unknown option {key!r}; known: {', '.join(known) or 'none'}")
-    injected = {name: value for name, value in by_world.items() if name in parameters}
-    try:
-        factory(**options, **injected)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{what}: {error}") from None
-
-
-def read_delays(path: Path) -> tuple[float, ...]:
-    """Delays in milliseconds from a text file, one a line.
-
-    Raises:
-        InputError: unreadable, empty, or a line that is not a delay.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot read: {getattr(error, 'strerror', error)}") from None
-    delays = []
-    for index, line in enumerate(lines, start=1):
-        try:
-            delay = float(line)
-        except ValueError:
-            raise InputError(f"{path}:{index}: {line!r} is not a delay in ms") from None
-        if not 0 <= delay < float("inf"):
-            raise InputError(f"{path}:{index}: delay must be >= 0 (got {line.strip()})")
-        delays.append(delay)
-    if not delays:
-        raise InputError(f"{path}: is empty; it needs one delay in ms a line")
-    return tuple(delays)
-
-
-def _path_data(spec: PathSpec, capacity: _Capacity) -> dict[str, Any]:
-    """A path as JSON values, the trace by its hash."""
-    return {
-        "trace": capacity.resolved.sha256 if capacity.resolved else None,
-        "mode": spec.mode,
-        "once": spec.once,
-        "queue": {
-            "kind": spec.queue.kind,
-            "packets": spec.queue.packets,
-            "bytes": spec.queue.bytes,
-            **spec.queue.options,
-        },
-        "loss": [_loss_data(loss) for loss in spec.loss],
-        "delay": dataclasses.asdict(spec.delay),
-        "order": list(spec.order),
-        "phase_ms": spec.phase_ms,
-    }
-
-
-def _loss_data(loss: LossSpec) -> dict[str, Any]:
-    return {
-        "kind": loss.kind,
-        **{key: list(v) if isinstance(v, tuple) else v for key, v in loss.options.items()},
-    }
-
-
-def _trace_data(capacity: _Capacity) -> dict[str, Any] | None:
-    trace = capacity.resolved
-    if trace is None:
-        return None
-    return {
-        "name": trace.name,
-        "sha256": trace.sha256,
-        "source": trace.source,
-        "synthetic": trace.synthetic,
-        "notes": list(trace.notes),
-    }
-
-
-def _host_if_measured(compute: str) -> str | None:
-    """Measured times differ between machines, so the machine is part of the result's identity."""
-    from testbed.experiments.provenance import cpu_model
-
-    return cpu_model() if compute == "measured" else None

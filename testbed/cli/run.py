@@ -1,0 +1,182 @@
+"""`testbed run` and `testbed schema`."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from testbed.cli.common import (
+    find_scenario,
+    make_reporter,
+    name_cell,
+    print_json,
+    usable_cores,
+    varying,
+)
+from testbed.errors import InputError, ScenarioError
+
+if TYPE_CHECKING:
+    from testbed.experiments.cell import Cell
+    from testbed.experiments.executor import Outcome
+
+#: Worlds that `--world` will know; the simulator is there.
+_LATER = frozenset({"relay", "mahimahi"})
+
+
+def run(
+    scenarios: Annotated[
+        list[str],
+        typer.Argument(metavar="SCENARIO...", help="Scenario file, or name of a shipped one."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Results folder.  [default: results/<scenario name>]", metavar="DIR"),
+    ] = None,
+    world: Annotated[
+        str, typer.Option(help="Where sessions run: simulator.", metavar="NAME")
+    ] = "simulator",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes.  [default: one a core]")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a value: rate.kbps=300."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Use seeds 1 to N instead of the file's.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check, list the runs, stop.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
+) -> None:
+    """Run the suites that scenario files describe.
+
+    Runs that are already whole are kept, so the same command goes on where it stopped. Exit code
+    0: all whole; 1: some failed (see DIR/failures.json); 2: wrong input; 130: interrupted.
+    """
+    suites = _load(scenarios, out, world, overrides or [], seeds)
+    if dry_run:
+        _list(suites, json=json)
+        return
+    failed = 0
+    answer: list[dict[str, Any]] = []
+    for folder, cells in suites.items():
+        outcome = _run_one(folder, cells, jobs or usable_cores(), quiet=quiet or json)
+        failed += len(outcome.failed)
+        answer.append(_as_json(folder, outcome))
+        if not json:
+            _conclude(folder, cells, outcome)
+    if json:
+        print_json(answer)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _load(
+    scenarios: list[str], out: Path | None, world: str, overrides: list[str], seeds: int | None
+) -> dict[Path, list[Cell]]:
+    """Cells by results folder."""
+    from testbed.experiments.runner import WORLDS
+    from testbed.experiments.scenario import load_scenario
+    from testbed.experiments.suite import expand
+
+    if world in _LATER:
+        raise InputError(f"--world {world}: not there yet; this version has: simulator")
+    WORLDS.get(world)
+    suites: dict[Path, list[Cell]] = {}
+    files: dict[str, Path] = {}
+    for text in scenarios:
+        path = find_scenario(text)
+        loaded = load_scenario(path, overrides=overrides, seeds=seeds)
+        name = loaded.scenario.name
+        if name in files:
+            raise ScenarioError(f"{path}: name: {name} is also the name of {files[name]}")
+        files[name] = path
+        folder = out or Path("results") / name
+        suites.setdefault(folder, []).extend(expand(loaded, world=world))
+    return suites
+
+
+def _run_one(folder: Path, cells: list[Cell], jobs: int, *, quiet: bool) -> Outcome:
+    from testbed.experiments.executor import run_suite
+    from testbed.experiments.runner import WORLDS
+    from testbed.experiments.store import is_whole
+
+    todo = sum(not is_whole(folder, cell.run) for cell in cells)
+    reporter = make_reporter(cells, todo, quiet=quiet)
+    shown: AbstractContextManager[Any] = (
+        reporter if isinstance(reporter, AbstractContextManager) else nullcontext()
+    )
+    with shown:
+        return run_suite(
+            cells, out=folder, jobs=jobs, reporter=reporter, session=WORLDS.get(cells[0].world)
+        )
+
+
+def _conclude(folder: Path, cells: list[Cell], outcome: Outcome) -> None:
+    whole = len(outcome.made) + len(outcome.kept)
+    kept = f", {len(outcome.kept)} of them from before" if outcome.kept else ""
+    print(f"{folder}: {whole} of {whole + len(outcome.failed)} runs are whole{kept}")
+    keys = varying(cells)
+    for failure in outcome.failed:
+        print(f"failed: {name_cell(failure.cell, keys)}: {failure.message}", file=sys.stderr)
+    if outcome.failed:
+        print(f"error: {len(outcome.failed)} failed; see {folder}/failures.json", file=sys.stderr)
+
+
+def _as_json(folder: Path, outcome: Outcome) -> dict[str, Any]:
+    return {
+        "folder": str(folder),
+        "made": [cell.run for cell in outcome.made],
+        "kept": [cell.run for cell in outcome.kept],
+        "failed": [failure.as_json() for failure in outcome.failed],
+    }
+
+
+def _list(suites: dict[Path, list[Cell]], *, json: bool) -> None:
+    from testbed.experiments.store import is_whole
+
+    if json:
+        print_json(
+            [
+                {
+                    "folder": str(folder),
+                    "run": cell.run,
+                    "scenario": cell.scenario,
+                    "transport": cell.transport,
+                    "seed": cell.seed,
+                    "cell_id": cell.cell_id,
+                    "cell": dict(cell.conditions),
+                    "whole": is_whole(folder, cell.run),
+                }
+                for folder, cells in suites.items()
+                for cell in cells
+            ]
+        )
+        return
+    for folder, cells in suites.items():
+        keys = varying(cells)
+        for cell in cells:
+            mark = "whole" if is_whole(folder, cell.run) else "to do"
+            print(f"{cell.run}  {mark}  {name_cell(cell, keys)}")
+        distinct = len({cell.cell_id for cell in cells})
+        print(f"{folder}: {len(cells)} runs of {distinct} cells")
+
+
+def schema(
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write it there.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of scenario files."""
+    from testbed.experiments.scenario import schema_text
+    from testbed.experiments.store import write_text
+
+    if out is None:
+        print(schema_text(), end="")
+    else:
+        write_text(out, schema_text())
