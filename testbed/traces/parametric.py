@@ -87,7 +87,7 @@ def _two_rates_and_period(text: str, form: str) -> tuple[float, float, int]:
     rates, slash, period = text.partition("/")
     low, dash, high = rates.partition("-")
     if not (slash and dash):
-        raise TraceError(f"{form}:{text} is not of the form {form}:200-500kbps/30s")
+        raise TraceError(f"not of the form {form}:200-500kbps/30s")
     unit = high.lstrip("0123456789.eE ")
     first = low if low.rstrip()[-1:].isalpha() else low + unit
     return parse_rate_kbps(first), parse_rate_kbps(high), parse_duration_us(period)
