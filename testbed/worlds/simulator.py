@@ -53,15 +53,14 @@ class Alarm:
         self.action = action
         self.at_ns = -1
 
-    def arm(self, at_ns: int | None) -> None:
-        """Wake at `at_ns` unless an earlier wake is already set."""
+    def arm(self, at_ns: int | None, now_ns: int) -> None:
+        """Wake at `at_ns` (at once if that has passed) unless an earlier wake is set."""
         if at_ns is None or 0 <= self.at_ns <= at_ns:
             return
-        now_ns = int(self.env.now)
         if at_ns < now_ns:
             at_ns = now_ns
         self.at_ns = at_ns
-        self.env.timeout(at_ns - now_ns).callbacks.append(self._fire)
+        simpy.Timeout(self.env, at_ns - now_ns).callbacks.append(self._fire)
 
     def _fire(self, _event: simpy.Event) -> None:
         if self.at_ns == self.env.now:
@@ -108,14 +107,14 @@ class Direction:
             self._sequence += 1
             self.sent_bytes += packet.size_bytes
             path.enqueue(packet, now_ns=now_ns)
-        self.alarm.arm(path.next_time())
+        self.alarm.arm(path.next_time(), now_ns)
 
     def _wake(self, now_ns: int) -> None:
         for packet in self.path.pop(now_ns=now_ns):
             self.arrived_bytes += packet.size_bytes
             self.deliver(packet, now_ns)
         self.after(now_ns)
-        self.alarm.arm(self.path.next_time())
+        self.alarm.arm(self.path.next_time(), now_ns)
 
     def settle(self, *, everything: bool = False) -> None:
         """Log packets whose fate is known (at the end: all), in order of entry."""
@@ -223,8 +222,8 @@ class Session:
     def run(self) -> SessionResult:
         """Run to the end and return what the decoder and the viewer would work with."""
         self._capture(0)
-        Alarm(self.env, self._tick).arm(TICK_NS)
-        self.receiver_alarm.arm(self.receiver.next_timer())
+        Alarm(self.env, self._tick).arm(TICK_NS, 0)
+        self.receiver_alarm.arm(self.receiver.next_timer(), 0)
         self.env.run(until=self.end_ns)
         self._after_receiver(self.end_ns)
         for direction in (self.down, self.up):
@@ -253,10 +252,10 @@ class Session:
             self._after_sender(now_ns)
             index += 1
             if index < self.clip.frame_count:
-                alarm.arm(index * step // rate)
+                alarm.arm(index * step // rate, now_ns)
 
         alarm = Alarm(self.env, captured)
-        alarm.arm(0)
+        alarm.arm(0, 0)
 
     def _sender_timer(self, now_ns: int) -> None:
         self.sender.on_timer(now_ns=now_ns)
@@ -277,7 +276,7 @@ class Session:
                 if datagram.frame >= 0:
                     frames.sent(datagram, len(datagram.data) + IP_UDP_HEADER_BYTES, now_ns=now_ns)
             self.down.send(datagrams, now_ns=now_ns)
-        self.sender_alarm.arm(sender.next_timer())
+        self.sender_alarm.arm(sender.next_timer(), now_ns)
 
     def _after_receiver(self, now_ns: int) -> None:
         receiver, frames = self.receiver, self.frames
@@ -289,7 +288,7 @@ class Session:
         datagrams = receiver.datagrams_to_send(now_ns=now_ns)
         if datagrams:
             self.up.send(datagrams, now_ns=now_ns)
-        self.receiver_alarm.arm(receiver.next_timer())
+        self.receiver_alarm.arm(receiver.next_timer(), now_ns)
 
     def _deliver_down(self, packet: Packet, now_ns: int) -> None:
         datagram: Datagram = packet.payload  # type: ignore[assignment]
@@ -323,7 +322,7 @@ class Session:
         for direction in (self.down, self.up):
             direction.settle()
         if now_ns + TICK_NS <= self.duration_ns:
-            Alarm(self.env, self._tick).arm(now_ns + TICK_NS)
+            Alarm(self.env, self._tick).arm(now_ns + TICK_NS, now_ns)
 
 
 class _TickState:

@@ -61,6 +61,10 @@ class H26xReceiver:
         self._context = context
         self._options = options
         self._format = payload_format
+        self._ssrc = context.ssrc
+        self._rtx_ssrc = context.ssrc + 1
+        self._timestamp = -1  # of the last packet, and its frame's last useful moment
+        self._frame_deadline_ns = 0
         self._fps = float(context.fps)
         self._give_up_ns = options.give_up_ms * 1_000_000 or context.playout_deadline_ns
         self._least_gap_ns = round(1e9 / self._fps / options.catch_up)
@@ -149,28 +153,35 @@ class H26xReceiver:
 
     def _on_rtp(self, data: bytes, now_ns: int) -> None:
         packet = parse_rtp(data)
-        context = self._context
-        if packet.ssrc == context.ssrc:
+        timestamp = packet.timestamp
+        repaired = packet.ssrc == self._rtx_ssrc
+        if packet.ssrc == self._ssrc:
             sequence = self._unwrap.unwrap(packet.sequence)
             payload = packet.payload
-            self._statistics.on_packet(sequence, packet.timestamp, now_ns=now_ns)
-            self._recorder.on_packet(context.ssrc, sequence, now_ns=now_ns)
-        elif packet.ssrc == context.ssrc + 1:
+            self._statistics.on_packet(sequence, timestamp, now_ns=now_ns)
+            self._recorder.on_packet(self._ssrc, sequence, now_ns=now_ns)
+        elif repaired:
             original, payload = parse_rtx(packet)
             rtx_sequence = self._unwrap_rtx.unwrap(packet.sequence)
-            self._recorder.on_packet(packet.ssrc, rtx_sequence, now_ns=now_ns)
+            self._recorder.on_packet(self._rtx_ssrc, rtx_sequence, now_ns=now_ns)
             sequence = self._unwrap.unwrap(original)
+            self._given_up.discard(sequence)
         else:
             raise RemoteProtocolError(f"unknown SSRC {packet.ssrc:#x}")
         self._heard = True
-        index = self._index_of(packet.timestamp)
-        capture_ns = round(index * 1e9 / self._fps)
-        self._given_up.discard(sequence)
-        self._nack.on_packet(sequence, now_ns=now_ns, deadline_ns=capture_ns + self._give_up_ns)
-        if self._assembler.push(sequence, packet.timestamp, packet.marker, payload, now_ns=now_ns):
-            for frame in self._assembler.complete_frames():
+        if timestamp != self._timestamp:
+            self._timestamp = timestamp
+            capture_ns = round(self._index_of(timestamp) * 1e9 / self._fps)
+            self._frame_deadline_ns = capture_ns + self._give_up_ns
+        nack, assembler = self._nack, self._assembler
+        nack.on_packet(
+            sequence, now_ns=now_ns, deadline_ns=self._frame_deadline_ns, repaired=repaired
+        )
+        if assembler.push(sequence, timestamp, packet.marker, payload, now_ns=now_ns):
+            for frame in assembler.complete_frames():
                 self._on_whole(frame)
-        self._request_missing(now_ns)
+        if self._whole or nack.next_timer() is not None:
+            self._request_missing(now_ns)
 
     def _index_of(self, timestamp: int) -> int:
         return frame_of_timestamp(timestamp, fps=self._fps)
@@ -340,7 +351,8 @@ class H26xReceiver:
                 )
             else:
                 self._given_up.update(wanted)
-        self._given_up.update(lost.sequence for lost in nack.given_up())
+        for lost in nack.given_up():
+            self._given_up.update(range(lost.sequence, lost.sequence + lost.count))
         if self._whole or self._given_up:
             self._advance(now_ns)
             if self._chain.broken:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Final, NamedTuple
+from typing import Final
 
 from testbed.errors import RemoteProtocolError
 from testbed.media.types import EncodedFrame
@@ -30,6 +30,7 @@ from testbed.protocol.rtp import (
     is_rtcp,
     pack_rtp,
     pack_rtx,
+    parse_rtp,
     timestamp_of_frame,
 )
 from testbed.protocol.rtt import RttEstimator
@@ -46,17 +47,6 @@ REPORT_INTERVAL_NS: Final = 1_000_000_000
 IP_UDP_HEADER_BYTES: Final = 28
 #: The encoder never gets less than this share of the target, however small the frames are.
 LEAST_MEDIA_SHARE: Final = 0.5
-
-
-class SentPacket(NamedTuple):
-    """What a retransmission needs of a packet."""
-
-    payload: bytes
-    timestamp: int
-    marker: bool
-    sequence: int
-    frame: int
-    token: int
 
 
 def media_target_kbps(wire_kbps: float, *, fps: float, payload_bytes: int) -> float:
@@ -92,7 +82,7 @@ class H26xSender:
         self._format = payload_format
         self._fps = float(context.fps)
         self._rtt = RttEstimator()
-        self._history: RetransmissionHistory[SentPacket] = RetransmissionHistory(
+        self._history: RetransmissionHistory[Datagram] = RetransmissionHistory(
             rtt=self._rtt,
             max_age_ns=max(1_000_000_000, 2 * context.playout_deadline_ns),
             max_tries=options.max_tries,
@@ -199,29 +189,29 @@ class H26xSender:
             self._packetise(encoded, now_ns)
 
     def _packetise(self, encoded: EncodedFrame, now_ns: int) -> None:
-        options, context = self._options, self._context
+        options, ssrc, index = self._options, self._context.ssrc, encoded.index
         payloads = self._format.packetize(encoded.data, max_payload_bytes=options.payload_bytes)
-        timestamp = timestamp_of_frame(encoded.index, fps=self._fps)
-        last = len(payloads) - 1
-        for position, payload in enumerate(payloads):
-            marker = position == last
+        timestamp = timestamp_of_frame(index, fps=self._fps)
+        push = self._pacer.push
+        remember = self._history.remember if options.retransmission else None
+        left = len(payloads)
+        for payload in payloads:
+            left -= 1
+            sequence = self._sequence
             data = pack_rtp(
                 payload,
                 payload_type=MEDIA_PAYLOAD_TYPE,
-                marker=marker,
-                sequence=self._sequence,
+                marker=not left,
+                sequence=sequence,
                 timestamp=timestamp,
-                ssrc=context.ssrc,
+                ssrc=ssrc,
             )
             size = len(data) + IP_UDP_HEADER_BYTES
-            datagram = Datagram(data, "media", encoded.index, len(payload), self._token)
-            self._pacer.push(datagram, size, now_ns=now_ns)
-            if options.retransmission:
-                sent = SentPacket(
-                    payload, timestamp, marker, self._sequence, encoded.index, self._token
-                )
-                self._history.remember(self._sequence, sent, size_bytes=size, now_ns=now_ns)
-            self._sequence += 1
+            datagram = Datagram(data, "media", index, len(payload), self._token)
+            push(datagram, size, now_ns=now_ns)
+            if remember is not None:
+                remember(sequence, datagram, size_bytes=size, now_ns=now_ns)
+            self._sequence = sequence + 1
             self._token += 1
             self._octets += len(payload)
 
@@ -247,18 +237,19 @@ class H26xSender:
             return
         # Each resend goes ahead of the media queue; the pacer keeps them in this order.
         for sent in self._history.resends(lost, now_ns=now_ns):
+            original = parse_rtp(sent.data)
             data = pack_rtx(
-                sent.payload,
+                original.payload,
                 payload_type=RTX_PAYLOAD_TYPE,
-                marker=sent.marker,
+                marker=original.marker,
                 sequence=self._rtx_sequence,
-                timestamp=sent.timestamp,
+                timestamp=original.timestamp,
                 ssrc=self._context.ssrc + 1,
-                original_sequence=sent.sequence,
+                original_sequence=original.sequence,
             )
             self._rtx_sequence += 1
             datagram = Datagram(
-                data, "retransmission", sent.frame, len(sent.payload), self._token, sent.token
+                data, "retransmission", sent.frame, sent.media_bytes, self._token, sent.token
             )
             self._token += 1
             self._pacer.push(datagram, len(data) + IP_UDP_HEADER_BYTES, now_ns=now_ns, front=True)
