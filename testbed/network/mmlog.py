@@ -118,8 +118,19 @@ def parse_log(text: str, source: str) -> LinkLog:
 _FIELDS: Final = {"+": 3, "#": 3, "-": 4, "d": 4}
 
 
+#: Our names of mm-link's queue arguments, where they differ; (kind, argument) to option.
+MM_ARGUMENTS: Final = {
+    ("codel", "target"): "target_ms",
+    ("codel", "interval"): "interval_ms",
+    ("pie", "qdelay_ref"): "target_ms",
+    ("pie", "max_burst"): "burst_ms",
+}
+
+
 def _header_queue(kind: str, limits: str) -> QueueSpec:
-    values = {name: int(value) for name, value in _LIMIT.findall(limits)}
+    values = {
+        MM_ARGUMENTS.get((kind, name), name): int(value) for name, value in _LIMIT.findall(limits)
+    }
     return QueueSpec(kind, values.pop("packets", None), values.pop("bytes", None), values)
 
 

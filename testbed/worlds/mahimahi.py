@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from testbed.errors import ToolFailedError, ToolMissingError
+from testbed.network.mmlog import MM_ARGUMENTS
 from testbed.network.packet import LINK_OVERHEAD_BYTES
 from testbed.network.spec import QueueSpec
 from testbed.network.trace import OpportunityTrace
@@ -189,7 +190,9 @@ def _finish(run: ShellRun, process: subprocess.Popen[str]) -> None:
 
 def _queue_arguments(queue: QueueSpec) -> tuple[str, str]:
     """Name and arguments as mm-link takes them."""
-    values = {"packets": queue.packets, "bytes": queue.bytes, **queue.options}
+    theirs = {ours: name for (kind, name), ours in MM_ARGUMENTS.items() if kind == queue.kind}
+    options = {theirs.get(name, name): value for name, value in queue.options.items()}
+    values = {"packets": queue.packets, "bytes": queue.bytes, **options}
     pairs = [f"{name}={value}" for name, value in values.items() if value is not None]
     return queue.kind, ", ".join(pairs)
 
