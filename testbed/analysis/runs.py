@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,8 @@ from testbed.errors import BrokenLogError, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from testbed.analysis.metrics.columns import Frames
 
 #: Version of the manifest that this reader understands.
 MANIFEST_SCHEMA: Final = 1
@@ -30,6 +33,7 @@ _MANIFEST_KEYS: Final[Mapping[str, type | tuple[type, ...]]] = {
     "cell_id": str,
     "warmup_s": (int, float),
 }
+_TABLES: Final = ("frames", "packets", "control", "link")
 _CELL_NUMBERS: Final = ("fps", "duration_s", "playout_deadline_ms")
 
 
@@ -122,7 +126,7 @@ class Run:
             stored = _read_json(path)
             if isinstance(stored, dict) and stored.get("metrics_version") == METRICS_VERSION:
                 return stored
-        try:
+        with self._named():
             return summarise(
                 self.table("frames"),
                 self.table("packets"),
@@ -130,6 +134,20 @@ class Run:
                 self.table("link"),
                 manifest=self.manifest,
             )
+
+    @cached_property
+    def timeline(self) -> Frames:
+        """`frames.parquet` as checked arrays."""
+        from testbed.analysis.metrics.columns import frame_columns
+
+        with self._named():
+            return frame_columns(self.frames)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Puts the folder into the message of a broken log."""
+        try:
+            yield
         except BrokenLogError as error:
             message = str(error)
             if str(self.folder) in message:
@@ -176,6 +194,9 @@ def open_run(folder: Path) -> Run:
         value = manifest["cell"].get(key)
         if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
             raise BrokenLogError(f"{path}: field 'cell.{key}' must be a number > 0, is {value!r}")
+    for name in _TABLES:
+        if not (folder / f"{name}.parquet").is_file():
+            raise BrokenLogError(f"{folder / name}.parquet: missing")
     return Run(folder, manifest)
 
 

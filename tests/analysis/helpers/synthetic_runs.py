@@ -103,15 +103,20 @@ def tables(cell: Cell, transport: str, seed: int) -> dict[str, pd.DataFrame]:
     frames: list[dict[str, Any]] = []
     packets: list[dict[str, Any]] = []
     busy = 0
+    ms_n = round(cell.duration_s * 1000) + 2000
+    offered = np.concatenate(
+        [[0.0], np.cumsum([cell.capacity_kbps(t / 1e3) / 8 for t in range(ms_n)])]
+    )
     broken_until_key = False
     last_render = 0
 
     def send(kind: str, frame: int, media: int, now: int) -> dict[str, Any]:
         nonlocal busy
         ip = media + HEADER_BYTES
-        rate = max(cell.capacity_kbps(now / SECOND), 1.0)
-        start = max(busy, now)
-        out = start + round((ip + TUN_BYTES) * 8 / rate * MS)
+        # The link serves bytes as the cumulative capacity grows, millisecond by millisecond.
+        begin = max(busy, now) // MS
+        need = offered[min(begin, offered.size - 1)] + ip + TUN_BYTES
+        out = max(int(np.searchsorted(offered, need)) * MS, now)
         drop = "none"
         if out - now > 600 * MS:
             drop = "queue"

@@ -1,0 +1,25 @@
+"""Registered figures; importing this package registers ours."""
+
+from __future__ import annotations
+
+from testbed.analysis.plots import (
+    delay_cdf,
+    quality,
+    rendered_fps,
+    timeline,
+    tracking,
+    tradeoff,
+)
+from testbed.analysis.plots.base import FIGURES, FigureKind, Plan
+
+__all__ = [
+    "FIGURES",
+    "FigureKind",
+    "Plan",
+    "delay_cdf",
+    "quality",
+    "rendered_fps",
+    "timeline",
+    "tracking",
+    "tradeoff",
+]

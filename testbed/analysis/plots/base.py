@@ -1,0 +1,197 @@
+"""What a registered figure is, and the pieces that figures share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from testbed.analysis.metrics import definition
+from testbed.analysis.runs import Run
+from testbed.analysis.statistics import Interval, confidence_interval
+from testbed.analysis.style import COLUMN_IN, PAGE_IN, new_figure, scheme
+from testbed.registry import Registry
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: More panels than this do not fit a page; a caption says what was left out.
+MAX_PANELS: Final = 12
+INTERVAL_NOTE: Final = (
+    "Error bars: 95 % confidence interval over seeds (Student's t; BCa bootstrap from 20 values); "
+    "none with a single seed; cut where the metric's range ends."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One figure file to be.
+
+    Attributes:
+        stem: file name without its suffix.
+        title: heading in the report.
+        caption: what is shown and how it is defined, in full sentences.
+        draw: makes the figure; called inside `testbed.analysis.style.paper_style`.
+    """
+
+    stem: str
+    title: str
+    caption: str
+    draw: Callable[[], Figure]
+
+
+@dataclass(frozen=True, slots=True)
+class FigureKind:
+    """A registered figure.
+
+    Attributes:
+        rank: position in the report.
+        title: one line.
+        plan: which files it makes of these runs; none where it does not apply.
+    """
+
+    rank: float
+    title: str
+    plan: Callable[[Sequence[Run]], list[Plan]]
+
+
+FIGURES: Registry[FigureKind] = Registry("figure", group="testbed.figures")
+
+
+def stem(name: str, slug: str) -> str:
+    """File name of figure `name` for one setting."""
+    return f"{name}--{slug}" if slug else name
+
+
+def titled(title: str, setting: str) -> str:
+    """Heading of a figure for one setting."""
+    return f"{title} — {setting}" if setting else title
+
+
+def seeds_text(runs: Iterable[Run]) -> str:
+    """How many seeds, in words for a caption."""
+    seeds = sorted({run.seed for run in runs})
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    return f"{len(seeds)} seeds"
+
+
+def panels(
+    count: int, *, height_in: float = 1.75, share_y: bool = True, wide: bool = False
+) -> tuple[Figure, Any]:
+    """A figure with `count` panels in reading order, and those panels.
+
+    One panel is a column wide unless `wide`, more go over the page. Room for the legend comes on
+    top.
+    """
+    columns = count if count <= 4 else 3 if count <= 6 else 4
+    rows = math.ceil(count / columns)
+    width = COLUMN_IN if count == 1 and not wide else PAGE_IN
+    tall = 2.2 if count == 1 else height_in
+    figure = new_figure(width, rows * tall + 0.3)
+    axes = figure.subplots(rows, columns, sharex=True, sharey=share_y, squeeze=False)
+    engine = figure.get_layout_engine()
+    if engine is not None and columns > 1:
+        engine.set(w_pad=0.07, h_pad=0.05)  # type: ignore[call-arg]
+    flat = list(axes.flat)
+    for unused in flat[count:]:
+        unused.set_visible(False)
+    for index, axis in enumerate(flat[:count]):
+        # A panel above a hidden one still needs its tick labels.
+        if index + columns >= count:
+            axis.tick_params(labelbottom=True)
+    return figure, flat[:count]
+
+
+def columns_of(axis: Axes) -> int:
+    """How many panels stand side by side in the figure of this one."""
+    spec = axis.get_subplotspec()
+    return 1 if spec is None else spec.get_gridspec().ncols
+
+
+def legend(figure: Figure, axes: Iterable[Axes]) -> None:
+    """One legend above all panels, outside the data; each label once, in reading order."""
+    handles: dict[str, Any] = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if not handles:
+        return
+    columns = _legend_columns(list(handles), figure.get_figwidth())
+    # matplotlib fills column by column; readers go row by row.
+    order = [label for start in range(columns) for label in list(handles)[start::columns]]
+    figure.legend(
+        [handles[label] for label in order], order, loc="outside upper center", ncols=columns
+    )
+
+
+def _legend_columns(labels: Sequence[str], width_in: float) -> int:
+    """Most columns that fit, from the widths of 7 pt text, handle and gaps."""
+    for columns in range(len(labels), 1, -1):
+        widest = [max(len(label) for label in labels[at::columns]) for at in range(columns)]
+        if sum(0.47 + 0.057 * length for length in widest) <= width_in:
+            return columns
+    return 1
+
+
+def values(runs: Iterable[Run], metric: str) -> list[float]:
+    """The metric of each run, NaN where undefined."""
+    found = []
+    for run in runs:
+        value = run.summary.get(metric)
+        found.append(math.nan if value is None else float(value))
+    return found
+
+
+def over_seeds(runs: Iterable[Run], metric: str) -> Interval | None:
+    """Mean of a metric with its interval over seeds.
+
+    Where several cells are pooled, a seed's value is first its mean over the cells, so that
+    differences between cells do not widen the interval.
+    """
+    by_seed: dict[int, list[float]] = {}
+    for run in runs:
+        by_seed.setdefault(run.seed, []).extend(values([run], metric))
+    means = []
+    for seed in sorted(by_seed):
+        known = [value for value in by_seed[seed] if not math.isnan(value)]
+        if known:
+            means.append(float(np.mean(known)))
+    return confidence_interval(means)
+
+
+def bars(found: Sequence[Interval], low: float, high: float) -> list[list[float]]:
+    """Lengths of error bars, cut where the metric's own range ends.
+
+    Student's interval does not know that a frame rate cannot be negative or VMAF exceed 100.
+    """
+    return [
+        [min(one.below, max(one.mean - low, 0.0)) for one in found],
+        [min(one.above, max(high - one.mean, 0.0)) for one in found],
+    ]
+
+
+def axis_label(metric: str) -> str:
+    """Title and unit of a metric for an axis."""
+    found = definition(metric)
+    unit = {"share": "%", "": ""}.get(found.unit, found.unit)
+    return f"{found.title} ({unit})" if unit else found.title
+
+
+def curve_style(transport: str) -> dict[str, Any]:
+    """Keywords for a line of this transport."""
+    look = scheme(transport)
+    return {"color": look.colour, "linestyle": look.line, "label": look.label}
+
+
+def point_style(transport: str) -> dict[str, Any]:
+    """Keywords for a line with markers."""
+    return curve_style(transport) | {
+        "marker": scheme(transport).marker,
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.4,
+    }

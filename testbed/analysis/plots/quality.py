@@ -1,0 +1,106 @@
+"""Figure 13 of the Morphe paper: picture quality against loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from testbed.analysis.metrics.picture import MAX_DB
+from testbed.analysis.plots.base import (
+    FIGURES,
+    INTERVAL_NOTE,
+    FigureKind,
+    Plan,
+    axis_label,
+    bars,
+    legend,
+    over_seeds,
+    panels,
+    point_style,
+    seeds_text,
+    stem,
+    titled,
+    values,
+)
+from testbed.analysis.runs import Run
+from testbed.analysis.style import scheme
+from testbed.analysis.suite import POOLED_FIELDS, Setting, loss_levels, settings, transports
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+METRICS: Final = ("vmaf_mean", "ssim_db", "psnr_mean")
+_RANGES: Final = {"vmaf_mean": (0, 100), "ssim_db": (0, MAX_DB), "psnr_mean": (0, MAX_DB)}
+
+
+def plan(runs: Sequence[Run]) -> list[Plan]:
+    """One figure a setting that has two loss rates and a quality metric."""
+    detailed = settings(runs)
+    pooled = settings(runs, free=POOLED_FIELDS)
+    plans = []
+    if len(pooled) < len(detailed):
+        plans += [p for p in (_plan(setting, pooled=True) for setting in pooled) if p]
+    return plans + [p for p in (_plan(setting, pooled=False) for setting in detailed) if p]
+
+
+def _plan(setting: Setting, *, pooled: bool) -> Plan | None:
+    measured = [m for m in METRICS if any(v == v for v in values(setting.runs, m))]
+    rated = [level for level in loss_levels(setting.runs) if level.value is not None]
+    if not measured or len(rated) < 2:
+        return None
+    where = " · ".join(part for part in (setting.title, "pooled" if pooled else "") if part)
+    over = ", each seed averaged over clips and traces first" if pooled else ""
+    return Plan(
+        stem("quality-all" if pooled else "quality", setting.slug),
+        titled("Picture quality against loss", where),
+        "Quality of what was on the screen, frame slot by frame slot, against the source: a "
+        "frozen picture is measured against the frame that should have been there. VMAF and PSNR "
+        "are means over slots; SSIM is averaged linearly and then turned into decibels, "
+        f"−10·log10(1 − SSIM). Mean over {seeds_text(setting.runs)}{over}. {INTERVAL_NOTE}",
+        partial(draw, setting.runs, measured),
+    )
+
+
+def draw(runs: Sequence[Run], metrics: Sequence[str]) -> Figure:
+    """One panel a metric, one line a transport, loss rate on the x axis."""
+    figure, axes = panels(len(metrics), height_in=2.1, share_y=False)
+    for axis, metric in zip(axes, metrics, strict=True):
+        _panel(axis, runs, metric)
+        axis.set_xlabel("Packet loss (%)")
+        axis.set_ylabel(axis_label(metric))
+    legend(figure, axes)
+    return figure
+
+
+def _panel(axis: Axes, runs: Sequence[Run], metric: str) -> None:
+    rates = {(level.value or 0.0) * 100 for level in loss_levels(runs) if level.value is not None}
+    names = transports(runs)
+    # Side by side rather than on top of each other, so that every error bar can be seen.
+    shift = 0.014 * (max(rates) - min(rates))
+    for index, transport in enumerate(names):
+        points = []
+        for level in loss_levels([r for r in runs if r.transport == transport]):
+            found = over_seeds(level.runs, metric)
+            if found is not None and level.value is not None:
+                points.append((level.value * 100, found))
+        if not points:
+            continue
+        x = [at + (index - (len(names) - 1) / 2) * shift for at, _ in points]
+        y = [found.mean for _, found in points]
+        axis.plot(x, y, **point_style(transport))
+        axis.errorbar(
+            x,
+            y,
+            yerr=bars([found for _, found in points], *_RANGES[metric]),
+            fmt="none",
+            ecolor=scheme(transport).colour,
+            elinewidth=0.7,
+            capsize=1.5,
+        )
+    if len(rates) <= 8:
+        axis.set_xticks(sorted(rates), [f"{rate:g}" for rate in sorted(rates)])
+
+
+FIGURES.register("quality")(FigureKind(13, "Picture quality against loss", plan))
