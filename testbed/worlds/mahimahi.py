@@ -184,8 +184,9 @@ def _finish(run: ShellRun, process: subprocess.Popen[str]) -> None:
     except subprocess.TimeoutExpired:
         raise ToolFailedError(f"mm-link run {run.name}: did not end in time") from None
     if process.returncode != 0:
-        last = stderr.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
-        raise ToolFailedError(f"mm-link run {run.name}: {last[0]}")
+        # Ours is the last line; what mm-link itself had to say comes before it.
+        last = stderr.strip().splitlines()[-2:] or [f"exit status {process.returncode}"]
+        raise ToolFailedError(f"mm-link run {run.name}: {'; '.join(last)}")
 
 
 def _queue_arguments(queue: QueueSpec) -> tuple[str, str]:
