@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,11 +129,12 @@ def grid_of(trace: Trace, step_s: float) -> NDArray[np.float64]:
 
 def common_step(paths: Sequence[Path]) -> float:
     """The median native step of the files in whole seconds, at least 1."""
-    medians = []
-    for path in paths:
-        for part in read_file(path)[1]:
-            if isinstance(part.trace, RateTrace):
-                medians.append(float(np.median(part.trace.durations_us)) / 1e6)
+    medians = [
+        float(np.median(part.trace.durations_us)) / 1e6
+        for path in paths
+        for part in read_file(path)[1]
+        if isinstance(part.trace, RateTrace)
+    ]
     return max(1.0, float(round(float(np.median(medians))))) if medians else 1.0
 
 
@@ -151,8 +151,3 @@ def _pieces(grid: NDArray[np.float64], step_s: float) -> list[NDArray[np.float64
         for piece in pieces
         if piece.size * step_s >= MIN_PIECE_S and bool(np.any(piece >= OUTAGE_KBPS))
     ]
-
-
-def clean_title(text: str) -> str:
-    """One line of plain text."""
-    return re.sub(r"\s+", " ", text).strip()

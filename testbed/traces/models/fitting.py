@@ -1,7 +1,7 @@
 """Estimating a trace model from real traces.
 
 Every recording becomes one session. A regime is observed, not hidden: the log-rate outside
-outages, smoothed over `SMOOTHING_S`, is cut at its terciles, and a run of seconds in one class is
+outages, smoothed over `RAMP_S`, is cut at its terciles, and a run of seconds in one class is
 a visit. Counts of one recording are few, so each session leans on the pool of all: transitions
 and dwell times count the pool's with a total weight of `POOL_WEIGHT` observations.
 """
@@ -18,18 +18,21 @@ from numpy.typing import NDArray
 
 from testbed.errors import TraceError
 from testbed.traces.models.corpus import Recording
-from testbed.traces.models.model import DEAD_KBPS, Session, TraceModel
+from testbed.traces.models.model import DEAD_KBPS, RAMP_S, Session, TraceModel, smoothed_up
 from testbed.traces.statistics import OUTAGE_KBPS
 
 #: Regimes outside the outage.
 REGIMES: Final = 3
-#: Window of the centred mean that tells regimes apart from flicker.
-SMOOTHING_S: Final = 9.0
 #: Observations that the pool of all recordings counts as, in each session.
 POOL_WEIGHT: Final = 5.0
 #: Longest visit that may be drawn, relative to the longest that was seen in the pool.
 _LONGEST: Final = 1.5
 _MIN_SPREAD: Final = 0.02
+#: Lags that the memory of the flicker is read from.
+_MEMORY_LAGS: Final = 4
+_MAX_MEMORY: Final = 0.97
+#: Two trips of one kind never have levels nearer than this, however alike a few recordings are.
+_MIN_JITTER: Final = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class _Observed:
     spreads: NDArray[np.float64]
     top: float
     memory: float
+    slow: float
     dead: float
     dwells: tuple[NDArray[np.int64], ...]
     jumps: NDArray[np.float64]
@@ -76,7 +80,8 @@ def _observe(recording: Recording, step_s: float) -> _Observed:
     up = np.concatenate([piece[piece >= OUTAGE_KBPS] for piece in recording.pieces])
     down = np.concatenate([piece[piece < OUTAGE_KBPS] for piece in recording.pieces])
     level = float(np.log(up).mean())
-    smooth = [_smoothed(piece, step_s) for piece in recording.pieces]
+    half = round(RAMP_S / step_s) // 2
+    smooth = [_smoothed(piece, half) for piece in recording.pieces]
     edges = np.quantile(
         np.concatenate([values[np.isfinite(values)] for values in smooth]),
         np.arange(1, REGIMES) / REGIMES,
@@ -90,31 +95,26 @@ def _observe(recording: Recording, step_s: float) -> _Observed:
         )
         states.append(state)
         _count(state, dwells, jumps)
-    state = np.concatenate(states)
-    log_rate = np.log(np.maximum(np.concatenate(recording.pieces), 1e-3)) - level
-    offsets, spreads = _regime_levels(state, log_rate)
+    log_rates = [np.log(np.maximum(piece, 1.0)) - level for piece in recording.pieces]
+    offsets = _regime_offsets(np.concatenate(states), np.concatenate(log_rates))
+    spreads, memory, slow = _flicker(states, log_rates, offsets, half)
     return _Observed(
         weight=float(recording.seconds * step_s),
         level=level,
         offsets=offsets,
         spreads=spreads,
         top=float(np.log(up.max())) - level,
-        memory=_memory(state, log_rate, offsets, spreads),
+        memory=memory,
+        slow=slow,
         dead=float(np.mean(down < DEAD_KBPS)) if down.size else 1.0,
         dwells=tuple(np.array(lengths, dtype=np.int64) for lengths in dwells),
         jumps=jumps,
     )
 
 
-def _smoothed(piece: NDArray[np.float64], step_s: float) -> NDArray[np.float64]:
+def _smoothed(piece: NDArray[np.float64], half: int) -> NDArray[np.float64]:
     """Centred mean of the log-rate over the seconds outside outages; NaN in outages."""
-    half = round(SMOOTHING_S / step_s) // 2
-    up = piece >= OUTAGE_KBPS
-    log_rate = np.where(up, np.log(np.maximum(piece, 1.0)), 0.0)
-    kernel = np.ones(2 * half + 1)
-    total = np.convolve(log_rate, kernel, mode="full")[half : half + piece.size]
-    count = np.convolve(up.astype(np.float64), kernel, mode="full")[half : half + piece.size]
-    return np.where(up, total / np.maximum(count, 1.0), np.nan)
+    return smoothed_up(np.log(np.maximum(piece, 1.0)), piece >= OUTAGE_KBPS, half)
 
 
 def _count(state: NDArray[np.int64], dwells: list[list[int]], jumps: NDArray[np.float64]) -> None:
@@ -128,39 +128,58 @@ def _count(state: NDArray[np.int64], dwells: list[list[int]], jumps: NDArray[np.
     np.add.at(jumps, (visited[:-1], visited[1:]), 1.0)
 
 
-def _regime_levels(
-    state: NDArray[np.int64], log_rate: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _regime_offsets(state: NDArray[np.int64], log_rate: NDArray[np.float64]) -> NDArray[np.float64]:
     offsets = np.zeros(REGIMES)
-    spreads = np.full(REGIMES, _MIN_SPREAD)
     for regime in range(REGIMES):
         inside = log_rate[state == regime + 1]
-        if inside.size:
-            offsets[regime] = inside.mean()
-            spreads[regime] = max(float(inside.std()), _MIN_SPREAD)
-        elif regime:
-            offsets[regime] = offsets[regime - 1]
-    return offsets, spreads
+        offsets[regime] = inside.mean() if inside.size else offsets[max(regime - 1, 0)]
+    return offsets
 
 
-def _memory(
-    state: NDArray[np.int64],
-    log_rate: NDArray[np.float64],
+def _flicker(
+    states: Sequence[NDArray[np.int64]],
+    log_rates: Sequence[NDArray[np.float64]],
     offsets: NDArray[np.float64],
-    spreads: NDArray[np.float64],
-) -> float:
-    """Lag-1 correlation of what the regimes leave unexplained, over neighbouring up seconds."""
-    regime = np.maximum(state - 1, 0)
-    rest = (log_rate - offsets[regime]) / spreads[regime]
-    both = (state[:-1] > 0) & (state[1:] > 0)
+    half: int,
+) -> tuple[NDArray[np.float64], float, float]:
+    """Spreads of what the ramped regimes leave unexplained, its memory and its slow share.
+
+    The autocorrelation of slow * AR(1) + white is slow * memory**lag: memory from the ratio of
+    neighbouring lags, the share from what then remains at lag 1.
+    """
+    rests = []
+    for state, log_rate in zip(states, log_rates, strict=True):
+        centre = smoothed_up(offsets[np.maximum(state - 1, 0)], state > 0, half)
+        rests.append(log_rate - centre)
+    rest, state = np.concatenate(rests), np.concatenate(states)
+    spreads = np.full(REGIMES, _MIN_SPREAD)
+    for regime in range(REGIMES):
+        inside = rest[state == regime + 1]
+        if inside.size:
+            spreads[regime] = max(float(np.sqrt(np.mean(inside**2))), _MIN_SPREAD)
+    unit = [
+        np.where(part_state > 0, part / spreads[np.maximum(part_state - 1, 0)], np.nan)
+        for part, part_state in zip(rests, states, strict=True)
+    ]
+    lags = [_gappy_correlation(unit, lag) for lag in range(1, _MEMORY_LAGS + 2)]
+    near, far = sum(lags[:-1]), sum(lags[1:])
+    if near <= 0 or lags[0] <= 0:
+        return spreads, 0.0, 0.0
+    memory = min(max(far / near, 0.0), _MAX_MEMORY)
+    slow = min(lags[0] / memory, 1.0) if memory > 0 else 0.0
+    return spreads, memory, slow
+
+
+def _gappy_correlation(parts: Sequence[NDArray[np.float64]], lag: int) -> float:
+    """Correlation at `lag` over pairs of which neither is NaN; 0 with fewer than ten pairs."""
+    before = np.concatenate([part[:-lag] for part in parts])
+    after = np.concatenate([part[lag:] for part in parts])
+    both = np.isfinite(before) & np.isfinite(after)
     if int(both.sum()) < 10:
         return 0.0
-    before, after = rest[:-1][both], rest[1:][both]
-    spread = float(before.std() * after.std())
-    if spread < 1e-9:
-        return 0.0
-    correlation = float(np.mean((before - before.mean()) * (after - after.mean()))) / spread
-    return min(max(correlation, 0.0), 0.99)
+    x, y = before[both], after[both]
+    scale = float(np.sqrt(np.mean(x * x) * np.mean(y * y)))
+    return float(np.mean(x * y)) / scale if scale > 1e-9 else 0.0
 
 
 def _session(
@@ -187,6 +206,7 @@ def _session(
         spreads=tuple(item.spreads.tolist()),
         top=item.top,
         memory=item.memory,
+        slow=item.slow,
         transitions=tuple(rows),
         dwell_location=tuple(location),
         dwell_scale=tuple(scale),
@@ -234,8 +254,8 @@ def dwell_fit(own: NDArray[np.int64], pool: NDArray[np.int64]) -> tuple[float, f
 def _bandwidth(levels: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
     """Kernel width of the levels: the one under which each is likeliest given the others."""
     if levels.size < 2:
-        return 0.2
-    candidates = np.geomspace(0.05, 1.0, 40)
+        return _MIN_JITTER
+    candidates = np.geomspace(_MIN_JITTER, 1.0, 40)
     distance = (levels[:, None] - levels[None, :]) ** 2
     share = np.where(np.eye(levels.size, dtype=bool), 0.0, weights[None, :])
     share = share / share.sum(axis=1, keepdims=True)

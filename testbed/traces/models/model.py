@@ -8,9 +8,9 @@ its level a little, then walks a semi-Markov chain over the states
     1..K   regimes, from low to high
 
 Each visit lasts a log-normal number of steps, rounded, at least one; then the transition matrix
-says where to go (never to the same state). Within the regimes the log-rate is the regime's mean
-plus its spread times one AR(1) process that runs through the whole trace, so that a change of
-regime changes the level but not the short-term memory. Everything is on a grid of `step_s`.
+says where to go (never to the same state). The log-rate is the regime's mean, ramped over a few
+seconds where regimes meet, plus the regime's spread times a flicker of unit variance: one AR(1)
+process that runs through the whole trace and white noise. Everything is on a grid of `step_s`.
 
 The level, the spread, the outages and the memory of a session belong together: slow 2010 3G with
 long tunnels and fast 4G with short dips are different sessions of one model, never a mixture
@@ -43,6 +43,8 @@ FORMAT_VERSION: Final = 1
 DEAD_KBPS: Final = 10.0
 #: Steps that are walked and thrown away, so that a trace starts anywhere in a session.
 _BURN_IN_STEPS: Final = 400
+#: A change of regime is spread over this window, as a train does not jump between cells.
+RAMP_S: Final = 9.0
 #: A trace without any capacity is drawn again, at most this often.
 _MAX_TRIES: Final = 100
 
@@ -57,7 +59,8 @@ class Session:
         offsets: K means of ln(rate) around `level`, one a regime, ascending.
         spreads: K standard deviations of ln(rate) within a regime.
         top: highest ln(rate) above `level`.
-        memory: AR(1) coefficient of a step, in [0, 1).
+        memory: AR(1) coefficient of a step of the slow part of the flicker, in [0, 1).
+        slow: share of the flicker's variance that has this memory; the rest is white.
         transitions: (K+1) rows of (K+1) probabilities; zero diagonal, rows sum to 1.
         dwell_location, dwell_scale: K+1 parameters of ln(steps) of a visit.
         dwell_max: K+1 longest visits, in steps.
@@ -70,6 +73,7 @@ class Session:
     spreads: tuple[float, ...]
     top: float
     memory: float
+    slow: float
     transitions: tuple[tuple[float, ...], ...]
     dwell_location: tuple[float, ...]
     dwell_scale: tuple[float, ...]
@@ -107,19 +111,24 @@ class TraceModel:
 
         A draw that is one outage from end to end is repeated: a trace must have some capacity.
         """
-        steps = math.ceil(seconds / self.step_s)
+        # Where the trace begins within a step: a grid of its own would align with whole seconds.
+        phase = float(rng.random()) if self.step_s != 1 else 1.0
+        steps = math.ceil(seconds / self.step_s + 1.0 - phase)
+        edges = (np.arange(steps + 1) - 1.0 + phase) * self.step_s
+        edges = np.clip(edges, 0.0, seconds)
+        durations = np.diff(np.rint(edges * 1e6).astype(np.int64))
+        inside = durations > 0
+        half_ramp = round(RAMP_S / self.step_s) // 2
         weights = np.array([session.weight for session in self.sessions])
         for _ in range(_MAX_TRIES):
             session = self.sessions[int(rng.choice(weights.size, p=weights / weights.sum()))]
             level = session.level + self.level_jitter * float(rng.standard_normal())
-            rates = _walk(session, level, steps, rng)
-            if float(rates.max()) > 0:
+            rates = _walk(session, level, half_ramp, steps, rng)
+            if float(rates[inside].max()) > 0:
                 break
         else:
             raise TraceError(f"model {self.name} draws nothing but outages over {seconds} s")
-        edges = np.minimum(np.arange(steps + 1) * self.step_s, seconds)
-        durations = np.diff(np.rint(edges * 1e6).astype(np.int64))
-        return RateTrace(durations, bits_per_second(rates) / 1000.0)
+        return RateTrace(durations[inside], bits_per_second(rates[inside]) / 1000.0)
 
     def to_json(self) -> str:
         """The parameter file."""
@@ -128,13 +137,15 @@ class TraceModel:
 
 
 def _walk(
-    session: Session, level: float, steps: int, rng: np.random.Generator
+    session: Session, level: float, half_ramp: int, steps: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Rates in kbit/s, shape (steps,)."""
     states = _states(session, steps, rng)
-    up = np.maximum(states - 1, 0)
-    noise = _ar1(session.memory, steps, rng)
-    log_rate = np.asarray(session.offsets)[up] + np.asarray(session.spreads)[up] * noise
+    regime = np.maximum(states - 1, 0)
+    flicker = math.sqrt(session.slow) * _ar1(session.memory, steps, rng)
+    flicker = flicker + math.sqrt(1.0 - session.slow) * rng.standard_normal(steps)
+    centre = smoothed_up(np.asarray(session.offsets)[regime], states > 0, half_ramp)
+    log_rate = np.nan_to_num(centre) + np.asarray(session.spreads)[regime] * flicker
     rates = np.exp(level + np.minimum(log_rate, session.top))
     rates = np.maximum(rates, OUTAGE_KBPS)  # less would be an outage, and those are explicit
     faint = DEAD_KBPS * (OUTAGE_KBPS / DEAD_KBPS) ** rng.random(steps)
@@ -160,6 +171,21 @@ def _states(session: Session, steps: int, rng: np.random.Generator) -> NDArray[n
             int(np.searchsorted(jumps[state], rng.random(), side="right")), jumps.shape[0] - 1
         )
     return states[_BURN_IN_STEPS:]
+
+
+def smoothed_up(
+    values: NDArray[np.float64], up: NDArray[np.bool_], half: int
+) -> NDArray[np.float64]:
+    """Centred mean of `values` over the steps in `up`, at most `half` to each side.
+
+    Returns:
+        Same shape; NaN where `up` is False.
+    """
+    kernel = np.ones(2 * half + 1)
+    window = slice(half, half + values.size)
+    total = np.convolve(np.where(up, values, 0.0), kernel, mode="full")[window]
+    count = np.convolve(up.astype(np.float64), kernel, mode="full")[window]
+    return np.where(up, total / np.maximum(count, 1.0), np.nan)
 
 
 def _ar1(memory: float, steps: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -253,8 +279,14 @@ def _check(model: TraceModel) -> None:
         rows = np.asarray(session.transitions, dtype=np.float64)
         if not (np.all(rows >= 0) and np.allclose(rows.sum(axis=1), 1.0, atol=1e-3)):
             raise ValueError(f"sessions[{number}].transitions must be probabilities")
-        if not (0 <= session.memory < 1 and 0 <= session.dead <= 1 and session.weight > 0):
-            raise ValueError(f"sessions[{number}] has memory, dead or weight out of range")
+        shares = (session.slow, session.dead)
+        if (
+            not 0 <= session.memory < 1
+            or not session.weight > 0
+            or min(shares) < 0
+            or max(shares) > 1
+        ):
+            raise ValueError(f"sessions[{number}] has memory, slow, dead or weight out of range")
         if min(session.spreads) < 0 or min(session.dwell_scale) < 0 or min(session.dwell_max) < 1:
             raise ValueError(f"sessions[{number}] has a negative spread or dwell")
 
