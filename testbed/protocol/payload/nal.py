@@ -19,7 +19,9 @@ FRAGMENT_START: Final = 0x80
 FRAGMENT_END: Final = 0x40
 #: Bytes of the size before each unit of an aggregation packet.
 SIZE_BYTES: Final = 2
-_MAX_SIZE: Final = 0xFFFF
+#: What an IPv4 packet of 65535 bytes leaves after the IP, UDP and RTP headers; so every unit that
+#: needs no fragmentation has a size of 16 bits.
+MAX_PAYLOAD_BYTES: Final = 65_535 - 20 - 8 - 12
 
 
 class NalPayloadFormat(ABC):
@@ -69,8 +71,11 @@ class NalPayloadFormat(ABC):
 
     def packetize(self, access_unit: bytes, *, max_payload_bytes: int) -> list[bytes]:
         """See `PayloadFormat.packetize`."""
-        if max_payload_bytes < self.header_bytes + 2:
-            raise LocalProtocolError(f"no {self.codec} payload fits in {max_payload_bytes} bytes")
+        if not self.header_bytes + 2 <= max_payload_bytes <= MAX_PAYLOAD_BYTES:
+            raise LocalProtocolError(
+                f"max_payload_bytes {max_payload_bytes} of {self.codec} is not in "
+                f"{self.header_bytes + 2}..{MAX_PAYLOAD_BYTES}"
+            )
         units = split_nal_units(access_unit)
         if not units:
             raise LocalProtocolError(f"{self.codec} access unit without a NAL unit")
@@ -84,7 +89,7 @@ class NalPayloadFormat(ABC):
         group_bytes = self.header_bytes
         for index, unit in enumerate(units):
             needed = SIZE_BYTES + len(unit)
-            if group and (group_bytes + needed > max_payload_bytes or len(unit) > _MAX_SIZE):
+            if group and group_bytes + needed > max_payload_bytes:
                 payloads.append(self._aggregate(group))
                 group = []
                 group_bytes = self.header_bytes

@@ -99,9 +99,10 @@ def test_a_damaged_compound_gives_messages_or_a_remote_error(data: st.DataObject
     for _ in range(data.draw(st.integers(1, 5))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     try:
-        assert parse_rtcp(bytes(damaged))
-    except RemoteProtocolError as error:
-        assert str(error)
+        messages = parse_rtcp(bytes(damaged))
+    except RemoteProtocolError:
+        return
+    assert messages
 
 
 @pytest.mark.parametrize(
