@@ -70,7 +70,7 @@ SCHEMES: Final[dict[str, Scheme]] = {
     "tambur": Scheme("Tambur", "#882255", "X", _DASHDOT),
 }
 
-#: Variants of a scheme keep its colour and differ in line and marker; the first matching suffix.
+#: Variants of a scheme ("h265+fec", "h265-fec") keep its colour and differ in line and marker.
 _VARIANTS: Final[tuple[tuple[str, str, str, Dashes], ...]] = (
     ("fec", "+FEC", "p", (0, (3, 1, 1, 1, 1, 1))),
     ("rtx", "+RTX", "h", (0, (6, 1, 1, 1))),
@@ -80,22 +80,33 @@ _VARIANTS: Final[tuple[tuple[str, str, str, Dashes], ...]] = (
 #: For names that are not in the table: Paul Tol's "muted" colours that stand clear of the above.
 _SPARE_COLOURS: Final = ("#332288", "#88CCEE", "#44AA99", "#999933", "#AA4499", "#661100")
 _SPARE_MARKERS: Final = ("d", ">", "<", "8", "H", "*")
-_SPARE_LINES: Final[tuple[Dashes, ...]] = ("-", _DASHED, _DASHDOT, _DOTTED)
+_SPARE_LINES: Final[tuple[Dashes, ...]] = (
+    (0, (6, 1, 1, 1, 1, 1)),
+    (0, (2, 2)),
+    (0, (10, 1.5)),
+    (0, (3, 1, 3, 1, 1, 1)),
+)
 
 
 def scheme(name: str) -> Scheme:
     """The look of transport `name`: a pure function of the name, known or not."""
     if name in SCHEMES:
         return SCHEMES[name]
+    digest = hashlib.sha256(name.encode()).digest()
     for separator in ("+", "-", "_"):
-        base, found, suffix = name.rpartition(separator)
+        base, found, suffix = name.partition(separator)
         if not found or base not in SCHEMES:
             continue
+        parent = SCHEMES[base]
         for known, label, marker, line in _VARIANTS:
             if suffix == known:
-                parent = SCHEMES[base]
                 return replace(parent, label=parent.label + label, marker=marker, line=line)
-    digest = hashlib.sha256(name.encode()).digest()
+        return Scheme(
+            f"{parent.label}{separator}{suffix}",
+            parent.colour,
+            _SPARE_MARKERS[digest[1] % len(_SPARE_MARKERS)],
+            _SPARE_LINES[digest[2] % len(_SPARE_LINES)],
+        )
     return Scheme(
         name,
         _SPARE_COLOURS[digest[0] % len(_SPARE_COLOURS)],

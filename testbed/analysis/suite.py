@@ -2,7 +2,7 @@
 
 A run has *coordinates*: the scenario, the world and every field of its cell. Transport and seed
 are not among them; figures draw one curve a transport and take intervals over seeds. Loss is a
-coordinate of its own: a *family* (model and mean burst) and a *level* (rate) within it.
+coordinate of its own: a *family* (the model without its rate) and a *level* (the rate) within it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from testbed.analysis.runs import Run
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Fields of a cell that `loss_family` and `loss_level` speak for.
+_RATE: Final = re.compile(r"\s*\d+(\.\d+)?([eE][+-]?\d+)? %")
+#: A hash over both paths: it differs with every loss rate and tells a reader nothing.
+_OPAQUE: Final = frozenset({"paths"})
+#: Fields of a cell that `loss_family` and `loss_levels` speak for.
 LOSS_FIELDS: Final = frozenset({"loss", "loss_kind", "loss_rate", "mean_burst"})
 #: Fields over which a pooled figure may put frames together.
 POOLED_FIELDS: Final = frozenset({"clip", "trace", "uplink_trace", "width", "height"})
@@ -77,7 +80,7 @@ class Level:
 def coordinates(run: Run) -> dict[str, Any]:
     """Every field that tells this run's cell from others, apart from loss; values hashable."""
     found = {"scenario": run.scenario, "world": run.manifest.get("world", "")}
-    found |= {k: v for k, v in run.cell.items() if k not in LOSS_FIELDS}
+    found |= {k: v for k, v in run.cell.items() if k not in LOSS_FIELDS | _OPAQUE}
     return {
         key: value if isinstance(value, Hashable) else json.dumps(value, sort_keys=True)
         for key, value in found.items()
@@ -85,9 +88,9 @@ def coordinates(run: Run) -> dict[str, Any]:
 
 
 def describe(field: str, value: Any) -> str:
-    """A coordinate for readers, such as "30 fps"."""
+    """A coordinate for readers, such as "30 fps"; "" for one that is not set."""
     if value is None:
-        return f"no {field}"
+        return ""
     plain = _FORMATS.get(field, lambda v: f"{field} {v}")
     try:
         return plain(value)
@@ -100,37 +103,49 @@ def lossless(run: Run) -> bool:
     return run.cell.get("loss_kind") in (None, "none") or run.cell.get("loss_rate") == 0
 
 
-def loss_family(run: Run) -> tuple[str, float | None]:
-    """(kind, mean burst in packets or None); ("none", None) for a lossless run."""
-    if lossless(run):
-        return ("none", None)
-    burst = run.cell.get("mean_burst")
-    return (str(run.cell["loss_kind"]), None if burst is None else float(burst))
+def loss_family(run: Run) -> str:
+    """The loss model without its rate, such as "gilbert-elliott burst 4"; "none" without loss.
 
-
-def loss_level(run: Run) -> tuple[float | None, str]:
-    """(rate in 0..1 or None, label) of a run's loss."""
+    The label of a model that states no rate in percent is one level of its kind.
+    """
     if lossless(run):
-        return (0.0, "0 % loss")
-    rate = run.cell.get("loss_rate")
-    if isinstance(rate, int | float):
-        return (float(rate), f"{float(rate) * 100:g} % loss")
-    return (None, str(run.cell.get("loss", run.cell["loss_kind"])))
+        return "none"
+    label = str(run.cell.get("loss", run.cell["loss_kind"]))
+    if _RATE.search(label) is None:
+        return str(run.cell["loss_kind"])
+    return _RATE.sub("", label).strip()
 
 
 def loss_levels(runs: Iterable[Run]) -> list[Level]:
-    """The loss levels of `runs`, by rate; levels without a rate come last."""
+    """The loss levels of `runs`, by rate; levels without a known rate come last.
+
+    With one loss family a level is called "5 % loss", with several by its whole label.
+    """
+    members = list(runs)
+    several = len({loss_family(run) for run in members} - {"none"}) > 1
     groups: dict[tuple[float | None, str], list[Run]] = {}
-    for run in runs:
-        groups.setdefault(loss_level(run), []).append(run)
+    for run in members:
+        groups.setdefault(_loss_level(run, named=several), []).append(run)
     keys = sorted(groups, key=lambda k: (k[0] is None, k[0] or 0.0, k[1]))
     return [Level(label, rate, tuple(groups[rate, label])) for rate, label in keys]
+
+
+def _loss_level(run: Run, *, named: bool) -> tuple[float | None, str]:
+    if lossless(run):
+        return (0.0, "no loss" if named else "0 % loss")
+    label = str(run.cell.get("loss", run.cell["loss_kind"]))
+    rate = run.cell.get("loss_rate")
+    known = float(rate) if isinstance(rate, int | float) else None
+    if named or known is None or _RATE.search(label) is None:
+        return (known, label)
+    return (known, f"{known * 100:g} % loss")
 
 
 def settings(runs: Sequence[Run], *, free: Collection[str] = ()) -> list[Setting]:
     """Split `runs` so that within a setting only loss level, transport, seed and `free` vary.
 
-    Lossless runs belong to every loss family of their setting. Titles name only what varies
+    Loss families are split when one of them has several rates; lossless runs then belong to every
+    family of their setting. Titles name only what varies
     within the suite, and leave out fields that follow from those already named.
     """
     naming = _naming_fields(runs, free)
@@ -138,22 +153,25 @@ def settings(runs: Sequence[Run], *, free: Collection[str] = ()) -> list[Setting
     for run in runs:
         at = coordinates(run)
         groups.setdefault(tuple(at.get(field) for field in naming), []).append(run)
+    levels_of: dict[str, set[Any]] = {}
+    for run in runs:
+        if not lossless(run):
+            levels_of.setdefault(loss_family(run), set()).add(run.cell.get("loss"))
+    split = len(levels_of) > 1 and max(len(found) for found in levels_of.values()) > 1
     found = []
-    several = len({loss_family(run) for run in runs if not lossless(run)}) > 1
     for key, members in groups.items():
-        parts = [describe(field, value) for field, value in zip(naming, key, strict=True)]
-        families = sorted({loss_family(r) for r in members if not lossless(r)}, key=str)
-        for family in families or [("none", None)]:
-            chosen = tuple(r for r in members if lossless(r) or loss_family(r) == family)
-            extra = [_family_text(family)] if several and family[0] != "none" else []
-            title = " · ".join(parts + extra)
+        named = (describe(field, value) for field, value in zip(naming, key, strict=True))
+        parts = [part for part in named if part]
+        families = sorted({loss_family(run) for run in members} - {"none"})
+        if not split or not families:
+            title = " · ".join(parts)
+            found.append(Setting(title, slug(title), tuple(members)))
+            continue
+        for family in families:
+            chosen = tuple(r for r in members if loss_family(r) in ("none", family))
+            title = " · ".join([*parts, f"{family} loss"])
             found.append(Setting(title, slug(title), chosen))
     return found
-
-
-def _family_text(family: tuple[str, float | None]) -> str:
-    kind, burst = family
-    return f"{kind} loss" if burst is None else f"{kind} loss, mean burst {burst:g}"
 
 
 def _naming_fields(runs: Sequence[Run], free: Collection[str]) -> list[str]:
@@ -194,7 +212,7 @@ def levels(runs: Sequence[Run], field: str) -> list[Level]:
         return float(value) if usable else None
 
     keys = sorted(groups, key=lambda v: (number(v) is None, number(v) or 0.0, str(v)))
-    return [Level(describe(field, v), number(v), tuple(groups[v])) for v in keys]
+    return [Level(describe(field, v) or f"no {field}", number(v), tuple(groups[v])) for v in keys]
 
 
 def transports(runs: Iterable[Run]) -> list[str]:

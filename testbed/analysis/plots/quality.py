@@ -36,7 +36,7 @@ _RANGES: Final = {"vmaf_mean": (0, 100), "ssim_db": (0, MAX_DB), "psnr_mean": (0
 
 
 def plan(runs: Sequence[Run]) -> list[Plan]:
-    """One figure a setting that has two loss rates and a quality metric."""
+    """One figure a setting that has two loss levels and a quality metric."""
     detailed = settings(runs)
     pooled = settings(runs, free=POOLED_FIELDS)
     plans = []
@@ -47,8 +47,7 @@ def plan(runs: Sequence[Run]) -> list[Plan]:
 
 def _plan(setting: Setting, *, pooled: bool) -> Plan | None:
     measured = [m for m in METRICS if any(v == v for v in values(setting.runs, m))]
-    rated = [level for level in loss_levels(setting.runs) if level.value is not None]
-    if not measured or len(rated) < 2:
+    if not measured or len(loss_levels(setting.runs)) < 2:
         return None
     where = " · ".join(part for part in (setting.title, "pooled" if pooled else "") if part)
     over = ", each seed averaged over clips and traces first" if pooled else ""
@@ -68,28 +67,31 @@ def draw(runs: Sequence[Run], metrics: Sequence[str]) -> Figure:
     figure, axes = panels(len(metrics), height_in=2.1, share_y=False)
     for axis, metric in zip(axes, metrics, strict=True):
         _panel(axis, runs, metric)
-        axis.set_xlabel("Packet loss (%)")
         axis.set_ylabel(axis_label(metric))
     legend(figure, axes)
     return figure
 
 
 def _panel(axis: Axes, runs: Sequence[Run], metric: str) -> None:
-    rates = {(level.value or 0.0) * 100 for level in loss_levels(runs) if level.value is not None}
+    shown = loss_levels(runs)
+    # Rates of one model make an axis; different models stand side by side without a line.
+    numeric = len({level.value for level in shown} - {None}) == len(shown)
+    places = [(level.value or 0.0) * 100 if numeric else at for at, level in enumerate(shown)]
     names = transports(runs)
     # Side by side rather than on top of each other, so that every error bar can be seen.
-    shift = 0.014 * (max(rates) - min(rates))
+    shift = 0.014 * (max(places) - min(places))
     for index, transport in enumerate(names):
         points = []
-        for level in loss_levels([r for r in runs if r.transport == transport]):
-            found = over_seeds(level.runs, metric)
-            if found is not None and level.value is not None:
-                points.append((level.value * 100, found))
+        for place, level in zip(places, shown, strict=True):
+            found = over_seeds([r for r in level.runs if r.transport == transport], metric)
+            if found is not None:
+                points.append((place, found))
         if not points:
             continue
         x = [at + (index - (len(names) - 1) / 2) * shift for at, _ in points]
         y = [found.mean for _, found in points]
-        axis.plot(x, y, **point_style(transport))
+        look = point_style(transport) | ({} if numeric else {"linestyle": "none"})
+        axis.plot(x, y, **look)
         axis.errorbar(
             x,
             y,
@@ -99,8 +101,12 @@ def _panel(axis: Axes, runs: Sequence[Run], metric: str) -> None:
             elinewidth=0.7,
             capsize=1.5,
         )
-    if len(rates) <= 8:
-        axis.set_xticks(sorted(rates), [f"{rate:g}" for rate in sorted(rates)])
+    if numeric:
+        axis.set_xlabel("Packet loss (%)")
+        if len(places) <= 8:
+            axis.set_xticks(places, [f"{place:g}" for place in places])
+    else:
+        axis.set_xticks(places, [level.label for level in shown], rotation=20, ha="right")
 
 
 FIGURES.register("quality")(FigureKind(13, "Picture quality against loss", plan))

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BARS_A_COLUMN = 24
-_HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----")
+_HATCHES = ("", "////", "\\\\\\\\", "----", "xxxx", "||||")
 
 
 def plan(runs: Sequence[Run]) -> list[Plan]:
@@ -121,7 +121,8 @@ def _panel(axis: Axes, rate: Level, field: str, names: Sequence[str], *, wide: b
     axis.set_ylim(0, fps * 1.12)
     axis.grid(visible=False, axis="x")
     axis.set_xticks(np.arange(len(shown)))
-    numeric = field == "loss" and all(level.value is not None for level in shown)
+    rates = {level.value for level in shown} - {None}
+    numeric = field == "loss" and len(rates) == len(shown) > 1
     if numeric:
         axis.set_xticklabels([f"{(level.value or 0) * 100:g}" for level in shown])
         axis.set_xlabel("Packet loss (%)")
