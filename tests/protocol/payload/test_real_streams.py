@@ -20,7 +20,7 @@ from testbed.protocol.sequence import Unwrapper
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 FRAMES = 12
 FPS = 30
-#: How to get a low-latency stream with one key frame and a second one in the middle.
+#: How to get a low-latency stream with a key frame every 8 pictures where the encoder lets us.
 ENCODERS = {
     "h264": ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-f", "h264"],
     "h265": ["-c:v", "libx265", "-preset", "ultrafast", "-tune", "zerolatency", "-f", "hevc"],
@@ -37,6 +37,9 @@ def byte_stream(codec: str) -> bytes:
     command += ["-b:v", "600k"]
     if codec == "h265":
         command += ["-x265-params", "log-level=error:slices=2"]
+    if codec == "h266":
+        low_delay = "picreordering=0:gopsize=8:decodingrefreshtype=none:intraperiod=-1"
+        command += ["-vvenc-params", low_delay]
     run = subprocess.run([*command, *ENCODERS[codec], "pipe:1"], capture_output=True, check=False)
     assert run.returncode == 0, run.stderr.decode()
     return run.stdout
@@ -115,12 +118,9 @@ def test_we_understand_the_packets_of_ffmpeg(codec: str, tmp_path: Path) -> None
     with udp_socket() as receiver:
         receiver.setblocking(False)
         port = receiver.getsockname()[1]
-        subprocess.run(
-            [FFMPEG, "-v", "error", "-f", DECODERS[codec], "-i", str(clip), "-c", "copy"]
-            + ["-f", "rtp", f"rtp://127.0.0.1:{port}?pkt_size=300"],
-            check=True,
-            capture_output=True,
-        )
+        command = [FFMPEG, "-v", "error", "-f", DECODERS[codec], "-i", str(clip), "-c", "copy"]
+        command += ["-f", "rtp", f"rtp://127.0.0.1:{port}?pkt_size=300"]
+        subprocess.run(command, check=True, capture_output=True)
         datagrams = []
         while True:
             try:
