@@ -148,20 +148,19 @@ def _flicker(
     neighbouring lags, the share from what then remains at lag 1.
     """
     rests = []
+    weighted = []
     for state, log_rate in zip(states, log_rates, strict=True):
         centre = smoothed_up(offsets[np.maximum(state - 1, 0)], state > 0, half)
         rests.append(log_rate - centre)
+        # As deviations of the rate, not of its logarithm: it is the rate's memory that counts.
+        weighted.append(rests[-1] * np.exp(np.nan_to_num(centre)))
     rest, state = np.concatenate(rests), np.concatenate(states)
     spreads = np.full(REGIMES, _MIN_SPREAD)
     for regime in range(REGIMES):
         inside = rest[state == regime + 1]
         if inside.size:
             spreads[regime] = max(float(np.sqrt(np.mean(inside**2))), _MIN_SPREAD)
-    unit = [
-        np.where(part_state > 0, part / spreads[np.maximum(part_state - 1, 0)], np.nan)
-        for part, part_state in zip(rests, states, strict=True)
-    ]
-    lags = [_gappy_correlation(unit, lag) for lag in range(1, _MEMORY_LAGS + 2)]
+    lags = [_gappy_correlation(weighted, lag) for lag in range(1, _MEMORY_LAGS + 2)]
     near, far = sum(lags[:-1]), sum(lags[1:])
     if near <= 0 or lags[0] <= 0:
         return spreads, 0.0, 0.0
