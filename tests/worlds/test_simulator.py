@@ -25,16 +25,17 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 def test_over_a_clean_link_every_frame_is_rendered_after_the_closed_form_delay() -> None:
-    tables, result = run(session())
+    tables, result = run(session(kbps=80.0))
     frames, packets = tables["frames"], tables["packets"]
     assert (frames.outcome == "rendered").all()
     assert result.displayed == list(range(len(frames)))
     # One packet, no queue: transmission time plus propagation, rounded up to the nanosecond.
-    single = frames[frames.packets_sent == 1].iloc[5:]
+    # A sender report goes out with every 15th frame and takes its share; leave those aside.
+    single = frames[(frames.packets_sent == 1) & (frames.frame % 15 != 0)].iloc[5:]
     assert len(single) > 5
     media = packets[(packets.direction == "down") & (packets.kind == "media")]
     sizes = media.groupby("frame").size_bytes.sum()
-    expected_ns = sizes[single.frame].to_numpy() * 8 * 1_000_000_000 / 2_000_000 + 50_000_000
+    expected_ns = sizes[single.frame].to_numpy().astype(float) * 8 * 1_000_000_000 / 2_000_000 + 50_000_000
     delay_ns = (single.decodable_ns - single.encode_end_ns).to_numpy()
     assert np.allclose(delay_ns.astype(float), expected_ns, atol=1000)
 
@@ -58,10 +59,10 @@ def test_all_transports_meet_the_same_losses() -> None:
     for transport in ("h264", "h265"):
         tables, _ = run(session(transport=transport, down=LOSSY))
         down = tables["packets"].query("direction == 'down' and drop != 'queue'")
-        masks.append((down.drop == "loss").to_numpy() if False else (down["drop"] == "loss"))
+        masks.append((down["drop"] == "loss").to_numpy())
     shared = min(len(mask) for mask in masks)
     assert shared > 50
-    assert np.array_equal(masks[0].to_numpy()[:shared], masks[1].to_numpy()[:shared])
+    assert np.array_equal(masks[0][:shared], masks[1][:shared])
     assert masks[0].any()
 
 
