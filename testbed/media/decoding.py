@@ -37,7 +37,8 @@ def decode(
     Args:
         codec: "h264", "h265", "h266".
         received: one entry a source frame, in order of index.
-        width, height: luma size of the pictures.
+        width: luma width of the pictures.
+        height: luma height of the pictures.
         conceal: False: frames whose references are missing yield nothing. True: everything that
             arrived goes into the decoder, and its own concealment fills the rest.
     """

@@ -2,11 +2,109 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryFile
+from threading import Event, Thread, Timer
 
+from testbed.errors import ToolFailedError, ToolMissingError
+
+
+@cache
 def ffmpeg_exe() -> str:
     """Path of the ffmpeg that has libvvenc and libvmaf.
 
     Raises:
         ToolMissingError: `imageio-ffmpeg` is not installed or brings no binary.
     """
-    raise NotImplementedError
+    try:
+        import imageio_ffmpeg
+
+        path = str(imageio_ffmpeg.get_ffmpeg_exe())
+    except (ImportError, RuntimeError) as error:
+        raise ToolMissingError(
+            f"ffmpeg with libvvenc and libvmaf is not there ({error}); "
+            "get it with: pip install --force-reinstall imageio-ffmpeg"
+        ) from None
+    return path
+
+
+@cache
+def ffmpeg_identity() -> str:
+    """Name of the binary, which carries its version; part of what determines an encode."""
+    return Path(ffmpeg_exe()).name
+
+
+def run_ffmpeg(
+    arguments: Sequence[str], *, pieces: Iterable[bytes | memoryview] = (), timeout_s: float
+) -> bytes:
+    """Run ffmpeg with `pieces` as standard input and return its standard output.
+
+    Standard output is read by a thread, so neither pipe can fill up and stop the other; standard
+    error is kept for the message.
+
+    Args:
+        arguments: what follows the program name.
+        pieces: standard input, piece by piece, so that a clip is never in memory as a whole.
+        timeout_s: the process is killed after this many seconds.
+
+    Raises:
+        ToolMissingError: there is no ffmpeg.
+        ToolFailedError: it failed or took too long; the message has its last line of stderr.
+    """
+    command = [ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", "error", *arguments]
+    with TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        output: list[bytes] = []
+        stdout = process.stdout
+        reader = Thread(target=lambda: output.append(stdout.read()), daemon=True)
+        too_long = Event()
+
+        def stop() -> None:
+            too_long.set()
+            process.kill()
+
+        timer = Timer(timeout_s, stop)
+        timer.start()
+        reader.start()
+        try:
+            for piece in pieces:
+                process.stdin.write(piece)
+            process.stdin.close()
+        except BrokenPipeError:
+            pass  # it ended early; its exit status and stderr say why
+        finally:
+            if process.stdin and not process.stdin.closed:
+                _close_quietly(process)
+            try:
+                process.wait()
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
+            finally:
+                timer.cancel()
+                reader.join()
+                stdout.close()
+        errors.seek(0)
+        complaint = errors.read().decode(errors="replace").strip().splitlines()
+    if too_long.is_set():
+        raise ToolFailedError(f"ffmpeg took longer than {timeout_s:g} s and was stopped")
+    if process.returncode != 0:
+        last = complaint[-1] if complaint else f"exit status {process.returncode}"
+        raise ToolFailedError(f"ffmpeg failed: {last}")
+    return output[0] if output else b""
+
+
+def _close_quietly(process: subprocess.Popen[bytes]) -> None:
+    try:
+        if process.stdin:
+            process.stdin.close()
+    except BrokenPipeError:
+        pass
