@@ -28,12 +28,12 @@ def find_scenario(text: str) -> Path:
         ScenarioError: neither; lists the shipped ones.
     """
     path = Path(text)
-    if path.exists() or path.suffix or len(path.parts) > 1:
-        return path
     shipped = data_dir("scenarios")
     candidate = shipped / f"{text}.yaml"
-    if candidate.is_file():
+    if not path.is_file() and len(path.parts) == 1 and candidate.is_file():
         return candidate
+    if path.exists() or path.suffix or len(path.parts) > 1:
+        return path
     known = ", ".join(sorted(p.stem for p in shipped.glob("*.yaml")))
     raise ScenarioError(f"{text}: no such file, nor a shipped scenario; shipped: {known}")
 

@@ -96,10 +96,6 @@ def run_command(arguments: Sequence[str]) -> int:
         return _fail(f"{error.format_message().rstrip('.')} (see {command} --help)", 2)
     except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted", EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # The reader (`| head`) left; keep Python from complaining once more when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         if debug:
             raise
@@ -116,7 +112,13 @@ def _fail(message: str, code: int) -> int:
 
 def main() -> None:
     """Entry point of the `testbed` command."""
-    sys.exit(run_command(sys.argv[1:]))
+    code = run_command(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (`| head`) left; keep Python from complaining when it flushes once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -154,6 +154,10 @@ def run_suite(
 
 
 def _record(out: Path, cells: Sequence[Cell], outcome: Outcome) -> None:
+    # In the order of the suite, not in that in which workers happened to finish.
+    order = {cell.run: index for index, cell in enumerate(cells)}
+    outcome.made.sort(key=lambda cell: order[cell.run])
+    outcome.failed.sort(key=lambda failure: order[failure.cell.run])
     failed = [failure.as_json() for failure in outcome.failed]
     record_failures(out, failed, [cell.run for cell in cells])
 

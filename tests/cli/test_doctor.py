@@ -1,0 +1,99 @@
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from testbed.cli import doctor
+from testbed.cli.main import run_command
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("TESTBED_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def found(name: str) -> doctor.Finding:
+    return next(finding for finding in doctor.examine() if finding.name == name)
+
+
+def test_the_core_works_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["doctor"]) == 0
+    answer = capsys.readouterr().out
+    assert "ok   H.266 encoder: libvvenc in" in answer
+    assert "FAIL" not in answer
+
+
+def test_a_program_can_read_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["doctor", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    names = [finding["name"] for finding in answer]
+    for expected in (
+        "python", "PyAV", "H.264 encoder", "H.265 encoder", "H.266 encoder", "H.266 decoder",
+        "VMAF", "clips", "cache", "cores", "mm-link", "/dev/net/tun", "ip_forward", "GPU",
+    ):  # fmt: skip
+        assert expected in names
+    for finding in answer:
+        assert finding["ok"] or finding["fix"] or finding["name"] == "GPU"
+
+
+def test_a_broken_core_is_exit_1_with_a_fix(
+    cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache.write_text("a file in the way")
+    assert run_command(["doctor"]) == 1
+    answer = capsys.readouterr().out
+    assert f"FAIL cache: {cache}: " in answer
+    assert "fix (core): set TESTBED_CACHE to a writable folder" in answer
+
+
+def test_what_stands_beside_the_core_does_not_fail_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "_TUN", tmp_path / "no-tun")
+    monkeypatch.setattr("shutil.which", lambda _name: None)
+    (tmp_path / "forward").write_text("0\n")
+    monkeypatch.setattr(doctor, "_IP_FORWARD", tmp_path / "forward")
+    assert run_command(["doctor"]) == 0
+    answer = capsys.readouterr().out
+    for name in ("mm-link", str(tmp_path / "no-tun"), "ip_forward"):
+        assert f"no   {name}: " in answer
+    assert "fix (mahimahi): sysctl -w net.ipv4.ip_forward=1" in answer
+
+
+def test_an_ffmpeg_without_vvenc_and_vmaf_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake = tmp_path / "ffmpeg"
+    fake.write_text("#!/bin/sh\necho ' V..... libx264'\n")
+    fake.chmod(0o755)
+    monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", lambda: str(fake))
+    assert not found("H.266 encoder").ok
+    assert "has no libvvenc" in found("H.266 encoder").detail
+    assert not found("VMAF").ok
+    assert "IMAGEIO_FFMPEG_EXE" in found("VMAF").fix
+
+
+def test_a_program_that_hangs_or_fails_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(*_: object, **__: object) -> None:
+        raise subprocess.TimeoutExpired("x", 1)
+
+    assert doctor._output(["false"]) is None
+    assert doctor._output(["no-such-program-here"]) is None
+    monkeypatch.setattr(subprocess, "run", hang)
+    assert doctor._output(["true"]) is None
+
+
+def test_transports_show_every_option_with_its_meaning(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["transports", "show", "h264", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["codec"] == "h264"
+    assert {option["name"] for option in answer["options"]} >= {"conceal", "retransmission"}
+    assert all(option["meaning"] for option in answer["options"])
+    assert run_command(["transports", "list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        "h264",
+        "h265",
+        "h266",
+    ]
