@@ -2,8 +2,8 @@
 
 A bucket of credit fills at the pacing rate up to `burst_bytes`; a packet may go while the credit
 is not negative, and then uses up its size. So `burst_bytes` may follow one packet back to back,
-and with 0 the packets are spaced by exactly their own length. Credit is counted in bits times
-10**9 (bit/s times ns), so all arithmetic is exact in integers.
+and with 0 the packets are spaced by their own length, rounded up to whole nanoseconds. Credit is
+counted in bits times 10**9 (bit/s times ns), so that all arithmetic is in integers.
 """
 
 from __future__ import annotations
