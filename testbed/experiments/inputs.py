@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from testbed.errors import InputError
-from testbed.experiments.matrix import Direction
+from testbed.experiments.matrix import Direction, Scale
 from testbed.network.spec import LossSpec, PathSpec, QueueSpec
 from testbed.network.trace import RateTrace
 
@@ -27,24 +28,31 @@ class Capacity:
     resolved: ResolvedTrace | None
 
 
-def scaled(trace: ResolvedTrace, factor: float) -> ResolvedTrace:
-    """The trace with every rate multiplied, its name saying so.
+def scaled(trace: ResolvedTrace, scale: Scale) -> ResolvedTrace:
+    """The trace with every rate multiplied, its name and notes saying so.
 
     A mahimahi trace becomes a rate trace of 1 s steps first: opportunities cannot be multiplied by
     a fraction one by one.
-
-    Args:
-        trace: as resolved.
-        factor: > 0.
     """
+    if not scale.label:
+        return trace
     rates = trace.rate()
+    if scale.factor is not None:
+        factor = scale.factor
+    else:
+        assert scale.mean_kbps is not None
+        factor = scale.mean_kbps / rates.mean_kbps
+        if math.isclose(factor, 1, rel_tol=1e-6):  # a constant trace of that very rate
+            return trace
+    # Whole bits per second, as the generators have them.
     capacity = RateTrace(rates.durations_us, np.round(rates.rates_kbps * factor, 3))
+    words = f"rates scaled by {factor:.6g}"
     return dataclasses.replace(
         trace,
-        name=f"{trace.name}-x{factor:g}",
+        name=f"{trace.name}{scale.label}",
         trace=capacity,
-        source=f"{trace.source}, scaled by {factor:g}",
-        notes=(*trace.notes, f"rates scaled by {factor:g}"),
+        source=f"{trace.source}, {words}",
+        notes=(*trace.notes, words),
     )
 
 
@@ -145,7 +153,7 @@ def direction_data(direction: Direction) -> dict[str, Any]:
     trace = direction.delay_trace
     return {
         "trace": direction.trace,
-        "scale": direction.scale,
+        "scale": dataclasses.asdict(direction.scale),
         "mode": direction.fixed.mode,
         "once": direction.fixed.once,
         "queue": queue_data(direction.queue),

@@ -22,13 +22,28 @@ from testbed.network.spec import LossSpec, QueueSpec
 
 
 @dataclass(frozen=True, slots=True)
+class Scale:
+    """A factor on rates, or the mean that they are brought to; neither leaves them alone."""
+
+    factor: float | None = None
+    mean_kbps: float | None = None
+
+    @property
+    def label(self) -> str:
+        """Suffix for the trace's name."""
+        if self.factor is not None:
+            return f"-x{self.factor:g}"
+        return "" if self.mean_kbps is None else f"-mean{self.mean_kbps:g}kbps"
+
+
+@dataclass(frozen=True, slots=True)
 class Direction:
     """One direction of one point of the matrix.
 
     Attributes:
         side: "downlink" or "uplink".
         trace: what the file says, or None for an unlimited link.
-        scale: factor on the trace's rates.
+        scale: what happens to the trace's rates.
         queue, loss: one choice each; several loss models act one after the other.
         delay_ms, jitter_ms: one choice each.
         phase_ms: start in the trace, or "random".
@@ -38,7 +53,7 @@ class Direction:
 
     side: str
     trace: str | None
-    scale: float
+    scale: Scale
     queue: QueueSpec
     loss: tuple[LossSpec, ...]
     delay_ms: float
@@ -161,7 +176,7 @@ def _directions(side: str, entry: PathEntry) -> Iterator[Direction]:
     traces: list[tuple[int, str | None]] = list(enumerate(entry.trace or (None,)))
     for (t, trace), scale, (q, queue), delay_ms, jitter_ms, (number, loss), phase_ms in product(
         traces,
-        entry.scale,
+        _scales(entry),
         list(_queues(entry)),
         entry.delay_ms,
         entry.jitter_ms,
@@ -178,6 +193,12 @@ def _directions(side: str, entry: PathEntry) -> Iterator[Direction]:
         yield Direction(
             side, trace, scale, queue, loss, delay_ms, jitter_ms, phase_ms, entry, places
         )
+
+
+def _scales(entry: PathEntry) -> list[Scale]:
+    if entry.scale is not None:
+        return [Scale(factor=factor) for factor in entry.scale]
+    return [Scale(mean_kbps=mean) for mean in entry.mean_kbps or (None,)]
 
 
 def _queues(entry: PathEntry) -> Iterator[tuple[int, QueueSpec]]:

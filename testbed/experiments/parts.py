@@ -86,8 +86,10 @@ class PathEntry(Part):
     trace: Many[Name] | None = None
     """Capacity: `constant:2000kbps`, `model:rail`, `set:rail*10`, a catalogue name or a file; a
     list is an axis. Without it the link is unlimited."""
-    scale: Many[PositiveNumber] = (1.0,)
+    scale: Many[PositiveNumber] | None = None
     """Factor on the trace's rates; results say so in the trace's name."""
+    mean_kbps: Many[PositiveNumber] | None = None
+    """Instead of `scale`: the mean that the trace's rates are scaled to."""
     mode: Literal["auto", "opportunities", "rate"] = "auto"
     """How the trace is replayed: mahimahi's delivery opportunities, or a continuous rate."""
     once: bool = False
@@ -110,6 +112,14 @@ class PathEntry(Part):
     """Order of the stages."""
     phase_ms: Many[NonNegativeInt | Literal["random"]] = (0,)
     """Where in the trace the session starts; `random` draws it from the seed."""
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> Self:
+        if self.scale is not None and self.mean_kbps is not None:
+            raise PydanticCustomError("one_scale", "takes `scale` or `mean_kbps`, not both")
+        if self.trace is None and (self.scale is not None or self.mean_kbps is not None):
+            raise PydanticCustomError("one_scale", "has no `trace` to scale")
+        return self
 
 
 class TransportEntry(OpenPart):

@@ -23,7 +23,7 @@ from testbed.experiments.inputs import (
     scaled,
     trace_data,
 )
-from testbed.experiments.matrix import Direction, Point, TransportChoice, points
+from testbed.experiments.matrix import Direction, Point, Scale, TransportChoice, points
 from testbed.experiments.scenario import LoadedScenario
 from testbed.experiments.yamlfile import Place, show_place
 from testbed.media.spec import ClipSpec
@@ -57,7 +57,7 @@ class _Expansion:
         self.world = world
         self.made_with = {"code": code_hash(), "encoders": dict(encoder_versions())}
         self._clips: dict[ClipSpec, Clip] = {}
-        self._traces: dict[tuple[str, int, float], list[ResolvedTrace]] = {}
+        self._traces: dict[tuple[str, int, Scale], list[ResolvedTrace]] = {}
         self._options: dict[int, Mapping[str, Any]] = {}
         self._delays: dict[str, tuple[float, ...]] = {}
         self._masks: dict[str, tuple[int, ...]] = {}
@@ -123,13 +123,13 @@ class _Expansion:
             expanded.append([Capacity(label, one) for one in found])
         return expanded
 
-    def _resolve(self, text: str, seed: int, scale: float) -> list[ResolvedTrace]:
+    def _resolve(self, text: str, seed: int, scale: Scale) -> list[ResolvedTrace]:
         from testbed.traces import resolve
 
         key = (text, seed, scale)
         if key not in self._traces:
             found = resolve(text, base=self.loaded.base, seed=seed)
-            self._traces[key] = found if scale == 1 else [scaled(one, scale) for one in found]
+            self._traces[key] = [scaled(one, scale) for one in found]
         return self._traces[key]
 
     # --- names and options --------------------------------------------------------------------

@@ -160,12 +160,17 @@ def test_a_set_of_traces_is_an_axis(write: Write) -> None:
 
 
 def test_a_scaled_trace_says_so(write: Write) -> None:
-    cell = cells_of(write(), "downlink.scale=0.25")[0]
+    cell: Any = cells_of(write(), "downlink.scale=0.25")[0]
     trace = cell.session.downlink.trace
     assert isinstance(trace, RateTrace)
     assert np.allclose(trace.rates_kbps, 500)
     assert cell.conditions["trace"] == "constant-2000kbps-x0.25"
     assert "scaled by 0.25" in cell.inputs["trace"]["source"]
+
+    cell = cells_of(write("constant:2000kbps", "model:driving@60s"), "downlink.mean_kbps=500")[0]
+    assert cell.session.downlink.trace.mean_kbps == pytest.approx(500, rel=1e-4)
+    assert cell.conditions["trace"] == "driving-synthetic-60s-0-mean500kbps"
+    assert cell.inputs["trace"]["synthetic"] is True
 
 
 def test_clips_with_a_form_of_their_own_meet_the_axes_once(write: Write) -> None:
@@ -212,6 +217,7 @@ def test_clips_with_a_form_of_their_own_meet_the_axes_once(write: Write) -> None
             "compute: abacus",
             ":13: compute: unknown compute model 'abacus'; known: ",
         ),
+        ("delay_ms: 50", "scale: 2\n  mean_kbps: 3", ":5: downlink: takes `scale` or `mean_kbps`"),
         ("delay_ms: 50", "delay_trace: {file: none.txt}", ":10: downlink.delay_trace: "),
         ("delay_ms: 50", "delay_trace: {file: bad.txt}", "bad.txt:2: 'x' is not a delay in ms"),
         (
