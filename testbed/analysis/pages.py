@@ -100,12 +100,15 @@ def _scenarios(runs: Sequence[Run]) -> list[dict[str, Any]]:
         for field in fields:
             if field in _IN_WORDS:
                 continue
-            seen = dict.fromkeys(_words(field, run.cell.get(field)) for run in members)
+            seen = dict.fromkeys(
+                _size(run) if field == "width" else _words(field, run.cell.get(field))
+                for run in members
+            )
             said = [value for value in seen if value]
             if len(seen) == 1:
                 fixed += said
             else:
-                varied.append((field.replace("_", " "), said))
+                varied.append(("size" if field == "width" else field.replace("_", " "), said))
         varied.append(("transports", [scheme(t).label for t in transports(members)]))
         varied.append(("seeds", [str(s) for s in sorted({run.seed for run in members})]))
         found.append(
@@ -131,6 +134,11 @@ def _words(field: str, value: Any) -> str:
         return ""
     plain = value if isinstance(value, str | int | float | None) else str(value)
     return describe(field, plain)
+
+
+def _size(run: Run) -> str:
+    width, height = run.cell.get("width"), run.cell.get("height")
+    return f"{width}×{height}" if width and height else ""
 
 
 def _facts(runs: RunSet) -> list[tuple[str, str]]:
@@ -235,7 +243,7 @@ def _cell(runs: Sequence[Run], key: str) -> dict[str, str]:
 def _spread(found: Interval, scale: float) -> str:
     if found.method == "none":
         return ""
-    return f"± {_number(max(found.below, found.above) * scale)}"
+    return f"± {_number(max(found.below, found.above) * scale, like=found.mean * scale)}"
 
 
 def _how(found: Interval, scale: float) -> str:
@@ -246,15 +254,12 @@ def _how(found: Interval, scale: float) -> str:
     return f"95 % interval {low} to {high}, {how} over {found.n} seeds"
 
 
-def _number(value: float) -> str:
-    """Three significant digits where decimals matter, whole numbers from a hundred on."""
-    size = abs(value)
-    if size < 5e-4:
-        return "0"
-    if size >= 100:
-        return f"{value:.0f}"
-    digits = 1 if size >= 10 else 2 if size >= 1 else 3
-    return f"{value:.{digits}f}"
+def _number(value: float, *, like: float | None = None) -> str:
+    """About three significant digits; with `like`, as many decimals as that number has."""
+    size = abs(value if like is None else like)
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2
+    text = f"{value:.{digits}f}"
+    return "0" if float(text) == 0 else text
 
 
 def _failure(entry: Mapping[str, Any]) -> dict[str, str]:

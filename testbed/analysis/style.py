@@ -12,7 +12,7 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,12 +44,14 @@ class Scheme:
         colour: hex RGB.
         marker: matplotlib marker.
         line: matplotlib line style.
+        hatch: matplotlib hatch of its bars.
     """
 
     label: str
     colour: str
     marker: str
     line: Dashes
+    hatch: str
 
 
 _BLUE, _ORANGE, _GREEN = "#0072B2", "#E69F00", "#009E73"
@@ -58,28 +60,30 @@ _DASHED: Final[Dashes] = (0, (4, 1.5))
 _DOTTED: Final[Dashes] = (0, (1, 1))
 _DASHDOT: Final[Dashes] = (0, (5, 1.2, 1, 1.2))
 _LONG: Final[Dashes] = (0, (8, 2))
+_BACK: Final = "\\" * 4
 
 SCHEMES: Final[dict[str, Scheme]] = {
-    "morphe": Scheme("Morphe", _VERMILLION, "o", "-"),
-    "h264": Scheme("H.264", _BLUE, "s", _DASHED),
-    "h265": Scheme("H.265", _ORANGE, "^", _DASHDOT),
-    "h266": Scheme("H.266", _GREEN, "D", _LONG),
-    "grace": Scheme("GRACE", _PURPLE, "v", _DOTTED),
-    "grace-style": Scheme("GRACE-style", _PURPLE, "v", _DOTTED),
-    "av1": Scheme("AV1", _SKY, "P", _DASHED),
-    "tambur": Scheme("Tambur", "#882255", "X", _DASHDOT),
+    "morphe": Scheme("Morphe", _VERMILLION, "o", "-", ""),
+    "h264": Scheme("H.264", _BLUE, "s", _DASHED, "////"),
+    "h265": Scheme("H.265", _ORANGE, "^", _DASHDOT, _BACK),
+    "h266": Scheme("H.266", _GREEN, "D", _LONG, "----"),
+    "grace": Scheme("GRACE", _PURPLE, "v", _DOTTED, "xxxx"),
+    "grace-style": Scheme("GRACE-style", _PURPLE, "v", _DOTTED, "xxxx"),
+    "av1": Scheme("AV1", _SKY, "P", _DASHED, "||||"),
+    "tambur": Scheme("Tambur", "#882255", "X", _DASHDOT, "++++"),
 }
 
-#: Variants of a scheme ("h265+fec", "h265-fec") keep its colour and differ in line and marker.
-_VARIANTS: Final[tuple[tuple[str, str, str, Dashes], ...]] = (
-    ("fec", "+FEC", "p", (0, (3, 1, 1, 1, 1, 1))),
-    ("rtx", "+RTX", "h", (0, (6, 1, 1, 1))),
-    ("conceal", "+concealment", "*", (0, (2, 1))),
-    ("nortx", " no RTX", "<", _DOTTED),
+#: Variants of a scheme ("h265+fec", "h265-fec") keep its colour and differ in the rest.
+_VARIANTS: Final[tuple[tuple[str, str, str, Dashes, str], ...]] = (
+    ("fec", "+FEC", "p", (0, (3, 1, 1, 1, 1, 1)), "||||"),
+    ("rtx", "+RTX", "h", (0, (6, 1, 1, 1)), "++++"),
+    ("conceal", "+concealment", "*", (0, (2, 1)), "xxxx"),
+    ("nortx", " no RTX", "<", _DOTTED, ""),
 )
 #: For names that are not in the table: Paul Tol's "muted" colours that stand clear of the above.
 _SPARE_COLOURS: Final = ("#332288", "#88CCEE", "#44AA99", "#999933", "#AA4499", "#661100")
 _SPARE_MARKERS: Final = ("d", ">", "<", "8", "H", "*")
+_SPARE_HATCHES: Final = ("", "////", _BACK, "----", "xxxx", "||||", "++++")
 _SPARE_LINES: Final[tuple[Dashes, ...]] = (
     (0, (6, 1, 1, 1, 1, 1)),
     (0, (2, 2)),
@@ -98,20 +102,22 @@ def scheme(name: str) -> Scheme:
         if not found or base not in SCHEMES:
             continue
         parent = SCHEMES[base]
-        for known, label, marker, line in _VARIANTS:
+        for known, label, marker, line, hatch in _VARIANTS:
             if suffix == known:
-                return replace(parent, label=parent.label + label, marker=marker, line=line)
+                return Scheme(parent.label + label, parent.colour, marker, line, hatch)
         return Scheme(
             f"{parent.label}{separator}{suffix}",
             parent.colour,
             _SPARE_MARKERS[digest[1] % len(_SPARE_MARKERS)],
             _SPARE_LINES[digest[2] % len(_SPARE_LINES)],
+            _SPARE_HATCHES[digest[3] % len(_SPARE_HATCHES)],
         )
     return Scheme(
         name,
         _SPARE_COLOURS[digest[0] % len(_SPARE_COLOURS)],
         _SPARE_MARKERS[digest[1] % len(_SPARE_MARKERS)],
         _SPARE_LINES[digest[2] % len(_SPARE_LINES)],
+        _SPARE_HATCHES[digest[3] % len(_SPARE_HATCHES)],
     )
 
 

@@ -66,19 +66,23 @@ def byte_shares(frames: Frames, packets: Packets, session: Session) -> dict[str,
     sizes: Ints = packets.ip_bytes[counted]
     kinds = packets.kind[counted].astype(str)
     total = int(np.sum(sizes))
-    header = int(np.sum(frames.header_bytes[counted_frame]))
-    media = int(np.sum(sizes[kinds == "media"])) - header
-    if media < 0:
+    # Picture bytes as packets carry them: an access unit is a little longer, by its start codes.
+    picture = -frames.header_bytes
+    first_time = of_frame & (packets.kind.astype(str) == "media")
+    np.add.at(picture, packets.frame[first_time], packets.ip_bytes[first_time])
+    if np.any(picture < 0):
+        at = int(np.flatnonzero(picture < 0)[0])
         raise BrokenLogError(
-            f"frames: header_bytes add up to {header}, more than the {media + header} bytes of "
-            "all media packets"
+            f"frames: frame {at} has header_bytes {int(frames.header_bytes[at])}, more than all "
+            "its media packets"
         )
+    media = int(np.sum(picture[counted_frame]))
     rendered = counted_frame & (frames.outcome == "rendered")
-    parts = {"media": media, "header": header}
+    parts = {"media": media, "header": int(np.sum(sizes[kinds == "media"])) - media}
     for kind in ("fec", "retransmission", "padding"):
         parts[kind] = int(np.sum(sizes[kinds == kind]))
     parts["other"] = total - sum(parts.values())
-    parts["goodput"] = int(np.sum(frames.media_bytes[rendered]))
+    parts["goodput"] = int(np.sum(picture[rendered]))
     return {f"{name}_share": part / total if total else None for name, part in parts.items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -111,6 +112,13 @@ def columns_of(axis: Axes) -> int:
     """How many panels stand side by side in the figure of this one."""
     spec = axis.get_subplotspec()
     return 1 if spec is None else spec.get_gridspec().ncols
+
+
+def name_panel(axis: Axes, text: str) -> None:
+    """Put a title over a panel, on two lines where it would run into its neighbour."""
+    # At 8 pt a character is about 0.068 in wide.
+    room = int(PAGE_IN / columns_of(axis) / 0.068) - 4
+    axis.set_title(textwrap.fill(text, room, break_on_hyphens=False))
 
 
 def legend(figure: Figure, axes: Iterable[Axes]) -> None:

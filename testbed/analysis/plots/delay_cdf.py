@@ -19,6 +19,7 @@ from testbed.analysis.plots.base import (
     columns_of,
     curve_style,
     legend,
+    name_panel,
     panels,
     seeds_text,
     stem,
@@ -114,7 +115,7 @@ def draw(shown: Sequence[Level], delay: _Delay) -> Figure:
     limit = 0.0
     for axis, level in zip(axes, shown, strict=True):
         limit = max(limit, _panel(axis, level, delay))
-        axis.set_title(level.label)
+        name_panel(axis, level.label)
     for index, axis in enumerate(axes):
         axis.set_xlim(0, limit)
         axis.set_ylim(0, 1.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from testbed.analysis.plots.base import (
     Plan,
     bars,
     legend,
+    name_panel,
     over_seeds,
     panels,
     seeds_text,
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BARS_A_COLUMN = 24
-_HATCHES = ("", "////", "\\\\\\\\", "----", "xxxx", "||||")
 
 
 def plan(runs: Sequence[Run]) -> list[Plan]:
@@ -81,7 +82,7 @@ def draw(runs: Sequence[Run], field: str) -> Figure:
     for axis, rate in zip(axes, rates, strict=True):
         _panel(axis, rate, field, names, wide=wide)
         if len(rates) > 1:
-            axis.set_title(f"Source at {rate.label}")
+            name_panel(axis, f"Source at {rate.label}")
     axes[0].set_ylabel("Rendered frames/s")
     legend(figure, axes)
     return figure
@@ -105,7 +106,7 @@ def _panel(axis: Axes, rate: Level, field: str, names: Sequence[str], *, wide: b
                 color=look.colour,
                 edgecolor="white",
                 linewidth=0.3,
-                hatch=_HATCHES[index % len(_HATCHES)],
+                hatch=look.hatch,
                 label=look.label,
             )
             if found.method != "none":
@@ -127,10 +128,14 @@ def _panel(axis: Axes, rate: Level, field: str, names: Sequence[str], *, wide: b
         axis.set_xticklabels([f"{(level.value or 0) * 100:g}" for level in shown])
         axis.set_xlabel("Packet loss (%)")
     else:
-        room = (90 if wide else 45) / max(len(shown), 1)
-        tilt = max(len(level.label) for level in shown) > room
+        room = int((90 if wide else 45) / max(len(shown), 1))
+        labels = [
+            textwrap.fill(level.label, max(room, 4), break_long_words=False, break_on_hyphens=False)
+            for level in shown
+        ]
+        tilt = max(len(line) for label in labels for line in label.split("\n")) > room
         axis.set_xticklabels(
-            [level.label for level in shown],
+            [level.label for level in shown] if tilt else labels,
             rotation=30 if tilt else 0,
             ha="right" if tilt else "center",
         )

@@ -16,6 +16,7 @@ from testbed.analysis.plots.base import (
     Plan,
     columns_of,
     legend,
+    name_panel,
     panels,
     stem,
     titled,
@@ -81,7 +82,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     top = 0.0
     for index, (axis, run) in enumerate(zip(axes, runs, strict=True)):
         top = max(top, _panel(axis, run))
-        axis.set_title(scheme(run.transport).label)
+        name_panel(axis, scheme(run.transport).label)
         if index % columns == 0:
             axis.set_ylabel("Bitrate (kbit/s)")
     for axis in axes:

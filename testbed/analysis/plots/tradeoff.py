@@ -11,6 +11,7 @@ import numpy as np
 
 from testbed.analysis.plots.base import (
     FIGURES,
+    INTERVAL_NOTE,
     MAX_PANELS,
     FigureKind,
     Plan,
@@ -18,6 +19,8 @@ from testbed.analysis.plots.base import (
     bars,
     columns_of,
     legend,
+    name_panel,
+    over_seeds,
     panels,
     seeds_text,
     stem,
@@ -25,7 +28,6 @@ from testbed.analysis.plots.base import (
     values,
 )
 from testbed.analysis.runs import Run
-from testbed.analysis.statistics import confidence_interval
 from testbed.analysis.style import scheme
 from testbed.analysis.suite import POOLED_FIELDS, Setting, loss_levels, settings, transports
 
@@ -59,7 +61,8 @@ def _plan(setting: Setting) -> Plan:
         "opportunities, without the warm-up. Latency is capture to render at the 95th percentile "
         "of all frames, one never rendered counting as the playout deadline. Small marks are runs "
         f"({seeds_text(setting.runs)}, all clips and traces of the setting), large "
-        "ones their mean with 95 % confidence intervals over runs; up and to the left is better.",
+        "ones their mean, each seed averaged over clips and traces first; up and to the left is "
+        f"better. {INTERVAL_NOTE}",
         partial(draw, setting.runs),
     )
 
@@ -72,7 +75,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     for index, (axis, level) in enumerate(zip(axes, shown, strict=True)):
         _panel(axis, level.runs)
         if len(shown) > 1:
-            axis.set_title(level.label)
+            name_panel(axis, level.label)
         if index % columns == 0:
             axis.set_ylabel(axis_label(Y))
     axes[0].set_ylim(bottom=0)
@@ -84,27 +87,29 @@ def draw(runs: Sequence[Run]) -> Figure:
 
 def _panel(axis: Axes, runs: Sequence[Run]) -> None:
     points = _points(runs)
+    deadline = max(float(run.cell["playout_deadline_ms"]) for run in runs)
     for transport in transports(run for run, _, _ in points):
         look = scheme(transport)
         mine = [(x, y * 100) for run, x, y in points if run.transport == transport]
         marks: dict[str, Any] = {"color": look.colour, "marker": look.marker, "linestyle": "none"}
         x, y = (np.array(part) for part in zip(*mine, strict=True))
         axis.plot(x, y, markersize=2.5, alpha=0.35, markeredgewidth=0, **marks)
-        at_x, at_y = confidence_interval(x.tolist()), confidence_interval(y.tolist())
+        members = [run for run, _, _ in points if run.transport == transport]
+        at_x, at_y = over_seeds(members, X), over_seeds(members, Y)
         if at_x is None or at_y is None:
             continue
         axis.errorbar(
             at_x.mean,
-            at_y.mean,
-            xerr=bars([at_x], 0, math.inf),
-            yerr=bars([at_y], 0, 100),
+            at_y.mean * 100,
+            xerr=bars([at_x], 0, deadline),
+            yerr=[[100 * side[0]] for side in bars([at_y], 0, 1)],
             fmt="none",
             ecolor=look.colour,
             elinewidth=0.8,
         )
         axis.plot(
             at_x.mean,
-            at_y.mean,
+            at_y.mean * 100,
             markersize=5.5,
             markeredgecolor="white",
             markeredgewidth=0.5,
