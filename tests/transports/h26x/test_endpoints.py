@@ -1,0 +1,217 @@
+"""A sender and a receiver with a lossy wire between them, walked by hand."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from testbed.media.clips import open_clip
+from testbed.media.encoders import EncoderConfig, open_encoder
+from testbed.media.spec import ClipSpec
+from testbed.media.types import EncodedFrame
+from testbed.protocol.congestion import FixedRate
+from testbed.protocol.endpoint import Datagram, SourceFrame
+from testbed.protocol.rtcp import GenericNack, PictureLossIndication, pack_rtcp, parse_rtcp
+from testbed.protocol.rtp import is_rtcp, parse_rtp
+from testbed.transports import TRANSPORTS, parse_options
+from testbed.transports.base import FrameDecoded, ReceiverContext, SenderContext
+from testbed.transports.h26x.receiver import H26xReceiver
+from testbed.transports.h26x.sender import H26xSender, media_target_kbps
+
+FPS = Fraction(15)
+FRAME_NS = 10**9 // 15
+DEADLINE_NS = 400_000_000
+
+
+class Recording:
+    """A real x264 run, played back; a forced key frame restarts the recording."""
+
+    def __init__(self, frames: list[EncodedFrame]) -> None:
+        self.frames = frames
+        self.forced: list[int] = []
+        self._start = 0
+
+    def encode(self, index: int, *, target_kbps: float, force_key: bool) -> EncodedFrame:
+        if force_key:
+            self.forced.append(index)
+            self._start = index
+        taken = self.frames[(index - self._start) % len(self.frames)]
+        return EncodedFrame(index, taken.key, taken.data, 0)
+
+
+@pytest.fixture(scope="module")
+def recorded() -> list[EncodedFrame]:
+    clip = open_clip(ClipSpec("test:testsrc2", 160, 96, 15.0, 3.0), base=Path.cwd())
+    encoder = open_encoder("h264", clip, EncoderConfig(), None)
+    return [encoder.encode(i, target_kbps=150.0, force_key=False) for i in range(45)]
+
+
+def pair(frames: list[EncodedFrame], **options: Any) -> tuple[H26xSender, H26xReceiver, Recording]:
+    transport = TRANSPORTS.get("h264")
+    parsed = parse_options(transport, options)
+    encoder = Recording(frames)
+    sender = transport.make_sender(
+        SenderContext(FPS, encoder, FixedRate(kbps=200.0), lambda _: 0, DEADLINE_NS, parsed)
+    )
+    receiver = transport.make_receiver(ReceiverContext(FPS, lambda: 0, DEADLINE_NS, parsed))
+    assert isinstance(sender, H26xSender)
+    assert isinstance(receiver, H26xReceiver)
+    return sender, receiver, encoder
+
+
+def drive(
+    sender: H26xSender,
+    receiver: H26xReceiver,
+    *,
+    count: int,
+    one_way_ns: int = 20_000_000,
+    lose: Callable[[Datagram], bool] = lambda _: False,
+) -> list[FrameDecoded]:
+    """A world in a dozen lines: 1 ms steps, fixed delay, a rule for losses."""
+    decoded: list[FrameDecoded] = []
+    wire: list[tuple[int, bool, bytes]] = []
+    for now_ns in range(0, count * FRAME_NS + 10**9, 1_000_000):
+        index = now_ns // FRAME_NS
+        if index < count and now_ns - index * FRAME_NS < 1_000_000:
+            sender.push_frame(SourceFrame(index), now_ns=now_ns)
+        for to_receiver, data in [(d, x) for at, d, x in wire if at <= now_ns]:
+            (receiver if to_receiver else sender).receive_datagram(data, now_ns=now_ns)
+        wire = [entry for entry in wire if entry[0] > now_ns]
+        for endpoint, down in ((sender, True), (receiver, False)):
+            timer_ns = endpoint.next_timer()
+            if timer_ns is not None and timer_ns <= now_ns:
+                endpoint.on_timer(now_ns=now_ns)
+            for datagram in endpoint.datagrams_to_send(now_ns=now_ns):
+                if not (down and lose(datagram)):
+                    wire.append((now_ns + one_way_ns, down, datagram.data))
+        decoded += [e for e in receiver.events() if isinstance(e, FrameDecoded)]
+    return decoded
+
+
+def test_every_byte_of_the_encoder_reaches_the_decoder(recorded: list[EncodedFrame]) -> None:
+    sender, receiver, _ = pair(recorded)
+    decoded = drive(sender, receiver, count=45)
+    assert [e.index for e in decoded] == list(range(45))
+    assert {e.outcome for e in decoded} == {"rendered"}
+    for got, sent in zip(receiver.received_frames(45), recorded, strict=True):
+        assert got.complete
+        assert got.key == sent.key
+        assert got.data.count(b"\x00\x00\x00\x01") >= 1
+        assert len(got.data) == pytest.approx(len(sent.data), abs=8)
+
+
+def test_a_lost_packet_comes_back_once_asked_for(recorded: list[EncodedFrame]) -> None:
+    lost: list[Datagram] = []
+
+    def lose(datagram: Datagram) -> bool:
+        if datagram.kind == "media" and datagram.frame == 10 and not lost:
+            lost.append(datagram)
+            return True
+        return False
+
+    sender, receiver, encoder = pair(recorded)
+    decoded = drive(sender, receiver, count=45, lose=lose)
+    assert [e.index for e in decoded] == list(range(45))
+    assert encoder.forced == []
+    assert len(lost) == 1
+
+
+def test_a_packet_that_never_comes_leads_to_one_key_frame(recorded: list[EncodedFrame]) -> None:
+    sender, receiver, encoder = pair(recorded)
+    doomed: set[int] = set()
+
+    def lose(datagram: Datagram) -> bool:
+        if datagram.kind == "media" and datagram.frame == 10 and not doomed:
+            doomed.add(datagram.token)
+            return True
+        return datagram.retransmission_of in doomed
+
+    decoded = drive(sender, receiver, count=45, lose=lose)
+    assert len(encoder.forced) == 1
+    key = encoder.forced[0]
+    assert [e.index for e in decoded] == [*range(10), *range(key, 45)]
+    assert receiver.received_frames(45)[10].complete is False
+
+
+def test_without_key_requests_the_chain_stays_broken(recorded: list[EncodedFrame]) -> None:
+    sender, receiver, encoder = pair(recorded, key_requests=False, retransmission=False)
+    decoded = drive(sender, receiver, count=45, lose=lambda d: d.frame == 10)
+    assert [e.index for e in decoded] == list(range(10))
+    assert encoder.forced == []
+
+
+def test_a_nack_for_something_never_sent_is_ignored(recorded: list[EncodedFrame]) -> None:
+    sender, _, _ = pair(recorded)
+    sender.receive_datagram(pack_rtcp([GenericNack(1, 2, (4711, 9))]), now_ns=0)
+    assert all(d.kind == "feedback" for d in sender.datagrams_to_send(now_ns=0))
+
+
+def test_key_requests_are_rate_limited(recorded: list[EncodedFrame]) -> None:
+    sender, _, encoder = pair(recorded, key_interval_ms=1000)
+    request = pack_rtcp([PictureLossIndication(1, 2)])
+    for index in range(30):
+        now_ns = index * FRAME_NS
+        sender.receive_datagram(request, now_ns=now_ns)
+        sender.push_frame(SourceFrame(index), now_ns=now_ns)
+    # Frame 15 comes 10 ns short of a second after frame 0.
+    assert encoder.forced == [0, 16]
+
+
+def test_the_receiver_reports_every_100_ms(recorded: list[EncodedFrame]) -> None:
+    sender, receiver, _ = pair(recorded)
+    sender.push_frame(SourceFrame(0), now_ns=0)
+    for datagram in sender.datagrams_to_send(now_ns=0):
+        receiver.receive_datagram(datagram.data, now_ns=1_000_000)
+    reports = 0
+    for _ in range(10):
+        timer_ns = receiver.next_timer()
+        assert timer_ns is not None
+        receiver.on_timer(now_ns=timer_ns)
+        for datagram in receiver.datagrams_to_send(now_ns=timer_ns):
+            assert is_rtcp(datagram.data)
+            assert parse_rtcp(datagram.data)
+            reports += timer_ns % 100_000_000 == 0
+    assert reports >= 5
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.binary(max_size=80), max_size=8))
+def test_garbage_from_the_network_is_counted_and_ignored(datagrams: list[bytes]) -> None:
+    sender, receiver, _ = pair([EncodedFrame(0, key=True, data=b"\0\0\0\1\x65abc", encode_ns=0)])
+    for data in datagrams:
+        for endpoint in (sender, receiver):
+            endpoint.receive_datagram(data, now_ns=5)
+            endpoint.receive_datagram(b"\x80\x60" + data, now_ns=5)
+            endpoint.receive_datagram(b"\x80\xcd" + data, now_ns=5)
+    assert receiver.events() == []
+    receiver.received_frames(3)
+
+
+def test_media_packets_are_rtp_with_a_marker_at_the_end_of_each_frame(
+    recorded: list[EncodedFrame],
+) -> None:
+    sender, _, _ = pair(recorded)
+    sender.push_frame(SourceFrame(0), now_ns=0)
+    packets = []
+    for now_ns in range(0, 10**9, 1_000_000):
+        packets += [
+            parse_rtp(d.data) for d in sender.datagrams_to_send(now_ns=now_ns) if d.kind == "media"
+        ]
+    assert len(packets) > 1
+    assert [p.marker for p in packets] == [False] * (len(packets) - 1) + [True]
+    assert [p.sequence for p in packets] == list(range(len(packets)))
+    assert {p.timestamp for p in packets} == {0}
+
+
+@pytest.mark.parametrize("wire_kbps", [50.0, 200.0, 400.0, 1000.0, 5000.0])
+def test_headers_fit_into_the_target(wire_kbps: float) -> None:
+    media = media_target_kbps(wire_kbps, fps=30.0, payload_bytes=1200)
+    frame_bytes = media * 1e3 / 8 / 30
+    packets = -(-frame_bytes // 1200)
+    wire = (frame_bytes + packets * 40) * 8 * 30 / 1e3
+    assert wire == pytest.approx(wire_kbps, rel=0.15, abs=1)
+    assert media < wire_kbps
