@@ -8,12 +8,13 @@ from typing import Final
 from testbed.errors import LocalProtocolError
 from testbed.protocol.ntp import compact_ntp_of
 from testbed.protocol.rtcp.congestion import (
+    ATO_TOO_OLD,
     CCFB_BLOCK_BYTES,
     CCFB_FIXED_BYTES,
     MAX_REPORTS,
+    RECEIVED,
     CongestionFeedback,
     FeedbackBlock,
-    metric_word,
 )
 
 #: Sources kept; a session has two (media and retransmission).
@@ -26,12 +27,13 @@ _SECOND_NS: Final = 1_000_000_000
 
 
 class _Source:
-    """Arrivals of one source, by extended sequence number, first copy only."""
+    """Arrival times of one source, by extended sequence number, first copy only."""
 
-    __slots__ = ("arrivals", "highest", "reported_to", "starts")
+    __slots__ = ("arrivals", "ecn", "highest", "reported_to", "starts")
 
     def __init__(self, sequence: int, overlap: int) -> None:
-        self.arrivals: dict[int, tuple[int, int]] = {}
+        self.arrivals: dict[int, int] = {}
+        self.ecn: dict[int, int] = {}  # of the marked ones among them
         self.highest = sequence
         #: Where the new part of each of the last reports began; the head begins the next report.
         self.starts: deque[int] = deque(maxlen=overlap + 1)
@@ -47,20 +49,23 @@ class _Source:
     def block(self, ssrc: int, begin: int, end: int, now_ns: int) -> FeedbackBlock:
         """The metric words of begin..end."""
         get = self.arrivals.get
-        words = []
-        for sequence in range(begin, end + 1):
-            arrival = get(sequence)
-            if arrival is None:
-                words.append(0)
-            else:
-                age_1024 = (now_ns - arrival[0]) * 1024 // _SECOND_NS
-                words.append(metric_word(age_1024=age_1024, ecn=arrival[1]))
+        # `metric_word` in line, for every packet is here `overlap + 1` times.
+        words = [
+            0
+            if (arrival_ns := get(sequence)) is None
+            else RECEIVED | min((now_ns - arrival_ns) * 1024 // _SECOND_NS, ATO_TOO_OLD)
+            for sequence in range(begin, end + 1)
+        ]
+        for sequence, ecn in self.ecn.items():
+            if begin <= sequence <= end:
+                words[sequence - begin] |= ecn << 13
         return FeedbackBlock(ssrc, begin & 0xFFFF, tuple(words))
 
     def forget_before(self, sequence: int) -> None:
         """Drop arrivals that no report will cover again."""
         for old in [number for number in self.arrivals if number < sequence]:
             del self.arrivals[old]
+            self.ecn.pop(old, None)
 
 
 class ArrivalRecorder:
@@ -120,7 +125,9 @@ class ArrivalRecorder:
         arrivals = source.arrivals
         if sequence in arrivals:
             return
-        arrivals[sequence] = (now_ns, ecn)
+        arrivals[sequence] = now_ns
+        if ecn:
+            source.ecn[sequence] = ecn & 3
         if sequence > source.highest:
             source.highest = sequence
         if len(arrivals) > MAX_REPORTS:

@@ -169,3 +169,10 @@ def test_a_flood_between_two_reports_is_cut() -> None:
 def test_bad_options_are_our_mistake(options: dict[str, int]) -> None:
     with pytest.raises(LocalProtocolError):
         ArrivalRecorder(1, **options)
+
+
+def test_more_sources_than_a_session_has_are_not_recorded() -> None:
+    recorder = ArrivalRecorder(1)
+    for ssrc in range(MAX_SOURCES + 5):
+        recorder.on_packet(ssrc, 0, now_ns=0)
+    assert set(spans(recorder.report(now_ns=100 * MS))) == set(range(MAX_SOURCES))

@@ -246,3 +246,39 @@ def test_the_oldest_frames_give_way(count: int) -> None:
     for frame in range(count):
         assembler.push(2 * frame, TICKS * frame, False, b"x", now_ns=0)
     assert assembler.pending() == [TICKS * frame for frame in range(count - 128, count)]
+
+
+def test_a_long_session_keeps_little() -> None:
+    packets = Packets([2] * 2000)
+    assembler = FrameAssembler(first_sequence=0)
+    whole = 0
+    for index in range(4000):
+        packets.push(assembler, index)
+        whole += len(assembler.complete_frames())
+    assert whole == 2000
+    assert len(assembler._finished) == len(assembler._ends) == 4 * 128
+    assert packets.push(assembler, 3999, 3500) == [False, False]
+
+
+def test_too_many_packets_cost_the_oldest_frame() -> None:
+    assembler = FrameAssembler(max_packets=10)
+    for frame in range(3):
+        for position in range(4):
+            assembler.push(20 + 4 * frame + position, TICKS * frame, False, b"x", now_ns=0)
+    assert assembler.pending() == [TICKS, 2 * TICKS]
+
+
+def test_nothing_is_missing_when_nothing_is_unfinished() -> None:
+    assembler = FrameAssembler(first_sequence=0)
+    assert assembler.missing() == []
+    Packets([2, 2]).push(assembler, 0, 1, 3)
+    # The start of the second frame is known from the end of the first.
+    assert assembler.missing() == [2]
+
+
+def test_whole_frames_ahead_are_not_missing() -> None:
+    assembler = FrameAssembler(first_sequence=0)
+    Packets([2, 2, 1, 2]).push(assembler, 0, 3, 2, 4, 5)
+    assert assembler.missing() == [1]
+    Packets([2, 2, 1, 2]).push(assembler, 1)
+    assert assembler.missing() == []

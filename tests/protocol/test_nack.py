@@ -320,3 +320,10 @@ def test_half_the_circle_of_numbers_is_kept_at_most() -> None:
         "67232",
     ]
     assert sent.resends([99_999 - 32_768 & 0xFFFF], now_ns=0) == []
+
+
+def test_a_number_used_again_belongs_to_the_newer_packet() -> None:
+    sent = history(max_age_ns=100 * MS)
+    sent.remember(7, "old", size_bytes=1, now_ns=0)
+    sent.remember(65_536 + 7, "new", size_bytes=1, now_ns=90 * MS)
+    assert sent.resends([7], now_ns=150 * MS) == ["new"]

@@ -11,6 +11,8 @@ from typing import ClassVar, Final, NamedTuple
 from testbed.errors import LocalProtocolError, RemoteProtocolError
 from testbed.protocol.rtcp.feedback import RTPFB
 
+#: The R bit of a metric word (RFC 8888 section 3.1).
+RECEIVED: Final = 0x8000
 #: ATO: arrived longer than 8189/1024 s before the report (RFC 8888 section 3.1).
 ATO_TOO_OLD: Final = 0x1FFE
 #: ATO: arrival time not known, or after the report timestamp (RFC 8888 section 3.1).
@@ -22,7 +24,6 @@ CCFB_FIXED_BYTES: Final = 12
 #: Bytes of a block before its metric words.
 CCFB_BLOCK_BYTES: Final = 8
 
-_RECEIVED: Final = 0x8000
 _ATO_MASK: Final = 0x1FFF
 _WORD: Final = Struct("!I")
 _BLOCK: Final = Struct("!IHH")
@@ -58,7 +59,7 @@ def metric_word(*, age_1024: int, ecn: int = 0) -> int:
         age_1024 = ATO_UNAVAILABLE
     elif age_1024 > ATO_TOO_OLD:
         age_1024 = ATO_TOO_OLD
-    return _RECEIVED | (ecn & 3) << 13 | age_1024
+    return RECEIVED | (ecn & 3) << 13 | age_1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class FeedbackBlock:
         """The metric words, read."""
         sequence = self.begin_sequence
         for word in self.metrics:
-            if word & _RECEIVED:
+            if word & RECEIVED:
                 ato = word & _ATO_MASK
                 age_ns = -1 if ato == ATO_UNAVAILABLE else ato * _SECOND_NS // 1024
                 yield PacketArrival(sequence & 0xFFFF, True, word >> 13 & 3, age_ns)
