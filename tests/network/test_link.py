@@ -1,4 +1,4 @@
-"""Both forms of the link against a literal walk through mahimahi's rules, millisecond by millisecond."""
+"""Both forms of the link against a literal walk through mahimahi's rules, ms by ms."""
 
 from __future__ import annotations
 
@@ -79,12 +79,12 @@ def drive(link: Link, arrivals: list[Arrival], until_ms: int, *, step_ms: int) -
         while upcoming and upcoming[0][0] == now:
             link.enqueue(Packet(upcoming.popleft()[1]), now_ns=now * NS_PER_MS)
     left += link.take(until_ms * NS_PER_MS)
-    return [
-        (out // NS_PER_MS, p.size_bytes, (out - p.link_in_ns) // NS_PER_MS) for out, p in left
-    ]
+    return [(out // NS_PER_MS, p.size_bytes, (out - p.link_in_ns) // NS_PER_MS) for out, p in left]
 
 
-TIMES = st.lists(st.integers(0, 60), min_size=1, max_size=25).map(sorted).filter(lambda t: t[-1] > 0)
+TIMES = (
+    st.lists(st.integers(0, 60), min_size=1, max_size=25).map(sorted).filter(lambda t: t[-1] > 0)
+)
 ARRIVALS = st.lists(
     st.tuples(st.integers(0, 150), st.sampled_from([33, 500, 1000, 1504, 1504, 4000])), max_size=50
 ).map(sorted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 from math import ceil
 
@@ -75,7 +76,9 @@ def test_rest_of_an_opportunity_is_there_until_its_time() -> None:
     assert second_out(20) == [20, 30]
 
 
-@pytest.mark.parametrize(("phase_ms", "first"), [(0, 7), (6, 1), (7, 13), (8, 12), (20, 7), (27, 13)])
+@pytest.mark.parametrize(
+    ("phase_ms", "first"), [(0, 7), (6, 1), (7, 13), (8, 12), (20, 7), (27, 13)]
+)
 def test_phase_starts_inside_the_trace(phase_ms: int, first: int) -> None:
     # Period 20; the opportunity at the very start of the session cannot be used (F10).
     server = OpportunityServer(opportunities(7, 20), phase_ms=phase_ms)
@@ -114,7 +117,7 @@ def test_capacity_adds_up(times: list[int], cuts: list[int], phase: int, once: b
         OpportunityServer(trace, phase_ms=phase, once=once),
         RateServer(rate, phase_ms=phase, once=once),
     ):
-        parts = [server.capacity_bytes(a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+        parts = [server.capacity_bytes(a, b) for a, b in itertools.pairwise(cuts)]
         assert min(parts) >= 0
         assert sum(parts) == server.capacity_bytes(cuts[0], cuts[-1])
 
