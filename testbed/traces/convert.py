@@ -13,7 +13,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from testbed.errors import TraceError
 from testbed.network.trace import OPPORTUNITY_BITS, OpportunityTrace, RateTrace, Trace
+
+#: More than this is no trace that anybody replays (1 Gbit/s for 20 minutes), and 800 MB.
+MAX_OPPORTUNITIES: Final = 100_000_000
 
 #: Work unit of the exact arithmetic: one bit per second for one microsecond, 1e-6 bit.
 _OPPORTUNITY_UNITS: Final = OPPORTUNITY_BITS * 1_000_000
@@ -34,12 +38,18 @@ def to_opportunities(trace: Trace) -> OpportunityTrace:
 
     Returns:
         The trace itself when it already has this form.
+
+    Raises:
+        TraceError: more than `MAX_OPPORTUNITIES`.
     """
     if isinstance(trace, OpportunityTrace):
         return trace
     durations = trace.durations_us
     bps = bits_per_second(trace.rates_kbps)
-    units = bps * durations  # < 2**63 for every segment under 100 days at 1 Gbit/s
+    expected = float(np.sum(bps.astype(np.float64) * durations)) / _OPPORTUNITY_UNITS
+    if expected > MAX_OPPORTUNITIES:
+        raise TraceError(f"the trace has {expected:.3g} delivery opportunities; too many to list")
+    units = bps * durations  # 1e8 opportunities are 1.2e18 units, inside int64
     ends = np.cumsum(durations)
     starts = ends - durations
     rest = np.cumsum(units % _OPPORTUNITY_UNITS)

@@ -31,16 +31,18 @@ def trace_files(folder: Path) -> list[Path]:
     Raises:
         TraceError: none there.
     """
-    files = sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file()
-        and not path.name.startswith((".", "README", "LICENSE", "COPYING"))
-        and not path.name.endswith(_NOT_TRACES)
-    )
+    files = sorted(path for path in folder.iterdir() if _may_be_trace(path))
     if not files:
         raise TraceError(f"{folder}: no trace files in this folder")
     return files
+
+
+def _may_be_trace(path: Path) -> bool:
+    return (
+        path.is_file()
+        and not path.name.startswith((".", "README", "LICENSE", "COPYING"))
+        and not path.name.endswith(_NOT_TRACES)
+    )
 
 
 def find_paths(pattern: str, *, base: Path) -> list[Path]:
@@ -57,7 +59,7 @@ def find_paths(pattern: str, *, base: Path) -> list[Path]:
         if any(mark in pattern for mark in "*?["):
             # Path.glob takes no absolute pattern, and base and pattern are one here.
             found = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207
-            found = [name for name in found if name.is_file()]
+            found = [name for name in found if _may_be_trace(name)]
             if found:
                 return found
     return []

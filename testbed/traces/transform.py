@@ -8,7 +8,7 @@ import numpy as np
 
 from testbed.errors import TraceError
 from testbed.network.trace import OpportunityTrace, RateTrace, Trace
-from testbed.traces.convert import bits_per_second
+from testbed.traces.convert import MAX_OPPORTUNITIES, bits_per_second
 from testbed.traces.units import MAX_RATE_KBPS
 
 
@@ -25,12 +25,11 @@ def scale(trace: Trace, factor: float) -> Trace:
     if not (math.isfinite(factor) and factor > 0):
         raise TraceError(f"scale factor {factor:g} must be a number > 0")
     if isinstance(trace, RateTrace):
-        rates = bits_per_second(trace.rates_kbps * factor) / 1000.0
-        if float(rates.max()) > MAX_RATE_KBPS:
+        if float(trace.rates_kbps.max()) > MAX_RATE_KBPS / factor:
             raise TraceError(f"scale factor {factor:g} takes the trace above 1000 Gbps")
-        return RateTrace(trace.durations_us, rates)
+        return RateTrace(trace.durations_us, bits_per_second(trace.rates_kbps * factor) / 1000.0)
     total = math.floor(trace.times_ms.size * factor)
-    if total > 100_000_000:
+    if total > MAX_OPPORTUNITIES:
         raise TraceError(f"scale factor {factor:g} gives {total} opportunities; too many")
     # The j-th of the new ones comes when the count of old ones times the factor reaches j.
     source = np.ceil(np.arange(1, total + 1) / factor).astype(np.int64) - 1

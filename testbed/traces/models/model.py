@@ -23,7 +23,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -201,10 +201,14 @@ def _ar1(memory: float, steps: int, rng: np.random.Generator) -> NDArray[np.floa
     return values
 
 
-@cache
+@lru_cache(maxsize=16)
+def _parsed(text: str) -> TraceModel:
+    return from_json(text)
+
+
 def _load_file(path: Path) -> TraceModel:
     try:
-        return from_json(path.read_text("utf-8"))
+        return _parsed(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise TraceError(f"{path}: cannot be read ({reason})") from None
@@ -256,15 +260,27 @@ def from_json(text: str) -> TraceModel:
 
 def _session(item: Mapping[str, Any]) -> Session:
     values = dict(item)
-    for name in ("offsets", "spreads", "dwell_location", "dwell_scale", "dwell_max"):
-        values[name] = tuple(values[name])
-    values["transitions"] = tuple(tuple(row) for row in values["transitions"])
+    for name in ("weight", "level", "top", "memory", "slow", "dead"):
+        values[name] = _finite(values[name])
+    for name in ("offsets", "spreads", "dwell_location", "dwell_scale"):
+        values[name] = tuple(_finite(value) for value in values[name])
+    values["dwell_max"] = tuple(int(value) for value in values["dwell_max"])
+    values["transitions"] = tuple(tuple(_finite(p) for p in row) for row in values["transitions"])
     return Session(**values)
 
 
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not finite")
+    return number
+
+
 def _check(model: TraceModel) -> None:
-    if not model.sessions or not model.step_s > 0 or not model.level_jitter >= 0:
+    if not model.sessions or not _finite(model.step_s) > 0 or not _finite(model.level_jitter) >= 0:
         raise ValueError("needs sessions, step_s > 0 and level_jitter >= 0")
+    if not isinstance(model.name, str) or not isinstance(model.title, str):
+        raise ValueError("name and title must be text")
     for number, session in enumerate(model.sessions):
         regimes = len(session.offsets)
         sizes = {len(row) for row in session.transitions} | {
