@@ -86,7 +86,7 @@ def show(specs: Specs, json: Json = False, seed: Seed = 0) -> None:
 
     traces = _resolved(specs, seed)
     rows = [(trace, describe(trace.trace)) for trace in traces]
-    if json:
+    if json:  # the notes are in the answer
         print_json(
             [
                 {
@@ -113,6 +113,7 @@ def show(specs: Specs, json: Json = False, seed: Seed = 0) -> None:
             f"{d.outage_max_s:>6.0f}"
         )
     print("rates in kbps; an outage is a run of seconds under 100 kbps")
+    _tell_notes(traces)
 
 
 @app.command("import")
@@ -143,7 +144,6 @@ def import_trace(
     if len(traces) > 1:
         known = ", ".join(trace.source.rpartition(", ")[2] for trace in traces[:8])
         raise TraceError(f"{file}: holds {len(traces)} series; choose one with --series: {known}")
-    _tell_notes(traces)
     _save(traces[0], out, to, step)
 
 
@@ -210,8 +210,10 @@ def plot(specs: Specs, out: Out, seed: Seed = 0) -> None:
     """Draw capacity over time, one panel a trace (.png, .svg or .pdf)."""
     from testbed.traces.plot import plot_traces
 
-    plot_traces(_resolved(specs, seed), out)
+    traces = _resolved(specs, seed)
+    plot_traces(traces, out)
     print(out)
+    _tell_notes(traces)
 
 
 @app.command()
@@ -323,9 +325,7 @@ def validate(
 def _resolved(specs: Iterable[str], seed: int) -> list[ResolvedTrace]:
     from testbed.traces import resolve
 
-    traces = [trace for spec in specs for trace in resolve(spec, base=Path.cwd(), seed=seed)]
-    _tell_notes(traces)
-    return traces
+    return [trace for spec in specs for trace in resolve(spec, base=Path.cwd(), seed=seed)]
 
 
 def _only(spec: str, seed: int) -> ResolvedTrace:
@@ -350,6 +350,7 @@ def _save(trace: ResolvedTrace, out: Path, to: str | None, step: str) -> None:
 
     save(trace, out, format_name=to, step_us=parse_duration_us(step))
     print(out)
+    _tell_notes([trace])
 
 
 def _pair(text: str) -> tuple[str, Any]:
