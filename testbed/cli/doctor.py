@@ -18,6 +18,8 @@ from testbed.paths import cache_dir, data_dir
 
 #: Seconds that an outside program may take to say its version.
 _TIMEOUT_S: Final = 20
+#: Exit status of an iptables that does not want to be called by a set-uid program.
+_IPTABLES_REFUSES: Final = 111
 _TUN: Final = Path("/dev/net/tun")
 _IP_FORWARD: Final = Path("/proc/sys/net/ipv4/ip_forward")
 
@@ -183,23 +185,16 @@ def _cores() -> list[Finding]:
 
 
 def _mahimahi() -> list[Finding]:
+    from testbed.worlds.mahimahi import find_problems
+
     path = shutil.which("mm-link")
-    found = [
-        Finding(
-            "mm-link",
-            "mahimahi",
-            path is not None,
-            path or "not found",
-            ""
-            if path
-            else "install Debian's mahimahi (bookworm has none: take it from bullseye, "
-            "see docs/guides/running.md)",
-        )
-    ]
+    problems = find_problems()
+    found = [Finding("mm-link", "fidelity", True, f"{path} can run here")] if not problems else []
+    found += [Finding("mm-link", "fidelity", False, one.what, one.fix) for one in problems]
     tun = _TUN.exists() and os.access(_TUN, os.R_OK | os.W_OK)
     found.append(
         Finding(
-            str(_TUN),
+            "/dev/net/tun",
             "mahimahi",
             tun,
             "there" if tun else "not there, or not for this user",
@@ -210,13 +205,35 @@ def _mahimahi() -> list[Finding]:
     found.append(
         Finding(
             "ip_forward",
-            "mahimahi",
+            "mahimahi by hand; fidelity sets it in its own namespace",
             forward,
             "on" if forward else "off",
             "" if forward else "sysctl -w net.ipv4.ip_forward=1",
         )
     )
+    if path and shutil.which("setpriv") and os.geteuid() == 0:
+        found.append(_iptables())
     return found
+
+
+def _iptables() -> Finding:
+    """Whether iptables works when a set-uid program such as mm-link calls it."""
+    command = ["setpriv", "--ruid=65534", "--euid=0", "iptables", "-w", "-t", "nat", "-S"]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False)
+        works = done.returncode != _IPTABLES_REFUSES
+    except (OSError, subprocess.SubprocessError):
+        works = False
+    return Finding(
+        "iptables under mm-link",
+        "mahimahi by hand; fidelity works around it in its own namespace",
+        works,
+        "works" if works else "refuses set-uid callers (Debian 12)",
+        ""
+        if works
+        else "put a wrapper that sets the real user to root in its place, "
+        "or use `testbed fidelity`, which does",
+    )
 
 
 def _gpu() -> list[Finding]:
