@@ -121,7 +121,7 @@ def plot_validation(
     panels[1, 1].set_yscale("log")
     panels[1, 1].set_xlabel("outage length (s)")
     panels[1, 1].set_ylabel("share at least as long")
-    panels[0, 0].legend(fontsize=7, loc="upper left")
+    panels[0, 0].legend(fontsize=7, loc="upper left", frameon=False)
     figure.suptitle(f"model {name}", x=0.02, ha="left", fontsize=9)
     _save(figure, path)
 
