@@ -304,7 +304,12 @@ class RetransmissionHistory(Generic[T]):
         self._order.append(sent)
         self._by_sequence[sent.sequence] = sent
         self.size_bytes += size_bytes
-        self._forget(now_ns)
+        # The common case, that there is nothing to forget, without the call.
+        if self._order[0].sent_ns < now_ns - self._max_age_ns or self._is_full():
+            self._forget(now_ns)
+
+    def _is_full(self) -> bool:
+        return len(self._order) > MAX_HISTORY_PACKETS or self.size_bytes > self._max_bytes
 
     def _forget(self, now_ns: int) -> None:
         order = self._order
