@@ -5,7 +5,7 @@ from math import ceil
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.errors import TraceError
@@ -42,12 +42,14 @@ segment_lists = st.lists(
 
 
 @given(segment_lists)
+@settings(deadline=None)
 def test_equals_the_definition_in_rationals(parts):
     trace = trace_of(*[(d, bps / 1000) for d, bps in parts])
     assert to_opportunities(trace).times_ms.tolist() == by_fractions(parts)
 
 
 @given(segment_lists)
+@settings(deadline=None)
 def test_at_any_time_the_opportunities_are_the_bits_so_far(parts):
     trace = trace_of(*[(d, bps / 1000) for d, bps in parts])
     times = to_opportunities(trace).times_ms

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.errors import TraceError
@@ -14,6 +14,7 @@ from testbed.traces.parametric import GENERATORS
 
 
 @given(st.integers(1, 10**7))
+@settings(deadline=None)
 def test_a_constant_keeps_its_rate_and_lasts_a_minute(bps):
     trace = parametric.constant(bps / 1000)
     assert trace.mean_kbps == pytest.approx(bps / 1000)
@@ -32,6 +33,7 @@ def test_step_is_half_and_half():
 
 
 @given(st.integers(0, 5000), st.integers(1, 5000), st.integers(1, 120))
+@settings(deadline=None)
 def test_sine_has_the_mean_and_the_variance_of_a_sine(low, high, period_s):
     trace = parametric.sine(low, high, period_s * 1_000_000)
     weights = trace.durations_us / trace.period_us

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.errors import TraceError
@@ -23,6 +23,7 @@ def test_rates_scale_and_keep_their_times():
 @given(
     st.lists(st.integers(0, 50), min_size=1, max_size=60), st.integers(1, 30), st.integers(1, 10)
 )
+@settings(deadline=None)
 def test_at_every_time_the_scaled_count_is_the_floor(gaps, up, down):
     times = np.cumsum(gaps) + 1
     trace = OpportunityTrace(times)

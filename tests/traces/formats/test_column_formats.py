@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.errors import TraceError
@@ -171,6 +171,7 @@ rate_traces = st.lists(
 
 
 @given(rate_traces)
+@settings(deadline=None)
 def test_csv_export_reads_back_digit_for_digit(tmp_path_factory, parts):
     trace = RateTrace(
         np.array([d for d, _ in parts], dtype=np.int64), np.array([r for _, r in parts])
