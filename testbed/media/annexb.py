@@ -13,12 +13,15 @@ KEY_TYPES = {"h264": {5}, "h265": {19, 20}, "h266": {7, 8}}
 PICTURE_TYPES = {"h264": {1, 5}, "h265": set(range(22)), "h266": set(range(12))}
 PARAMETER_TYPES = {"h264": {7, 8}, "h265": {32, 33, 34}, "h266": {14, 15, 16, 17, 18, 19}}
 DELIMITER_TYPES = {"h264": 9, "h265": 35, "h266": 20}
+#: Start code and header of a delimiter (layer 0, type 20, temporal layer 0), H.266 7.3.1.2.
+H266_DELIMITER = b"\x00\x00\x01\x00\xa1"
 
 
 def nal_units(stream: bytes) -> Iterator[bytes]:
     """The NAL units of a byte stream, without start codes and trailing zeros."""
     starts = [match.end() for match in _START.finditer(stream)]
-    for begin, after in zip(starts, [*(s - 3 for s in starts[1:]), len(stream)], strict=True):
+    ends = [start - 3 for start in starts[1:]] + [len(stream)]
+    for begin, after in zip(starts, ends, strict=False):
         unit = stream[begin:after].rstrip(b"\x00")
         if unit:
             yield unit

@@ -24,7 +24,7 @@ from testbed.media.types import EncodedFrame, FrameEncoder
 from testbed.registry import Registry
 
 #: Changes when the same input gives other bytes because of our own code.
-ENCODER_VERSION = 2
+ENCODER_VERSION = 6
 #: Frames asked of the cache at once while it has them.
 READ_AHEAD = 128
 
@@ -63,16 +63,13 @@ class EncoderConfig:
 
 
 class Backend(Protocol):
-    """A fresh encoder, from one key frame on.
-
-    Attributes:
-        sequential: it must be given every frame of the segment in order; else any may be asked.
-    """
-
-    sequential: bool
+    """A fresh encoder, from one key frame on; must be asked for its frames in order."""
 
     def encode(self, index: int, target_kbps: float) -> list[Coded]:
         """Frame `index` and possibly some that follow at the same target; in order, no gaps."""
+
+    def close(self) -> None:
+        """Stop the encoder."""
 
 
 class Policy(Protocol):
@@ -180,8 +177,6 @@ class _Segment:
         key = self._next_key(self._key, token)
         coded = self._ahead.pop(key, None)
         if coded is None:
-            # A changing target makes reading ahead useless: grow only while it pays.
-            self._reach = 1 if self._ahead else min(2 * self._reach, READ_AHEAD)
             self._ahead = self._read(key, token)
             coded = self._ahead.pop(key, None) or self._make(key, target_kbps)
         self._key = key
@@ -196,20 +191,29 @@ class _Segment:
         # While encoding, the next frames are hardly there: another process would have to be ahead.
         while self._backend is None and len(keys) < self._reach:
             keys.append(self._next_key(keys[-1], token))
-        return self._cache.get_many(keys)
+        found = self._cache.get_many(keys)
+        # A changing target makes reading ahead useless: reach further only while it pays.
+        self._reach = min(2 * self._reach, READ_AHEAD) if len(found) == len(keys) else 1
+        return found
 
     def _make(self, key: bytes, target_kbps: float) -> Coded:
         """Encode up to the frame after `_past`; a fresh encoder first goes over what has been."""
         if self._backend is None:
             self._backend = self._open()
-        while self._backend.sequential and self._encoded < len(self._past):
-            target, data = self._past[self._encoded]
-            again, _ = self._backend.encode(self.start + self._encoded, target)[0]
-            self._check(again, data)
-            self._encoded += 1
-        run = self._backend.encode(self.start + len(self._past), target_kbps)
-        self._encoded += len(run)
-        return self._file(key, target_kbps, run)
+        here = len(self._past)
+        run: list[Coded] = []
+        while self._encoded <= here:
+            target = self._past[self._encoded][0] if self._encoded < here else target_kbps
+            run = self._backend.encode(self.start + self._encoded, target)
+            for (_, data), (again, _) in zip(self._past[self._encoded :], run, strict=False):
+                self._check(again, data)
+            self._encoded += len(run)
+        return self._file(key, target_kbps, run[len(run) - (self._encoded - here) :])
+
+    def close(self) -> None:
+        """Stop the encoder, if one runs."""
+        if self._backend is not None:
+            self._backend.close()
 
     def _file(self, key: bytes, target_kbps: float, run: list[Coded]) -> Coded:
         token = self._policy.token(target_kbps)
@@ -266,6 +270,8 @@ class SegmentedEncoder:
         self._next += 1
         key = self._begins(index, target_kbps, force_key=force_key)
         if key:
+            if self._segment is not None:
+                self._segment.close()
             self._segment = self._begin(index, target_kbps)
         assert self._segment is not None
         data, encode_ns = self._segment.frame(target_kbps)

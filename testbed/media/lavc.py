@@ -98,6 +98,9 @@ class LavcSegment:
         self._context = context
         self._shift = _QpShift(clip.width, clip.height)
 
+    def close(self) -> None:
+        """Nothing to do: the library frees itself."""
+
     def encode(self, index: int, target_kbps: float) -> list[tuple[bytes, int]]:
         """The access unit of frame `index` and the ns that it took."""
         import av

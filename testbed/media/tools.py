@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import queue
 import subprocess
+import weakref
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Event, Thread, Timer
+from typing import IO
 
 from testbed.errors import ToolFailedError, ToolMissingError
 
@@ -108,3 +111,75 @@ def _close_quietly(process: subprocess.Popen[bytes]) -> None:
             process.stdin.close()
     except BrokenPipeError:
         pass
+
+
+class FfmpegStream:
+    """An ffmpeg that is fed and read while it runs.
+
+    Call `close` when done; a forgotten one is stopped when it is collected.
+
+    Raises:
+        ToolMissingError: there is no ffmpeg.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        command = [ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", "error", *arguments]
+        self._errors = TemporaryFile()  # noqa: SIM115 (closed by `close`)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
+        )
+        self._output: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        Thread(target=_pump, args=(self._process.stdout, self._output), daemon=True).start()
+        self.close = weakref.finalize(self, _stop, self._process, self._errors)
+
+    def feed(self, data: bytes) -> None:
+        """Write to its standard input.
+
+        Raises:
+            ToolFailedError: it has ended.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(data)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise ToolFailedError(f"ffmpeg failed: {self._complaint()}") from None
+
+    def finish(self) -> None:
+        """No more input."""
+        _close_quietly(self._process)
+
+    def read(self, timeout_s: float) -> bytes:
+        """Some of its standard output; empty at the end.
+
+        Raises:
+            ToolFailedError: nothing came within the time, or it failed.
+        """
+        try:
+            data = self._output.get(timeout=timeout_s)
+        except queue.Empty:
+            raise ToolFailedError(f"ffmpeg gave nothing within {timeout_s:g} s") from None
+        if not data and self._process.wait(timeout_s) != 0:
+            raise ToolFailedError(f"ffmpeg failed: {self._complaint()}")
+        return data
+
+    def _complaint(self) -> str:
+        self._process.wait(10)
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exit status {self._process.returncode}"
+
+
+def _pump(source: IO[bytes], output: queue.SimpleQueue[bytes]) -> None:
+    """Hand over what comes, and an empty piece at the end."""
+    while data := source.read1(1 << 16):  # type: ignore[attr-defined]
+        output.put(data)
+    output.put(b"")
+    source.close()
+
+
+def _stop(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+    process.kill()
+    process.wait()
+    _close_quietly(process)
+    errors.close()
