@@ -108,7 +108,8 @@ def _kinds(names: Sequence[str] | None) -> list[str]:
 
 def _readable(found: RunSet, say: Callable[[str], None]) -> RunSet:
     """The runs whose tables hold what they must; the others become broken ones."""
-    say(f"reading {len(found.runs)} runs")
+    if found.runs:
+        say(f"reading {len(found.runs)} runs")
     kept: list[Run] = []
     broken = list(found.broken)
     for run in found.runs:

@@ -17,6 +17,12 @@ def report(
         list[str] | None,
         typer.Option("--figure", metavar="NAME", help="Only this figure; may be repeated."),
     ] = None,
+    max_files: Annotated[
+        int,
+        typer.Option(
+            "--max-files", min=0, metavar="N", help="Files of one figure at most; 0: no limit."
+        ),
+    ] = 12,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what was written as one JSON object.")
     ] = False,
@@ -29,7 +35,8 @@ def report(
 
     result = write_report(
         directory,
-        figures=figure,
+        figures=figure or None,
+        max_files=max_files,
         progress=lambda line: typer.echo(line, err=True),
     )
     for _, message in result.broken:

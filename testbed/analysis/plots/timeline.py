@@ -64,7 +64,7 @@ def draw(run: Run) -> Figure:
     figure = new_figure(PAGE_IN, 4.6)
     axes = figure.subplots(4, 1, sharex=True, height_ratios=[1.5, 0.8, 1.5, 0.8])
     facts = session(run.manifest, run.frames)
-    _rates(axes[0], run, facts.duration_s)
+    _rates(axes[0], run)
     _queue(axes[1], run)
     _frames(axes[2], run, facts.deadline_ms)
     _losses(axes[3], run)
@@ -80,13 +80,13 @@ def draw(run: Run) -> Figure:
     return figure
 
 
-def _rates(axis: Axes, run: Run, duration_s: float) -> None:
+def _rates(axis: Axes, run: Run) -> None:
     look = scheme(run.transport)
     capacity = capacity_kbps(run)
     encoded, target = window_rates(run.timeline, session(run.manifest, run.frames))
     if capacity.size:
         step(axis, capacity, color=CAPACITY_EDGE, linewidth=0.8, label="Capacity", fill=True)
-    sent = sent_kbps(run, duration_s)
+    sent = sent_kbps(run)
     step(axis, sent, color=look.colour, linewidth=0.6, label="Sent", alpha=0.8)
     step(axis, encoded, color=look.colour, linewidth=1.4, label="Encoded")
     step(axis, target, color=BLACK, linewidth=0.9, linestyle=(0, (3, 1.5)), label="Target")

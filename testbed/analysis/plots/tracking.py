@@ -97,7 +97,7 @@ def _panel(axis: Axes, run: Run) -> float:
     facts = session(run.manifest, run.frames)
     capacity = capacity_kbps(run)
     encoded, target = window_rates(run.timeline, facts)
-    sent = sent_kbps(run, facts.duration_s)
+    sent = sent_kbps(run)
     shown = [encoded, sent, target[~np.isnan(target)]]
     if capacity.size and float(capacity.max()) > 0:
         step(axis, capacity, color=CAPACITY_EDGE, linewidth=0.8, label="Capacity", fill=True)
@@ -153,28 +153,36 @@ def step(
 
 
 def capacity_kbps(run: Run, bin_s: float = 1.0) -> Floats:
-    """Offered capacity of the media direction in bins; empty for an unlimited link."""
+    """Offered capacity of the media direction in whole bins; empty for an unlimited link."""
     link = link_columns(run.link)
-    if link.time_ns.size == 0 or not np.any(link.capacity_bytes):
+    if not np.any(link.capacity_bytes):
         return np.empty(0)
-    return binned(link.time_ns, link.capacity_bytes.astype(np.float64), bin_s)
+    weights = link.capacity_bytes.astype(np.float64)
+    return binned(link.time_ns, weights, bin_s, _duration_s(run))
 
 
-def sent_kbps(run: Run, duration_s: float, bin_s: float = 1.0) -> Floats:
-    """IP bitrate sent in the media direction in bins."""
+def sent_kbps(run: Run, bin_s: float = 1.0) -> Floats:
+    """IP bitrate sent in the media direction in whole bins."""
     packets = packet_columns(run.packets)
-    inside = packets.sent_ns < duration_s * _NS
     weights = packets.ip_bytes.astype(np.float64)
-    return binned(packets.sent_ns[inside], weights[inside], bin_s)
+    return binned(packets.sent_ns, weights, bin_s, _duration_s(run))
 
 
-def binned(time_ns: Floats, size_bytes: Floats, bin_s: float) -> Floats:
-    """Bytes at times, as kbit/s in whole bins from 0; the last bin may be cut short and is kept."""
-    if time_ns.size == 0:
-        return np.empty(0)
+def _duration_s(run: Run) -> float:
+    return session(run.manifest, run.frames).duration_s
+
+
+def binned(time_ns: Floats, size_bytes: Floats, bin_s: float, end_s: float) -> Floats:
+    """Bytes at times, as kbit/s in the whole bins between 0 and `end_s`.
+
+    A last bin that the end cuts short would look like a drop in the rate; it is left out, as
+    `window_rates` leaves it out.
+    """
+    count = int(end_s / bin_s + 1e-9)
+    total: Floats = np.zeros(count)
     index = (time_ns / (bin_s * _NS)).astype(np.int64)
-    total: Floats = np.zeros(int(index.max()) + 1)
-    np.add.at(total, index, size_bytes)
+    inside = index < count
+    np.add.at(total, index[inside], size_bytes[inside])
     return total * 8 / 1e3 / bin_s
 
 

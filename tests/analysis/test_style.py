@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+
+from testbed.analysis import style
+from testbed.errors import OutputError
+
+
+def linear(channel: float) -> float:
+    return channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, WCAG 2.1."""
+    red, green, blue = (linear(int(colour[i : i + 2], 16) / 255) for i in (1, 3, 5))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_known_schemes_differ_in_colour_marker_and_line() -> None:
+    shown = [style.scheme(name) for name in ("morphe", "h264", "h265", "h266", "grace-style")]
+    for attribute in ("label", "colour", "marker", "line", "hatch"):
+        assert len({str(getattr(one, attribute)) for one in shown}) == len(shown)
+
+
+def test_curves_stand_out_from_white_paper() -> None:
+    for name, look in style.SCHEMES.items():
+        # WCAG's 3:1 for graphics is out of reach for the palette's orange; 2:1 is not.
+        assert 1.05 / (luminance(look.colour) + 0.05) > 1.9, name
+
+
+@pytest.mark.parametrize("name", ["h265-fec", "h265+fec", "h265_fec"])
+def test_variants_keep_the_colour_of_their_scheme(name: str) -> None:
+    look, base = style.scheme(name), style.scheme("h265")
+    assert look.colour == base.colour
+    assert look.marker != base.marker
+    assert look.line != base.line
+    assert look.label == "H.265+FEC"
+
+
+def test_labels_of_option_variants_stay_readable() -> None:
+    look = style.scheme("h264+conceal+slices=4")
+    assert look.colour == style.scheme("h264").colour
+    assert look.label == "H.264+conceal+slices=4"
+
+
+def test_unknown_schemes_have_a_fixed_look_of_their_own() -> None:
+    # Pinned: a change here recolours everybody's figures.
+    look = style.scheme("salsify")
+    assert look == style.scheme("salsify")
+    assert look.label == "salsify"
+    assert (look.colour, look.marker) == ("#AA4499", "*")
+    known = {one.colour for one in style.SCHEMES.values()}
+    assert {style.scheme(f"x{i}").colour for i in range(40)}.isdisjoint(known)
+
+
+def test_legends_have_one_order() -> None:
+    names = ["zeta", "h266", "alpha", "morphe", "h264"]
+    assert style.order(names) == ["morphe", "h264", "h266", "alpha", "zeta"]
+
+
+def draw() -> object:
+    figure = style.new_figure(style.COLUMN_IN, 2.0)
+    axis = figure.subplots()
+    axis.plot([0, 1, 2], [0, 1, 0.5], label="Ü ≥ µ")
+    axis.fill_between([0, 1], [0, 1], hatch="//")
+    axis.legend()
+    return figure
+
+
+def test_the_same_figure_gives_the_same_bytes(tmp_path: Path) -> None:
+    files = []
+    for name in ("one", "two"):
+        with style.paper_style():
+            files.append(style.save(draw(), tmp_path / name, "figure"))  # type: ignore[arg-type]
+    for first, second in zip(*files, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+    assert b"<dc:date>" not in files[0][0].read_bytes()
+
+
+def test_png_has_300_dots_an_inch(tmp_path: Path) -> None:
+    with style.paper_style():
+        _, png = style.save(draw(), tmp_path, "figure")  # type: ignore[arg-type]
+    content = png.read_bytes()
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    assert int.from_bytes(content[16:20]) == round(style.COLUMN_IN * 300)
+
+
+def test_a_users_settings_neither_show_through_nor_change() -> None:
+    with mpl.rc_context({"font.size": 31, "axes.grid": False}):
+        with style.paper_style():
+            assert mpl.rcParams["font.size"] == 8
+            assert mpl.rcParams["pdf.fonttype"] == mpl.rcParams["ps.fonttype"] == 42
+        assert mpl.rcParams["font.size"] == 31
+
+
+def test_files_are_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    style.write_whole(path, b"old")
+
+    def fail(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OutputError, match=r"file: cannot be written \(No space left"):
+        style.write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "figures").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        style.write_whole(tmp_path / "figures" / "x.svg", b"")
