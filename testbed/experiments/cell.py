@@ -31,7 +31,7 @@ class Cell:
         cell_id: hash of the conditions; results are paired by it.
         run: hash of everything that determines the result; the folder's name.
         encode_group: cells of one group ask for the same encodes at first.
-        resolved, inputs: for the manifest.
+        resolved, inputs, versions, host: for the manifest.
     """
 
     scenario: str
@@ -49,6 +49,8 @@ class Cell:
     encode_group: str
     resolved: Mapping[str, Any]
     inputs: Mapping[str, Any]
+    versions: Mapping[str, Any]
+    host: Mapping[str, Any]
 
 
 def digest(value: Any, *, length: int = 16) -> str:

@@ -2,7 +2,7 @@
 
 At most one cell a worker is handed out at a time. When a worker process dies, the pool reports
 every cell under way as broken; those cells then run again one by one, so that only the guilty one
-is lost. Ctrl-C reaches the parent alone: workers ignore it, the parent ends them and clears their
+is lost. Ctrl-C reaches the parent alone: it ends the workers with their encoders and clears their
 unfinished folders, and the next call goes on from the whole ones.
 """
 
@@ -19,6 +19,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -272,18 +273,27 @@ def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
         yield pool
     except BaseException:
         for child in set(multiprocessing.active_children()) - before:
-            child.terminate()
+            _end(child)
         pool.shutdown(wait=True, cancel_futures=True)
         raise
     pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _end(worker: BaseProcess) -> None:
+    """End a worker together with the encoders that it started."""
+    if worker.pid is None:
+        return
+    try:
+        os.killpg(worker.pid, signal.SIGKILL)
+    except ProcessLookupError:  # not yet the leader of a group
+        worker.kill()
+
+
 @contextmanager
 def _sigint_blocked() -> Iterator[None]:
-    """Hold Ctrl-C back while a process starts.
+    """Hold Ctrl-C back while a process starts; it inherits what is blocked.
 
-    A process inherits what is blocked, so neither the worker nor the encoders that it starts see
-    the terminal's Ctrl-C; the parent gets it at the end of the block.
+    The parent gets it at the end of the block.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -293,13 +303,18 @@ def _sigint_blocked() -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    """Do not outlive the parent: a killed suite must not leave processes behind."""
+    """Leave the terminal's Ctrl-C to the parent, and do not outlive it.
+
+    As the leader of its own process group a worker can be ended together with its encoders, by the
+    parent or, when that was killed, by itself.
+    """
+    os.setpgid(0, 0)
     parent = multiprocessing.parent_process()
     if parent is not None:
 
         def follow() -> None:
             parent.join()
-            os._exit(1)
+            os.killpg(0, signal.SIGKILL)
 
         threading.Thread(target=follow, daemon=True).start()
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testbed.experiments.cell import Cell
-from testbed.experiments.provenance import host, versions
 from testbed.experiments.store import MANIFEST_SCHEMA, RunWriter
 from testbed.registry import Registry
 from testbed.worlds.session import SessionResult, SessionSpec, TableSink
@@ -68,8 +67,8 @@ def manifest(cell: Cell, facts: Mapping[str, Any]) -> dict[str, Any]:
         "resolved": dict(cell.resolved),
         "inputs": dict(cell.inputs),
         "facts": dict(facts),
-        "versions": dict(versions()),
-        "host": dict(host()),
+        "versions": dict(cell.versions),
+        "host": dict(cell.host),
     }
 
 

@@ -24,6 +24,7 @@ from testbed.experiments.inputs import (
     trace_data,
 )
 from testbed.experiments.matrix import Direction, Point, Scale, TransportChoice, points
+from testbed.experiments.provenance import code_hash, encoder_versions, host, versions
 from testbed.experiments.scenario import LoadedScenario
 from testbed.experiments.yamlfile import Place, show_place
 from testbed.media.spec import ClipSpec
@@ -50,8 +51,6 @@ class _Expansion:
     """One expansion, with what has been opened so far."""
 
     def __init__(self, loaded: LoadedScenario, world: str) -> None:
-        from testbed.experiments.provenance import code_hash, encoder_versions
-
         self.loaded = loaded
         self.scenario = loaded.scenario
         self.world = world
@@ -307,6 +306,8 @@ class _Expansion:
                 "trace": trace_data(down),
                 "uplink_trace": trace_data(up),
             },
+            versions=versions(),
+            host=host(),
         )
 
     def _conditions(self, point: Point, clip: Clip, down: Capacity, up: Capacity) -> dict[str, Any]:

@@ -5,6 +5,8 @@ Worker processes import this file by name, so the tests put its folder on the pa
 
 import os
 import signal
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -103,9 +105,12 @@ def dies_on_seed_2(spec: SessionSpec, sink: TableSink, *, base: Path) -> Session
 
 
 def waits_on_seed_3(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
-    """Never comes back."""
+    """Never comes back, nor does the process that it starts."""
     if spec.seed == 3:
-        signal.pause()
+        child = subprocess.Popen(["tail", "-f", "/dev/null"])
+        sys.stderr.write(f"child {child.pid}\n")
+        sys.stderr.flush()
+        child.wait()
     return good(spec, sink, base=base)
 
 

@@ -183,7 +183,9 @@ def test_what_was_whole_is_kept_after_the_suite_was_stopped(
     assert process.stderr is not None
     lines = [process.stderr.readline() for _ in range(4)]  # seeds 1 and 2 of two transports
     assert lines[3].startswith("[4/6] ")
-    workers = children_of(process.pid)
+    child = process.stderr.readline()
+    assert child.startswith("child ")
+    started = children_of(process.pid) | {int(child.split()[1])}
     process.send_signal(how)
     _, errors = process.communicate(timeout=60)
 
@@ -195,8 +197,8 @@ def test_what_was_whole_is_kept_after_the_suite_was_stopped(
             "error: interrupted: 4 of 6 runs are whole; the same command goes on from there\n"
         )
         assert {p.name for p in (out / "runs").iterdir()} == whole
-    for worker in workers:  # also the killed parent's workers go; wait for their end
-        wait_for_end(worker)
+    for one in started:  # with their parent the workers go, and with them what they started
+        wait_for_end(one)
 
     process = start("good", *arguments, "--quiet")
     answer, errors = process.communicate(timeout=60)
