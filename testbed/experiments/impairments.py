@@ -63,13 +63,17 @@ class InfiniteQueue(Part):
     kind: Literal["infinite"]
 
 
-class LimitedQueue(Part):
+class QueueLimits(Part):
     """Limits of a queue; they count waiting packets only."""
 
     packets: Many[PositiveInt] | None = None
     """Limit in packets."""
     bytes: Many[PositiveInt] | None = None
     """Limit in bytes, headers included."""
+
+
+class LimitedQueue(QueueLimits):
+    """A queue that drops at its limit and therefore needs one."""
 
     @model_validator(mode="after")
     def _has_a_limit(self) -> Self:
@@ -90,22 +94,24 @@ class DropHeadQueue(LimitedQueue):
     kind: Literal["drophead"]
 
 
-class CodelQueue(LimitedQueue):
+class CodelQueue(QueueLimits):
     """Controlled delay (RFC 8289)."""
 
     kind: Literal["codel"]
     target_ms: Many[PositiveNumber] | None = None
-    """Acceptable standing delay."""
+    """Acceptable standing delay; 5 by default."""
     interval_ms: Many[PositiveNumber] | None = None
-    """How long the delay may stay above it."""
+    """How long the delay may stay above it; 100 by default."""
 
 
-class PieQueue(LimitedQueue):
+class PieQueue(QueueLimits):
     """Proportional integral controller enhanced (RFC 8033)."""
 
     kind: Literal["pie"]
     target_ms: Many[PositiveNumber] | None = None
-    """Delay that it steers to."""
+    """Delay that it steers to; 15 by default."""
+    burst_ms: Many[NonNegativeNumber] | None = None
+    """Burst that it lets pass; 150 by default."""
 
 
 QUEUE_KINDS: Final = frozenset({"infinite", "droptail", "drophead", "codel", "pie"})

@@ -57,7 +57,7 @@ def is_whole(out: Path, run: str) -> bool:
 
 
 def prepare_output(out: Path) -> None:
-    """Make the results folder and clear what a killed suite left behind.
+    """Make the results folder and see that it can be written.
 
     Raises:
         OutputError: `out` is a file, or cannot be made or written.
@@ -74,7 +74,6 @@ def prepare_output(out: Path) -> None:
     with writing(out):
         probe.write_bytes(b"\0" * 4096)
         probe.unlink()
-    discard_unfinished(out)
 
 
 def discard_unfinished(out: Path) -> None:

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from testbed.errors import ScenarioError
 from testbed.experiments.scenario import json_schema, load_scenario, schema_text
@@ -116,3 +117,22 @@ def test_the_schema_explains_every_key() -> None:
                 f"{name}.{key}"
             )
     json.dumps(schema)
+
+
+@pytest.mark.parametrize("path", sorted(data_dir("scenarios").glob("*.yaml")), ids=lambda p: p.stem)
+def test_another_validator_agrees_on_the_shipped_scenarios(path: Path) -> None:
+    """Outside oracle: what an editor does with `scenarios/schema.json`."""
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+    validator = jsonschema.Draft202012Validator(json_schema())
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert list(validator.iter_errors(content)) == []
+    for mistake in (
+        {"unknown": 1},
+        {"duration_s": 0},
+        {"transports": []},
+        {"rate": {"control": 3}},
+        {"downlink": {"queue": {"kind": "droptail", "packets": 0}}},
+        {"downlink": {"loss": {"kind": "bernoulli", "rate": 2}}},
+        {"downlink": {"loss": {"kind": "bernoulli", "rate": 0.1, "burst": 2}}},
+    ):
+        assert not validator.is_valid({**content, **mistake}), mistake
