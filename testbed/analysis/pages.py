@@ -123,6 +123,17 @@ def _scenarios(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return found
 
 
+#: What every plain scenario has and no reader misses.
+_UNREMARKABLE: Final = frozenset(
+    {
+        ("jitter_ms", 0),
+        ("uplink_jitter_ms", 0),
+        ("phase_ms", 0),
+        ("uplink_phase_ms", 0),
+        ("uplink_loss", "none"),
+        ("uplink_queue", "infinite"),
+    }
+)
 #: Fields that another field says in words, or that say nothing to a reader.
 _IN_WORDS: Final = frozenset({"loss_kind", "loss_rate", "mean_burst", "paths", "height"})
 
@@ -130,7 +141,7 @@ _IN_WORDS: Final = frozenset({"loss_kind", "loss_rate", "mean_burst", "paths", "
 def _words(field: str, value: Any) -> str:
     if field == "loss":
         return "no loss" if value in (None, "none") else f"{value} loss"
-    if isinstance(value, float) and value == 0 and field.startswith("uplink_"):
+    if (field, value) in _UNREMARKABLE:
         return ""
     plain = value if isinstance(value, str | int | float | None) else str(value)
     return describe(field, plain)

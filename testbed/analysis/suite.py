@@ -39,6 +39,13 @@ _FORMATS: Final[dict[str, Callable[[Any], str]]] = {
     "clip": str,
     "trace": str,
     "uplink_trace": lambda v: f"uplink {v}",
+    "uplink_loss": lambda v: f"uplink loss {v}",
+    "uplink_queue": lambda v: f"uplink queue {v}",
+    "uplink_delay_ms": lambda v: f"{v:g} ms uplink delay",
+    "jitter_ms": lambda v: f"{v:g} ms jitter",
+    "uplink_jitter_ms": lambda v: f"{v:g} ms uplink jitter",
+    "phase_ms": lambda v: f"trace from {v:g} ms" if isinstance(v, int | float) else f"{v} phase",
+    "uplink_phase_ms": lambda v: f"uplink trace phase {v}",
     "control": lambda v: f"{v} rate",
     "queue": lambda v: f"{v} queue",
     "compute": lambda v: f"{v} compute",
@@ -91,7 +98,9 @@ def describe(field: str, value: Any) -> str:
     """A coordinate for readers, such as "30 fps"; "" for one that is not set."""
     if value is None:
         return ""
-    plain = _FORMATS.get(field, lambda v: f"{field} {v}")
+    plain = _FORMATS.get(
+        field, lambda v: f"{field} {v:g}" if isinstance(v, float) else f"{field} {v}"
+    )
     try:
         return plain(value)
     except (TypeError, ValueError):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import xml.etree.ElementTree as ET
 from collections import Counter
 from html.parser import HTMLParser
@@ -96,7 +97,7 @@ def test_the_page_says_what_was_run_and_what_is_missing(page: Page) -> None:
         "A made-up suite",
         "Synthetic traces. synthetic-rail-1",
         "zero",
-        "1 failed cells and 1 unreadable runs",
+        "Failed cells: 1. Unreadable runs: 1.",
         "encoder & gone",
         "0broken",
         "testbed run synthetic --out results/suite",
@@ -133,7 +134,8 @@ def test_writing_again_gives_the_same_bytes(results: Path) -> None:
     assert content() == before
 
 
-def test_the_result_lists_what_was_written(results: Path) -> None:
+def test_the_result_lists_what_was_written(results: Path, tmp_path: Path) -> None:
+    results = Path(shutil.copytree(results, tmp_path / "suite"))
     result = write_report(results, figures=["quality", "delay-cdf"])
     assert result.runs == 8
     assert result.failed_cells == 1

@@ -73,6 +73,25 @@ def titled(title: str, setting: str) -> str:
     return f"{title} — {setting}" if setting else title
 
 
+def shared_by_all(runs: Sequence[Run]) -> tuple[tuple[Run, ...], str]:
+    """The runs whose (cell, seed) every transport has, and a sentence on those left out.
+
+    Pooling over cells compares transports only if each pools the same cells; a transport whose
+    hard cells failed would look better than it is. With no cell common to all, all runs are kept.
+    """
+    names = {run.transport for run in runs}
+    have: dict[tuple[str, int], set[str]] = {}
+    for run in runs:
+        have.setdefault((run.cell_id, run.seed), set()).add(run.transport)
+    kept = tuple(run for run in runs if have[run.cell_id, run.seed] == names)
+    if len(kept) == len(runs):
+        return kept, ""
+    if not kept:
+        return tuple(runs), " Not all transports have the same cells."
+    left_out = len(have) - len({(run.cell_id, run.seed) for run in kept})
+    return kept, f" {left_out} cells and seeds that not every transport has are left out."
+
+
 def seeds_text(runs: Iterable[Run]) -> str:
     """How many seeds, in words for a caption."""
     seeds = sorted({run.seed for run in runs})
@@ -119,6 +138,24 @@ def name_panel(axis: Axes, text: str) -> None:
     # At 8 pt a character is about 0.068 in wide.
     room = int(PAGE_IN / columns_of(axis) / 0.068) - 4
     axis.set_title(textwrap.fill(text, room, break_on_hyphens=False))
+
+
+def name_ticks(axis: Axes, labels: Sequence[str], *, room_in: float) -> None:
+    """Names at 0, 1, 2, ... on the x axis: on several lines where that fits, else tilted."""
+    # At 7 pt a character of such names is about 0.055 in wide.
+    room = max(int(room_in / max(len(labels), 1) / 0.055), 4)
+    wrapped = [
+        textwrap.fill(label, room, break_long_words=False, break_on_hyphens=False)
+        for label in labels
+    ]
+    tilt = any(len(line) > room for label in wrapped for line in label.split("\n"))
+    axis.set_xticks(
+        range(len(labels)),
+        list(labels) if tilt else wrapped,
+        rotation=30 if tilt else 0,
+        ha="right" if tilt else "center",
+    )
+    axis.set_xlim(-0.6, len(labels) - 0.4)
 
 
 def legend(figure: Figure, axes: Iterable[Axes]) -> None:

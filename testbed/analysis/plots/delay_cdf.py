@@ -22,6 +22,7 @@ from testbed.analysis.plots.base import (
     name_panel,
     panels,
     seeds_text,
+    shared_by_all,
     stem,
     titled,
 )
@@ -88,15 +89,16 @@ def plan(runs: Sequence[Run], delay: _Delay) -> list[Plan]:
 
 
 def _plan(delay: _Delay, setting: Setting, field: str, *, pooled: bool) -> Plan:
-    shown = levels(setting.runs, field)[:MAX_PANELS]
-    left_out = len(levels(setting.runs, field)) - len(shown)
+    runs, missing = shared_by_all(setting.runs) if pooled else (setting.runs, "")
+    shown = levels(runs, field)[:MAX_PANELS]
+    left_out = len(levels(runs, field)) - len(shown)
     name = f"{delay.name}-all" if pooled else delay.name
     over = "clips, traces and " if pooled else ""
     caption = (
         f"{delay.definition}. Share of all source frames, over the frames of {over}"
-        f"{seeds_text(setting.runs)}. A curve that ends below 100 % belongs to a transport that "
+        f"{seeds_text(runs)}. A curve that ends below 100 % belongs to a transport that "
         "never rendered the rest by the playout deadline; dashed vertical lines mark the median "
-        "over all frames, where half of them were rendered."
+        f"over all frames, where half of them were rendered.{missing}"
     )
     if left_out:
         caption += f" {left_out} more panels are left out."

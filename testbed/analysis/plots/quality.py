@@ -15,16 +15,18 @@ from testbed.analysis.plots.base import (
     axis_label,
     bars,
     legend,
+    name_ticks,
     over_seeds,
     panels,
     point_style,
     seeds_text,
+    shared_by_all,
     stem,
     titled,
     values,
 )
 from testbed.analysis.runs import Run
-from testbed.analysis.style import scheme
+from testbed.analysis.style import PAGE_IN, scheme
 from testbed.analysis.suite import POOLED_FIELDS, Setting, loss_levels, settings, transports
 
 if TYPE_CHECKING:
@@ -51,14 +53,15 @@ def _plan(setting: Setting, *, pooled: bool) -> Plan | None:
         return None
     where = " · ".join(part for part in (setting.title, "pooled" if pooled else "") if part)
     over = ", each seed averaged over clips and traces first" if pooled else ""
+    runs, missing = shared_by_all(setting.runs) if pooled else (setting.runs, "")
     return Plan(
         stem("quality-all" if pooled else "quality", setting.slug),
         titled("Picture quality against loss", where),
         "Quality of what was on the screen, frame slot by frame slot, against the source: a "
         "frozen picture is measured against the frame that should have been there. VMAF and PSNR "
         "are means over slots; SSIM is averaged linearly and then turned into decibels, "
-        f"−10·log10(1 − SSIM). Mean over {seeds_text(setting.runs)}{over}. {INTERVAL_NOTE}",
-        partial(draw, setting.runs, measured),
+        f"−10·log10(1 − SSIM). Mean over {seeds_text(runs)}{over}. {INTERVAL_NOTE}{missing}",
+        partial(draw, runs, measured),
     )
 
 
@@ -79,7 +82,7 @@ def _panel(axis: Axes, runs: Sequence[Run], metric: str) -> None:
     places = [(level.value or 0.0) * 100 if numeric else at for at, level in enumerate(shown)]
     names = transports(runs)
     # Side by side rather than on top of each other, so that every error bar can be seen.
-    shift = 0.014 * (max(places) - min(places))
+    shift = 0.014 * (max(places) - min(places)) if numeric else 0.1
     for index, transport in enumerate(names):
         points = []
         for place, level in zip(places, shown, strict=True):
@@ -92,10 +95,11 @@ def _panel(axis: Axes, runs: Sequence[Run], metric: str) -> None:
         y = [found.mean for _, found in points]
         look = point_style(transport) | ({} if numeric else {"linestyle": "none"})
         axis.plot(x, y, **look)
+        spread = [(at, found) for at, (_, found) in zip(x, points, strict=True) if found.n > 1]
         axis.errorbar(
-            x,
-            y,
-            yerr=bars([found for _, found in points], *_RANGES[metric]),
+            [at for at, _ in spread],
+            [found.mean for _, found in spread],
+            yerr=bars([found for _, found in spread], *_RANGES[metric]),
             fmt="none",
             ecolor=scheme(transport).colour,
             elinewidth=0.7,
@@ -106,7 +110,7 @@ def _panel(axis: Axes, runs: Sequence[Run], metric: str) -> None:
         if len(places) <= 8:
             axis.set_xticks(places, [f"{place:g}" for place in places])
     else:
-        axis.set_xticks(places, [level.label for level in shown], rotation=20, ha="right")
+        name_ticks(axis, [level.label for level in shown], room_in=PAGE_IN / 3 - 0.6)
 
 
 FIGURES.register("quality")(FigureKind(13, "Picture quality against loss", plan))

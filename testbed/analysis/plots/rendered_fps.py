@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,14 +17,16 @@ from testbed.analysis.plots.base import (
     bars,
     legend,
     name_panel,
+    name_ticks,
     over_seeds,
     panels,
     seeds_text,
+    shared_by_all,
     stem,
     titled,
 )
 from testbed.analysis.runs import Run
-from testbed.analysis.style import BLACK, scheme
+from testbed.analysis.style import BLACK, COLUMN_IN, PAGE_IN, scheme
 from testbed.analysis.suite import (
     POOLED_FIELDS,
     Level,
@@ -61,13 +62,14 @@ def plan(runs: Sequence[Run]) -> list[Plan]:
 def _plan(setting: Setting, field: str, *, pooled: bool) -> Plan:
     where = " · ".join(part for part in (setting.title, "pooled" if pooled else "") if part)
     over = ", each seed averaged over clips and traces first" if pooled else ""
+    runs, missing = shared_by_all(setting.runs) if pooled else (setting.runs, "")
     return Plan(
         stem("rendered-fps-all" if pooled else "rendered-fps", setting.slug),
         titled("Rendered frame rate", where),
         "Frames rendered (or concealed) before the playout deadline, divided by the media "
-        f"duration. Mean over {seeds_text(setting.runs)}{over}; the dashed line is the source's "
-        f"frame rate. {INTERVAL_NOTE}",
-        partial(draw, setting.runs, field),
+        f"duration. Mean over {seeds_text(runs)}{over}; the dashed line is the source's "
+        f"frame rate. {INTERVAL_NOTE}{missing}",
+        partial(draw, runs, field),
     )
 
 
@@ -128,17 +130,8 @@ def _panel(axis: Axes, rate: Level, field: str, names: Sequence[str], *, wide: b
         axis.set_xticklabels([f"{(level.value or 0) * 100:g}" for level in shown])
         axis.set_xlabel("Packet loss (%)")
     else:
-        room = int((90 if wide else 45) / max(len(shown), 1))
-        labels = [
-            textwrap.fill(level.label, max(room, 4), break_long_words=False, break_on_hyphens=False)
-            for level in shown
-        ]
-        tilt = max(len(line) for label in labels for line in label.split("\n")) > room
-        axis.set_xticklabels(
-            [level.label for level in shown] if tilt else labels,
-            rotation=30 if tilt else 0,
-            ha="right" if tilt else "center",
-        )
+        room_in = (PAGE_IN if wide else COLUMN_IN) - 0.5
+        name_ticks(axis, [level.label for level in shown], room_in=room_in)
 
 
 FIGURES.register("rendered-fps")(FigureKind(12, "Rendered frame rate", plan))

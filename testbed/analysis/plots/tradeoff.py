@@ -23,6 +23,7 @@ from testbed.analysis.plots.base import (
     over_seeds,
     panels,
     seeds_text,
+    shared_by_all,
     stem,
     titled,
     values,
@@ -44,7 +45,7 @@ def plan(runs: Sequence[Run]) -> list[Plan]:
     return [
         _plan(setting)
         for setting in settings(runs, free=POOLED_FIELDS)
-        if len(_points(setting.runs)) >= 2
+        if len(_points(shared_by_all(setting.runs)[0])) >= 2
     ]
 
 
@@ -54,16 +55,17 @@ def _points(runs: Sequence[Run]) -> list[tuple[Run, float, float]]:
 
 
 def _plan(setting: Setting) -> Plan:
+    runs, missing = shared_by_all(setting.runs)
     return Plan(
         stem("tradeoff", setting.slug),
         titled("Utilisation against tail latency", setting.title),
         "Utilisation is the bytes that left the bottleneck over the bytes of offered delivery "
         "opportunities, without the warm-up. Latency is capture to render at the 95th percentile "
         "of all frames, one never rendered counting as the playout deadline. Small marks are runs "
-        f"({seeds_text(setting.runs)}, all clips and traces of the setting), large "
+        f"({seeds_text(runs)}, all clips and traces of the setting), large "
         "ones their mean, each seed averaged over clips and traces first; up and to the left is "
-        f"better. {INTERVAL_NOTE}",
-        partial(draw, setting.runs),
+        f"better. {INTERVAL_NOTE}{missing}",
+        partial(draw, runs),
     )
 
 
