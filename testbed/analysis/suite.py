@@ -98,9 +98,9 @@ def describe(field: str, value: Any) -> str:
     """A coordinate for readers, such as "30 fps"; "" for one that is not set."""
     if value is None:
         return ""
-    plain = _FORMATS.get(
-        field, lambda v: f"{field} {v:g}" if isinstance(v, float) else f"{field} {v}"
-    )
+    plain = _FORMATS.get(field)
+    if plain is None:
+        return f"{field} {value:g}" if isinstance(value, float) else f"{field} {value}"
     try:
         return plain(value)
     except (TypeError, ValueError):
