@@ -8,6 +8,7 @@ that finds itself out of date and does nothing.
 
 from __future__ import annotations
 
+import gc
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path as FilePath
@@ -221,6 +222,17 @@ class Session:
 
     def run(self) -> SessionResult:
         """Run to the end and return what the decoder and the viewer would work with."""
+        # Nothing here makes reference cycles packet by packet; without collections in between a
+        # session is some per cent faster.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return self._run()
+        finally:
+            if collecting:
+                gc.enable()
+
+    def _run(self) -> SessionResult:
         self._capture(0)
         Alarm(self.env, self._tick).arm(TICK_NS, 0)
         self.receiver_alarm.arm(self.receiver.next_timer(), 0)

@@ -34,6 +34,11 @@ from testbed.transports.h26x.options import H26xOptions
 
 #: Morphe paper, section 6.1: the receiver reports every 100 ms.
 FEEDBACK_INTERVAL_NS: Final = 100_000_000
+#: Every packet is reported in this many reports after its first, in case one is lost (RFC 8888
+#: section 3 leaves the overlap to the implementation).
+FEEDBACK_OVERLAP: Final = 1
+#: How many payloads of a frame are searched for its kind.
+FIRST_PAYLOADS: Final = 4
 #: The receiver's own SSRC.
 RECEIVER_SSRC: Final = 0x52656376
 
@@ -75,7 +80,9 @@ class H26xReceiver:
         self._unwrap.unwrap(0)
         self._nack = NackGenerator(rtt=self._rtt, max_tries=options.max_tries, first_sequence=0)
         self._assembler = FrameAssembler(starts_frame=payload_format.starts_frame, first_sequence=0)
-        self._recorder = ArrivalRecorder(RECEIVER_SSRC, interval_ns=FEEDBACK_INTERVAL_NS)
+        self._recorder = ArrivalRecorder(
+            RECEIVER_SSRC, interval_ns=FEEDBACK_INTERVAL_NS, overlap=FEEDBACK_OVERLAP
+        )
         self._statistics = ReceptionStatistics(context.ssrc)
         self._chain = ReferenceChain()
         self._whole: dict[int, WholeFrame] = {}
@@ -190,13 +197,14 @@ class H26xReceiver:
         index = self._index_of(frame.timestamp)
         if index < self._chain.next_index:
             return
-        payloads = [p for p in frame.payloads if p is not None]
         if self._context.keep_received:
             rebuilt = self._format.depacketize(frame.payloads)
             if not rebuilt.complete:  # all packets there, but garbage inside
                 self.malformed_datagrams += 1
             key, data = self._format.is_key(rebuilt.nal_types), rebuilt.data
         else:
+            # Parameter sets share the first payload, so a key picture shows within the first few.
+            payloads = [p for p in frame.payloads[:FIRST_PAYLOADS] if p is not None]
             types = [t for p in payloads for t in self._format.nal_types(p)]
             key, data = self._format.is_key(types), b""
         self._whole[index] = WholeFrame(

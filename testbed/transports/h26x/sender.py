@@ -91,7 +91,8 @@ class H26xSender:
         self._pacer: Pacer[Datagram] = Pacer(
             rate_kbps=target, factor=options.pacing_factor, burst_bytes=2 * options.payload_bytes
         )
-        self._pace_kbps = target
+        self._wire_kbps = target
+        self._media_kbps = self._share_of_media(target)
         self._encoding: deque[tuple[int, EncodedFrame]] = deque()
         self._encoder_free_ns = 0
         self._key_wanted = False
@@ -111,14 +112,11 @@ class H26xSender:
     def push_frame(self, frame: SourceFrame, *, now_ns: int) -> None:
         """Encode a captured frame; its packets leave when the encoder's time is over."""
         wire_kbps = self._context.controller.target_kbps(now_ns=now_ns)
-        if wire_kbps != self._pace_kbps:
-            self._pace_kbps = wire_kbps
+        if wire_kbps != self._wire_kbps:
+            self._wire_kbps = wire_kbps
+            self._media_kbps = self._share_of_media(wire_kbps)
             self._pacer.set_rate(wire_kbps, now_ns=now_ns)
-        target_kbps = (
-            media_target_kbps(wire_kbps, fps=self._fps, payload_bytes=self._options.payload_bytes)
-            if self._options.count_headers
-            else wire_kbps
-        )
+        target_kbps = self._media_kbps
         force_key, self._key_wanted = self._key_wanted, False
         encoded = self._context.encoder.encode(
             frame.index, target_kbps=target_kbps, force_key=force_key
@@ -182,6 +180,14 @@ class H26xSender:
         return self._loss, min_rtt_ms
 
     # --- inside ---------------------------------------------------------------------------
+
+    def _share_of_media(self, wire_kbps: float) -> float:
+        """What the encoder gets of a target on the wire."""
+        if not self._options.count_headers:
+            return wire_kbps
+        return media_target_kbps(
+            wire_kbps, fps=self._fps, payload_bytes=self._options.payload_bytes
+        )
 
     def _release(self, now_ns: int) -> None:
         while self._encoding and self._encoding[0][0] <= now_ns:
