@@ -10,6 +10,13 @@ from typing import Annotated, Any
 import typer
 
 import testbed
+from testbed.cli.clips import app as clips
+from testbed.cli.doctor import doctor
+from testbed.cli.fidelity import fidelity
+from testbed.cli.report import report
+from testbed.cli.run import run, schema
+from testbed.cli.traces import app as traces
+from testbed.cli.transports import app as transports
 from testbed.errors import TestbedError
 
 #: sysexits.h EX_SOFTWARE: our own fault, not the user's.
@@ -24,6 +31,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich's help costs a quarter of a second of imports
     help="Trace-driven experiments with loss-resilient video streaming.",
 )
 
@@ -46,31 +54,15 @@ def _options(
     """Trace-driven experiments with loss-resilient video streaming."""
 
 
-def _wire() -> None:
-    """Attach every command group; each module imports what is heavy inside its functions."""
-    import importlib
-
-    for name, module, attribute in (
-        ("run", "testbed.cli.run", "run"),
-        ("schema", "testbed.cli.run", "schema"),
-        ("report", "testbed.cli.report", "report"),
-        ("fidelity", "testbed.cli.fidelity", "fidelity"),
-        ("doctor", "testbed.cli.doctor", "doctor"),
-        ("transports", "testbed.cli.transports", "app"),
-        ("traces", "testbed.cli.traces", "app"),
-        ("clips", "testbed.cli.clips", "app"),
-    ):
-        try:
-            found = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError):
-            continue
-        if isinstance(found, typer.Typer):
-            app.add_typer(found, name=name)
-        else:
-            app.command(name)(found)
-
-
-_wire()
+# Every module imports what is heavy inside its functions, so that `--help` stays quick.
+app.command()(run)
+app.command()(report)
+app.command()(fidelity)
+app.command()(doctor)
+app.command()(schema)
+app.add_typer(traces, name="traces")
+app.add_typer(clips, name="clips")
+app.add_typer(transports, name="transports")
 
 
 def run_command(arguments: Sequence[str]) -> int:

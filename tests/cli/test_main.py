@@ -12,7 +12,7 @@ from testbed.errors import InputError, ToolFailedError
 
 #: What no command may import before it runs; each costs more than a tenth of a second. (Pydantic is
 #: missing here because typer itself brings it.)
-HEAVY = {"pandas", "scipy", "matplotlib", "av", "pyarrow", "torch", "numpy", "simpy"}
+HEAVY = {"pandas", "scipy", "matplotlib", "av", "pyarrow", "torch", "numpy", "simpy", "rich"}
 COMMANDS = [
     [],
     ["run"],
