@@ -37,7 +37,8 @@ class EncoderConfig:
         preset: the encoder's own preset; "" is veryfast (x264, x265) or faster (VVenC).
         intra_period_frames: distance of key frames; 0 = only the first (and forced ones).
         vbv_ms: size of the rate buffer in ms of the target rate.
-        slices: slices a picture; 1 = none. H.266 takes 1 only.
+        slices: slices a picture; 1 = none. Only H.264 takes more: x265 crashes with slices and
+            without its thread pool, VVenC has none to speak of.
     """
 
     preset: str = ""
@@ -87,6 +88,17 @@ class Policy(Protocol):
     def record(self, index: int, bits: int, target_kbps: float, *, key: bool) -> None:
         """A frame of `bits` came out."""
 
+
+#: Presets of each encoder, fastest first.
+X26X_PRESETS = (
+    *("ultrafast", "superfast", "veryfast", "faster", "fast"),
+    *("medium", "slow", "slower", "veryslow", "placebo"),
+)
+PRESETS = {
+    "h264": X26X_PRESETS,
+    "h265": X26X_PRESETS,
+    "h266": ("faster", "fast", "medium", "slow", "slower"),
+}
 
 PolicyFactory = Callable[[Clip, EncoderConfig], Policy]
 ENCODERS: Registry[PolicyFactory] = Registry("encoder", group="testbed.encoders")
@@ -247,6 +259,13 @@ class SegmentedEncoder:
         self, codec: str, clip: Clip, config: EncoderConfig, cache: EncodeCache | None
     ) -> None:
         self._clip, self._config, self._cache = clip, config, cache
+        presets = PRESETS.get(codec, ())
+        if config.preset and presets and config.preset not in presets:
+            raise InputError(
+                f"encoder preset {config.preset!r} of {codec}; allowed: {', '.join(presets)}"
+            )
+        if config.slices != 1 and codec in ("h265", "h266"):
+            raise InputError(f"encoder slices {config.slices}: {codec} takes 1 only")
         self._policy = ENCODERS.get(codec)(clip, config)
         self._identity = json.dumps(
             [ENCODER_VERSION, codec, clip.pictures_sha256, asdict(config), tool_versions(codec)]

@@ -115,7 +115,11 @@ class LavcSegment:
         frame.pts = index - self._start
         frame.time_base = self._context.time_base
         frame.pict_type = 0
-        packets = self._context.encode(frame)
+        try:
+            packets = self._context.encode(frame)
+        except av.FFmpegError as error:
+            name = LIBRARIES[self._codec]
+            raise ToolFailedError(f"{name}: frame {index} failed ({error.strerror})") from None
         took = time.perf_counter_ns() - begin
         if len(packets) != 1:
             raise ToolFailedError(
@@ -145,7 +149,7 @@ def x265_options(config: EncoderConfig) -> dict[str, str]:
     return {
         "preset": config.preset or "veryfast",
         "x265-params": (
-            f"keyint=-1:scenecut=0:bframes=0:rc-lookahead=0:slices={config.slices}"
+            f"keyint=-1:scenecut=0:bframes=0:rc-lookahead=0"
             f":frame-threads=1:pools=none:wpp=0:cutree=0:{CONSTANT}"
             ":annexb=1:repeat-headers=1:info=0:aud=0:log-level=none"
         ),

@@ -71,7 +71,7 @@ def fill_slots(
     the same slot the last wins (as in FFmpeg's `fps` filter). Stops at `frame_count` slots.
     """
     held: Picture | None = None
-    start = last_time = Fraction(0)
+    last_time = Fraction(0)
     step = 1 / fps
     first_slot = 0
     for time, picture in source:
@@ -85,8 +85,9 @@ def fill_slots(
             step = time - last_time
         held, last_time = picture, time
     if held is not None:
-        end = int((last_time + step - start) * fps + Fraction(1, 2))
-        yield held, min(max(end, first_slot + 1), frame_count) - first_slot
+        end = min(int((last_time + step) * fps + Fraction(1, 2)), frame_count)
+        if end > first_slot or first_slot == 0:
+            yield held, max(end - first_slot, 1)
 
 
 class _Measure:

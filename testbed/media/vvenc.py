@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from testbed.errors import InputError, ToolFailedError
+from testbed.errors import ToolFailedError
 from testbed.media import annexb
 from testbed.media.clips import Clip
 from testbed.media.ratecontrol import MOTION_FLOOR, LeakyBucket, SizeModel
@@ -145,8 +145,6 @@ class SegmentPolicy:
     """Steers the rate of H.266 by starting segments at another quantiser."""
 
     def __init__(self, clip: Clip, config: EncoderConfig) -> None:
-        if config.slices != 1:
-            raise InputError(f"encoder slices {config.slices}: h266 takes 1 only")
         self._clip, self._config = clip, config
         self._second = max(1, round(clip.fps))
         self._bucket = LeakyBucket(fps=float(clip.fps), vbv_ms=config.vbv_ms)
