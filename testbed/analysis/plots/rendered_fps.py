@@ -26,7 +26,7 @@ from testbed.analysis.plots.base import (
     titled,
 )
 from testbed.analysis.runs import Run
-from testbed.analysis.style import BLACK, COLUMN_IN, PAGE_IN, scheme
+from testbed.analysis.style import BLACK, COLUMN_IN, GREY, PAGE_IN, scheme
 from testbed.analysis.suite import (
     POOLED_FIELDS,
     Level,
@@ -99,7 +99,11 @@ def _panel(axis: Axes, rate: Level, field: str, names: Sequence[str], *, wide: b
         offset = (index - (len(names) - 1) / 2) * width
         for at, level in enumerate(shown):
             found = over_seeds([r for r in level.runs if r.transport == name], "rendered_fps")
-            if found is None:
+            if found is None:  # a run that is missing must not look like one that shows nothing
+                axis.text(
+                    at + offset, fps / 50, "no run", rotation=90, fontsize=5.5, color=GREY,
+                    ha="center", va="bottom",
+                )  # fmt: skip
                 continue
             axis.bar(
                 at + offset,

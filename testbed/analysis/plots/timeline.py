@@ -22,6 +22,7 @@ from testbed.analysis.plots.tracking import (
 from testbed.analysis.runs import Run
 from testbed.analysis.style import BLACK, CAPACITY_EDGE, GREY, PAGE_IN, new_figure, scheme
 from testbed.analysis.suite import loss_levels, settings, slug
+from testbed.network.trace import OPPORTUNITY_BYTES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,11 +49,11 @@ def plan(runs: Sequence[Run]) -> list[Plan]:
                 titled("Timeline of one run", where),
                 f"{label}, seed {run.seed}, run {run.name}. From above: capacity, encoder "
                 "target, encoded (thick) and sent (thin) bitrate in 1 s bins, a capacity far "
-                "above them cut off; bytes waiting in the bottleneck queue every 100 ms; "
-                "capture-to-render latency of every rendered frame, and a cross at the playout "
-                "deadline for each frame that was never rendered; packets of the media direction "
-                "lost to the loss model (above the axis) and to the full queue (below) in 100 ms "
-                "bins.",
+                "above them cut off with its mean in the legend; bytes waiting in the bottleneck "
+                "queue every 100 ms; capture-to-render latency of every rendered frame, and a "
+                "cross at the playout deadline for each frame that was never rendered; packets "
+                "of the media direction lost to the loss model (above the axis) and to the full "
+                "queue (below) in 100 ms bins.",
                 partial(draw, run),
             )
         )
@@ -84,22 +85,27 @@ def _rates(axis: Axes, run: Run) -> None:
     look = scheme(run.transport)
     capacity = capacity_kbps(run)
     encoded, target = window_rates(run.timeline, session(run.manifest, run.frames))
-    if capacity.size:
-        step(axis, capacity, color=CAPACITY_EDGE, linewidth=0.8, label="Capacity", fill=True)
     sent = sent_kbps(run)
+    limit = rate_limit(capacity, [sent, encoded, target[~np.isnan(target)]]) * 1.08
+    if capacity.size:
+        beyond = f" ({capacity.mean():.0f})" if float(capacity.max()) > limit else ""
+        label = f"Capacity{beyond}"
+        step(axis, capacity, color=CAPACITY_EDGE, linewidth=0.8, label=label, fill=True)
     step(axis, sent, color=look.colour, linewidth=0.6, label="Sent", alpha=0.8)
     step(axis, encoded, color=look.colour, linewidth=1.4, label="Encoded")
     step(axis, target, color=BLACK, linewidth=0.9, linestyle=(0, (3, 1.5)), label="Target")
     axis.set_ylabel("kbit/s")
-    axis.set_ylim(0, rate_limit(capacity, [sent, encoded, target[~np.isnan(target)]]) * 1.08)
+    axis.set_ylim(0, limit)
 
 
 def _queue(axis: Axes, run: Run) -> None:
     link = run.link[run.link["direction"] == "down"]
     time_s = (link["time_ns"].to_numpy(dtype=np.float64) + 1e8) / 1e9
-    axis.plot(time_s, link["queue_bytes"].to_numpy() / 1e3, color=_QUEUE, linewidth=0.9)
+    waiting = link["queue_bytes"].to_numpy(dtype=np.float64) / 1e3
+    axis.plot(time_s, waiting, color=_QUEUE, linewidth=0.9)
     axis.set_ylabel("Queue (kB)")
-    axis.set_ylim(bottom=0)
+    # An empty queue is a line at zero below the height of one packet, not noise blown up.
+    axis.set_ylim(0, max([OPPORTUNITY_BYTES / 1e3, *waiting]) * 1.08)
 
 
 def _frames(axis: Axes, run: Run, deadline_ms: float) -> None:

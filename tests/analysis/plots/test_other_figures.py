@@ -132,3 +132,15 @@ def test_tradeoff_marks_every_run(suite: Suite) -> None:
         line for axis in plan.draw().axes for line in axis.lines if line.get_markersize() == 2.5
     ]
     assert sum(len(line.get_xdata()) for line in small) == len(runs)
+
+
+def test_a_missing_run_is_not_a_rate_of_zero(suite: Suite) -> None:
+    runs = [
+        run
+        for run in suite("loss")
+        if run.cell["fps"] == 30 and not (run.transport == "h265" and run.cell["loss_rate"])
+    ]
+    (plan,) = FIGURES.get("rendered-fps").plan(runs)
+    (axis,) = plan.draw().axes
+    assert [text.get_text() for text in axis.texts] == ["no run"]
+    assert len(axis.patches) == 5
