@@ -1,11 +1,11 @@
 """The bottleneck: a queue in front of a server.
 
-`FifoLink` is the fast form for queues that decide on arrival and never change their mind
-(`infinite`, `droptail`): service is first in, first out and cannot be interrupted, so a packet's
-times are known the moment it is accepted, and nothing has to happen at opportunities at all.
+`FifoLink` is the fast form for queues that decide on arrival, by the number of packets at most
+(`infinite`, `droptail` with packets=). Service is first in, first out and cannot be interrupted, so
+a packet's times are known the moment it is accepted, and nothing has to happen at opportunities.
 `QueueLink` is the general form: packets wait in a discipline until the server takes them, so that
-`drophead`, `codel` or a third party's queue may drop what is already inside. Both give the same
-departures for the same queue; a test holds them to it.
+`drophead`, `codel` or a third party's queue may drop what is already inside. Both forms give the
+same departures for the same queue; a test holds them to it.
 
 Both are lazy: they catch up with time when they are called.
 """
@@ -28,7 +28,7 @@ class Link(ChainStage):
         queue_drops: packets dropped by the queue.
         queue_packets, queue_bytes: waiting, without the packet in transit (F15).
 
-    Queue and drops are valid after `advance`, delivered bytes after `take`.
+    All are valid after `take` or `pop`, and then `advance`.
     """
 
     __slots__ = (
@@ -46,62 +46,67 @@ class Link(ChainStage):
         self.queue_drops = 0
         self.queue_packets = 0
         self.queue_bytes = 0
-        self._departures: deque[tuple[int, Packet]] = deque()  # (when it leaves, who), in order
+        # Who is to leave, in order: (when its last byte leaves, when its first is taken, packet).
+        self._departures: deque[tuple[int, int, Packet]] = deque()
 
     def advance(self, now_ns: int) -> None:
         """Bring queue and counters to `now_ns`."""
         raise NotImplementedError
 
+    def _leave(self, now_ns: int) -> list[Packet]:
+        """Who has left by `now_ns`, stamped."""
+        departures = self._departures
+        left: list[Packet] = []
+        while departures:
+            out_ns, _, packet = departures[0]
+            if out_ns > now_ns:
+                break
+            departures.popleft()
+            packet.link_out_ns = out_ns
+            self.delivered_bytes += packet.size_bytes
+            left.append(packet)
+        return left
+
     def take(self, now_ns: int) -> list[tuple[int, Packet]]:
         """See `ChainStage`."""
-        self.advance(now_ns)
-        departures = self._departures
-        left = []
-        while departures and departures[0][0] <= now_ns:
-            departure = departures.popleft()
-            packet = departure[1]
-            packet.link_out_ns = departure[0]
-            self.delivered_bytes += packet.size_bytes
-            left.append(departure)
+        return [(packet.link_out_ns, packet) for packet in self._leave(now_ns)]
+
+    def pop(self, *, now_ns: int) -> list[Packet]:
+        """See `Stage`."""
+        left = self._leave(now_ns)
+        for packet in left:
+            packet.arrival_ns = packet.link_out_ns
         return left
 
 
 class FifoLink(Link):
-    """A drop-tail queue whose departures are known on arrival.
+    """An unlimited queue, or a drop-tail queue of so many packets.
 
     Args:
         server: what serves it.
-        limits: the queue's limits.
+        limit_packets: most packets waiting, or None.
     """
 
-    __slots__ = ("_limit_bytes", "_limit_packets", "_serve", "_starts")
+    __slots__ = ("_limit_packets", "_serve")
 
-    def __init__(self, server: Server, limits: DropTail) -> None:
+    def __init__(self, server: Server, limit_packets: int | None) -> None:
         super().__init__(server)
         self._serve = server.serve
-        self._limit_packets = limits.limit_packets
-        self._limit_bytes = limits.limit_bytes
-        self._starts: deque[tuple[int, int]] = deque()  # (start of service, size) of who waits
+        self._limit_packets = limit_packets
 
     def enqueue(self, packet: Packet, *, now_ns: int) -> None:
         """See `Stage`."""
         packet.link_in_ns = now_ns
-        size = packet.size_bytes
-        starts = self._starts
-        while starts and starts[0][0] <= now_ns:
-            self.queue_packets -= 1
-            self.queue_bytes -= starts.popleft()[1]
-        if (self._limit_bytes is not None and self.queue_bytes + size > self._limit_bytes) or (
-            self._limit_packets is not None and self.queue_packets >= self._limit_packets
-        ):
+        departures = self._departures
+        limit = self._limit_packets
+        # Service starts in order: the queue is full if the packet `limit` places from its end has
+        # not been taken up yet.
+        if limit is not None and len(departures) >= limit and departures[-limit][1] > now_ns:
             packet.drop = "queue"
             self.queue_drops += 1
             return
-        start_ns, out_ns = self._serve(now_ns, size)
-        starts.append((start_ns, size))
-        self.queue_packets += 1
-        self.queue_bytes += size
-        self._departures.append((out_ns, packet))
+        start_ns, out_ns = self._serve(now_ns, packet.size_bytes)
+        departures.append((out_ns, start_ns, packet))
 
     def next_time(self) -> int | None:
         """See `Stage`; exact."""
@@ -112,10 +117,14 @@ class FifoLink(Link):
 
     def advance(self, now_ns: int) -> None:
         """See `Link`."""
-        starts = self._starts
-        while starts and starts[0][0] <= now_ns:
-            self.queue_packets -= 1
-            self.queue_bytes -= starts.popleft()[1]
+        packets = waiting_bytes = 0
+        for _, start_ns, packet in reversed(self._departures):
+            if start_ns <= now_ns:
+                break
+            packets += 1
+            waiting_bytes += packet.size_bytes
+        self.queue_packets = packets
+        self.queue_bytes = waiting_bytes
 
 
 class QueueLink(Link):
@@ -154,6 +163,10 @@ class QueueLink(Link):
             return None
         return at_ns if at_ns != NEVER_NS else None
 
+    def _leave(self, now_ns: int) -> list[Packet]:
+        self.advance(now_ns)
+        return super()._leave(now_ns)
+
     def advance(self, now_ns: int) -> None:
         """Let the server take what it could have taken by `now_ns`."""
         queue, server = self._queue, self.server
@@ -165,7 +178,7 @@ class QueueLink(Link):
             if packet is None:  # it dropped everything it had
                 break
             out_ns = server.serve(self._since_ns, packet.size_bytes)[1]
-            self._departures.append((out_ns, packet))
+            self._departures.append((out_ns, start_ns, packet))
         self.queue_packets = queue.packets
         self.queue_bytes = queue.bytes
         self.queue_drops = queue.drops
@@ -173,6 +186,6 @@ class QueueLink(Link):
 
 def make_link(server: Server, queue: Discipline) -> Link:
     """The fastest link for this queue."""
-    if type(queue) is DropTail:
-        return FifoLink(server, queue)
+    if type(queue) is DropTail and queue.limit_bytes is None:
+        return FifoLink(server, queue.limit_packets)
     return QueueLink(server, queue)

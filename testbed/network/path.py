@@ -32,24 +32,44 @@ class Path:
     Build one with `build_path`.
     """
 
-    __slots__ = ("_link", "_loss", "_number", "_out", "_stages", "_tail_ns")
+    __slots__ = (
+        "_first",
+        "_gate",
+        "_later",
+        "_link",
+        "_link_next",
+        "_loss",
+        "_number",
+        "_out",
+        "_waits",
+    )
 
     def __init__(self, stages: list[ChainStage], link: Link, loss: LossStage) -> None:
-        self._stages = stages
+        # Loss in front of everything holds nothing, so it is asked on entry.
+        self._gate = loss.loses if stages[0] is loss else None
+        if self._gate is not None:
+            stages = stages[1:]
+        self._first = stages[0]
+        self._later = stages[1:]
         self._link = link
         self._loss = loss
         self._number = 0
         self._out: deque[Packet] = deque()  # through all stages, not yet popped
-        # Shortest way from each stage's entry to the end of the path.
-        self._tail_ns = [
-            sum(later.min_delay_ns for later in stages[at + 1 :]) for at in range(len(stages))
+        # What each stage is asked for `next_time`, with the shortest way from there to the end.
+        self._waits = [
+            (stage.next_time, sum(later.min_delay_ns for later in stages[at + 1 :]))
+            for at, stage in enumerate(stages)
+            if stage is not loss  # behind another stage, it holds nothing between two calls
         ]
+        self._link_next = link.next_time if len(self._waits) == 1 else None
 
     def enqueue(self, packet: Packet, *, now_ns: int) -> None:
         """Take a packet at `now_ns` (>= every earlier `now_ns`)."""
         packet.number = self._number
         self._number += 1
-        self._stages[0].enqueue(packet, now_ns=now_ns)
+        if self._gate is not None and self._gate(packet, now_ns):
+            return
+        self._first.enqueue(packet, now_ns=now_ns)
 
     def next_time(self) -> int | None:
         """Earliest time at which `pop` may have something; None while nothing is under way.
@@ -59,18 +79,21 @@ class Path:
         """
         if self._out:
             return self._out[0].arrival_ns
+        if self._link_next is not None:
+            return self._link_next()
         earliest: int | None = None
-        for stage, tail_ns in zip(self._stages, self._tail_ns, strict=True):
-            at_ns = stage.next_time()
-            if at_ns is not None and (earliest is None or at_ns + tail_ns < earliest):
-                earliest = at_ns + tail_ns
+        for next_time, tail_ns in self._waits:
+            at_ns = next_time()
+            if at_ns is not None:
+                at_ns += tail_ns
+                if earliest is None or at_ns < earliest:
+                    earliest = at_ns
         return earliest
 
-    def advance(self, *, now_ns: int) -> None:
-        """Bring every stage and counter to `now_ns`; what has arrived waits for `pop`."""
-        stages = self._stages
-        batch = stages[0].take(now_ns)
-        for stage in stages[1:]:
+    def _collect(self, now_ns: int) -> None:
+        """Bring every stage to `now_ns`, and what comes out of the last one to `_out`."""
+        batch = self._first.take(now_ns)
+        for stage in self._later:
             for at_ns, packet in batch:
                 stage.enqueue(packet, now_ns=at_ns)
             batch = stage.take(now_ns)
@@ -78,9 +101,16 @@ class Path:
             packet.arrival_ns = at_ns
             self._out.append(packet)
 
+    def advance(self, *, now_ns: int) -> None:
+        """Bring every stage and counter to `now_ns`; what has arrived waits for `pop`."""
+        self._collect(now_ns)
+        self._link.advance(now_ns)
+
     def pop(self, *, now_ns: int) -> list[Packet]:
         """Packets that have come out of the path by `now_ns`, in order, with exact stamps."""
-        self.advance(now_ns=now_ns)
+        if not self._later and not self._out:
+            return self._first.pop(now_ns=now_ns)
+        self._collect(now_ns)
         packets = list(self._out)
         self._out.clear()
         return packets

@@ -57,105 +57,110 @@ class OpportunityServer:
         phase_ms: trace time at which the session starts, >= 0; shifts everything earlier.
         once: stop after the last opportunity instead of repeating (F12).
 
-    An arrival belongs to the whole millisecond of its time, as on mahimahi's clock, and can use
-    only opportunities later than that millisecond (F10).
+    mm-link floors its clock to whole milliseconds, and an arrival in millisecond a can use only
+    opportunities later than a (F10). Opportunities lie on whole milliseconds themselves, so that
+    is the same as "later than the arrival" to the nanosecond, and needs no rounding here.
     """
 
     __slots__ = (
         "_at_ns",
-        "_cycle_ms",
+        "_cycle_ns",
         "_index",
-        "_last_cycle",
-        "_offset_ms",
+        "_offset_ns",
         "_once",
-        "_period_ms",
+        "_period_ns",
         "_room",
-        "_times",
+        "_times_ns",
     )
 
     def __init__(
         self, trace: OpportunityTrace, *, base_ms: int = 0, phase_ms: int = 0, once: bool = False
     ) -> None:
-        self._times: list[int] = trace.times_ms.tolist()
-        self._period_ms = trace.period_ms
-        self._offset_ms = base_ms - phase_ms  # session ms = trace ms + offset
+        self._times_ns: list[int] = (trace.times_ms * NS_PER_MS).tolist()
+        self._period_ns = trace.period_ms * NS_PER_MS
+        self._offset_ns = (base_ms - phase_ms) * NS_PER_MS  # session time = trace time + offset
         self._once = once
-        # The opportunity in use: its index, the session ms at which its cycle starts, its time,
-        # and the bytes left in it. A room of 0 means that the next one is to be taken.
+        # The opportunity in use: its index, the session time at which its cycle starts, its own
+        # time, and the bytes left in it (> 0).
         self._index = 0
-        self._cycle_ms = self._offset_ms
-        self._at_ns = (self._offset_ms + self._times[0]) * NS_PER_MS
+        self._cycle_ns = self._offset_ns
+        self._at_ns = self._offset_ns + self._times_ns[0]
         self._room = OPPORTUNITY_BYTES
 
-    def _first_after(self, ms: int) -> tuple[int, int, int]:
-        """Index, cycle start and time in ns of the first opportunity later than session `ms`."""
-        trace_ms = ms - self._offset_ms
-        if trace_ms < 0:
+    def _first_after(self, ns: int) -> tuple[int, int, int]:
+        """Index, cycle start and time of the first opportunity later than session time `ns`."""
+        trace_ns = ns - self._offset_ns
+        if trace_ns < 0:
             cycle, index = 0, 0
         else:
-            cycle, within = divmod(trace_ms, self._period_ms)
-            index = bisect_right(self._times, within)
+            cycle, within = divmod(trace_ns, self._period_ns)
+            index = bisect_right(self._times_ns, within)
         if self._once and cycle > 0:
-            return 0, self._offset_ms, NEVER_NS
-        cycle_ms = self._offset_ms + cycle * self._period_ms
-        return index, cycle_ms, (cycle_ms + self._times[index]) * NS_PER_MS
+            return 0, self._offset_ns, NEVER_NS
+        cycle_ns = self._offset_ns + cycle * self._period_ns
+        return index, cycle_ns, cycle_ns + self._times_ns[index]
 
     def start(self, since_ns: int) -> int:
         """See `Server`."""
         at_ns = self._at_ns
-        return at_ns if at_ns > since_ns else self._first_after(since_ns // NS_PER_MS)[2]
+        return at_ns if at_ns > since_ns else self._first_after(since_ns)[2]
 
     def serve(self, since_ns: int, size_bytes: int) -> tuple[int, int]:
         """See `Server`. `out_ns` is the nominal time of the opportunity with the last byte (F8)."""
         at_ns = self._at_ns
-        # F10: what was offered up to and including the arrival is gone (for whole-millisecond
-        # opportunities "later than its millisecond" and "later" are the same). What is left of a
-        # shared opportunity is there for as long as its time is yet to come (F9).
+        # F10: what was offered up to and including the arrival is gone. What is left of a shared
+        # opportunity is there for as long as its time is yet to come (F9).
         if at_ns <= since_ns:
-            self._index, self._cycle_ms, at_ns = self._first_after(since_ns // NS_PER_MS)
+            within_ns = since_ns - self._cycle_ns
+            if within_ns < self._period_ns:
+                index = bisect_right(self._times_ns, within_ns, self._index)
+                self._index = index
+                at_ns = self._cycle_ns + self._times_ns[index]
+            else:
+                self._index, self._cycle_ns, at_ns = self._first_after(since_ns)
             self._at_ns = at_ns
             self._room = OPPORTUNITY_BYTES
         start_ns = at_ns
-        room = self._room
-        while size_bytes > room:
-            size_bytes -= room
+        room = self._room - size_bytes
+        while room < 0 and at_ns != NEVER_NS:
             at_ns = self._take_next()
-            room = OPPORTUNITY_BYTES
-            if at_ns == NEVER_NS:
-                break
+            room += OPPORTUNITY_BYTES
         if at_ns == NEVER_NS:  # for good: the state is left where it is
             return start_ns, NEVER_NS
-        if room == size_bytes:
-            self._take_next()
+        if room:
+            self._room = room
+        elif (index := self._index + 1) < len(self._times_ns):  # `_take_next` without the call
+            self._index = index
+            self._at_ns = self._cycle_ns + self._times_ns[index]
+            self._room = OPPORTUNITY_BYTES
         else:
-            self._room = room - size_bytes
+            self._take_next()
         return start_ns, at_ns
 
     def _take_next(self) -> int:
         """Move to the next opportunity and return its time."""
         self._room = OPPORTUNITY_BYTES
         index = self._index + 1
-        if index == len(self._times):
+        if index == len(self._times_ns):
             if self._once:
-                self._index = index - 1
                 self._at_ns = NEVER_NS
                 return NEVER_NS
             index = 0
-            self._cycle_ms += self._period_ms  # F11
+            self._cycle_ns += self._period_ns  # F11
         self._index = index
-        self._at_ns = at_ns = (self._cycle_ms + self._times[index]) * NS_PER_MS
+        self._at_ns = at_ns = self._cycle_ns + self._times_ns[index]
         return at_ns
 
     def _offered(self, ns: int) -> int:
         """Opportunities at trace times >= 0 up to and including session time `ns`."""
-        trace_ms = ns // NS_PER_MS - self._offset_ms
-        if trace_ms < 0:
+        trace_ns = ns - self._offset_ns
+        if trace_ns < 0:
             return 0
-        cycle, within = divmod(trace_ms, self._period_ms)
-        count = len(self._times)
+        cycle, within_ns = divmod(trace_ns, self._period_ns)
+        count = len(self._times_ns)
         if self._once and cycle > 0:
             return count
-        return cycle * count + bisect_right(self._times, within)
+        return cycle * count + bisect_right(self._times_ns, within_ns)
 
     def capacity_bytes(self, start_ns: int, end_ns: int) -> int:
         """See `Server`: 1504 bytes for every opportunity with start < time <= end."""

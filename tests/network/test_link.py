@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,7 +13,13 @@ from hypothesis import strategies as st
 from testbed.network.link import FifoLink, Link, QueueLink, make_link
 from testbed.network.packet import Packet
 from testbed.network.queues import DropHead, DropTail
-from testbed.network.servers import NS_PER_MS, OpportunityServer, RateServer, UnlimitedServer
+from testbed.network.servers import (
+    NS_PER_MS,
+    OpportunityServer,
+    RateServer,
+    Server,
+    UnlimitedServer,
+)
 from testbed.network.trace import OpportunityTrace, RateTrace
 
 Departure = tuple[int, int, int]
@@ -82,6 +89,18 @@ def drive(link: Link, arrivals: list[Arrival], until_ms: int, *, step_ms: int) -
     return [(out // NS_PER_MS, p.size_bytes, (out - p.link_in_ns) // NS_PER_MS) for out, p in left]
 
 
+def forms(packets: int | None, limit_bytes: int | None) -> list[Callable[[Server], Link]]:
+    """Every form of the link that can hold a drop-tail queue of these limits."""
+
+    def general(server: Server) -> Link:
+        return QueueLink(server, DropTail(packets, limit_bytes))
+
+    def fifo(server: Server) -> Link:
+        return FifoLink(server, packets)
+
+    return [general, fifo] if limit_bytes is None else [general]
+
+
 TIMES = (
     st.lists(st.integers(0, 60), min_size=1, max_size=25).map(sorted).filter(lambda t: t[-1] > 0)
 )
@@ -116,8 +135,8 @@ def test_drop_tail_is_mahimahis(
         limit_bytes=limit_bytes,
         head=False,
     )
-    for form in (FifoLink, QueueLink):
-        link = form(OpportunityServer(trace, base_ms=base_ms), DropTail(packets, limit_bytes))
+    for form in forms(packets, limit_bytes):
+        link = form(OpportunityServer(trace, base_ms=base_ms))
         assert drive(link, arrivals, 200, step_ms=step_ms) == expected
 
 
@@ -156,19 +175,19 @@ def test_drop_head_is_mahimahis(
         max_size=5,
     ).filter(lambda s: any(kbps for _, kbps in s)),
     arrivals=ARRIVALS,
-    limits=LIMITS,
+    limit=st.sampled_from([None, 1, 4, 20]),
     once=st.booleans(),
 )
 def test_both_forms_agree_on_a_continuous_rate(
     samples: list[tuple[int, float]],
     arrivals: list[Arrival],
-    limits: tuple[int | None, int | None],
+    limit: int | None,
     once: bool,
 ) -> None:
     durations, kbps = zip(*samples, strict=True)
     trace = RateTrace(np.array(durations, dtype=np.int64), np.array(kbps, dtype=np.float64))
-    fifo = FifoLink(RateServer(trace, once=once), DropTail(*limits))
-    general = QueueLink(RateServer(trace, once=once), DropTail(*limits))
+    fifo = FifoLink(RateServer(trace, once=once), limit)
+    general = QueueLink(RateServer(trace, once=once), DropTail(limit))
     for at_ms, size in arrivals:
         now_ns = at_ms * NS_PER_MS
         for link in (fifo, general):
@@ -185,10 +204,22 @@ def test_both_forms_agree_on_a_continuous_rate(
     assert fifo.delivered_bytes == general.delivered_bytes
 
 
-@pytest.mark.parametrize("form", [FifoLink, QueueLink])
-def test_packet_in_transit_is_not_counted(form: type[FifoLink] | type[QueueLink]) -> None:  # F15
+def fifo_form(server: Server, limit: int | None) -> Link:
+    return FifoLink(server, limit)
+
+
+def general_form(server: Server, limit: int | None) -> Link:
+    return QueueLink(server, DropTail(limit))
+
+
+both_forms = pytest.mark.parametrize("form", [fifo_form, general_form])
+Form = Callable[[Server, int | None], Link]
+
+
+@both_forms
+def test_packet_in_transit_is_not_counted(form: Form) -> None:  # F15
     trace = OpportunityTrace(np.array([10, 20, 30], dtype=np.int64))
-    link = form(OpportunityServer(trace), DropTail(1))
+    link = form(OpportunityServer(trace), 1)
     first, second, third = Packet(1600), Packet(100), Packet(100)
     link.enqueue(first, now_ns=0)
     link.enqueue(second, now_ns=0)  # the first still waits
@@ -203,9 +234,9 @@ def test_packet_in_transit_is_not_counted(form: type[FifoLink] | type[QueueLink]
     assert link.delivered_bytes == 1700
 
 
-@pytest.mark.parametrize("form", [FifoLink, QueueLink])
-def test_unlimited_link_passes_at_once(form: type[FifoLink] | type[QueueLink]) -> None:
-    link = form(UnlimitedServer(), DropTail())
+@both_forms
+def test_unlimited_link_passes_at_once(form: Form) -> None:
+    link = form(UnlimitedServer(), None)
     packet = Packet(100)
     link.enqueue(packet, now_ns=5)
     assert link.next_time() == 5
@@ -214,19 +245,22 @@ def test_unlimited_link_passes_at_once(form: type[FifoLink] | type[QueueLink]) -
     assert link.next_time() is None
 
 
-@pytest.mark.parametrize("form", [FifoLink, QueueLink])
-def test_after_the_last_opportunity_nothing_is_due(form: type[FifoLink] | type[QueueLink]) -> None:
+@both_forms
+def test_after_the_last_opportunity_nothing_is_due(form: Form) -> None:
     trace = OpportunityTrace(np.array([10], dtype=np.int64))
-    link = form(OpportunityServer(trace, once=True), DropTail(5))
+    link = form(OpportunityServer(trace, once=True), 5)
     for _ in range(3):
         link.enqueue(Packet(1000), now_ns=0)
     assert link.next_time() == 10 * NS_PER_MS
     assert len(link.take(10 * NS_PER_MS)) == 1
     assert link.next_time() is None
     assert link.take(10**15) == []
+    link.advance(10**15)
     assert link.queue_packets == 1  # one is stuck in transit, one waits
 
 
-def test_only_plain_drop_tail_takes_the_fast_form() -> None:
+def test_only_a_plain_queue_of_packets_takes_the_fast_form() -> None:
+    assert isinstance(make_link(UnlimitedServer(), DropTail()), FifoLink)
     assert isinstance(make_link(UnlimitedServer(), DropTail(3)), FifoLink)
+    assert isinstance(make_link(UnlimitedServer(), DropTail(3, 9000)), QueueLink)
     assert isinstance(make_link(UnlimitedServer(), DropHead(3)), QueueLink)

@@ -139,6 +139,7 @@ def test_counters_are_valid_after_advance() -> None:
     path = build_path(spec, rng=rng())
     for _ in range(5):
         path.enqueue(Packet(1504), now_ns=0)
+    path.advance(now_ns=0)
     assert (path.queue_packets, path.queue_bytes, path.queue_drops) == (3, 4512, 2)
     path.advance(now_ns=20 * MS)
     assert (path.queue_packets, path.queue_bytes, path.delivered_bytes) == (1, 1504, 3008)
@@ -171,6 +172,12 @@ SPECS = {
     "pie": PathSpec(trace=every(2), queue=QueueSpec("pie")),
     "rate": PathSpec(trace=RATE, queue=QueueSpec("droptail", bytes=9000)),
     "jitter": PathSpec(trace=every(2), delay=DelaySpec(delay_ms=5, jitter_ms=2, reorder=True)),
+    "loss-first": PathSpec(
+        trace=every(2),
+        queue=QueueSpec("droptail", packets=5),
+        loss=(LossSpec("bernoulli", {"rate": 0.2}),),
+        order=("delay", "loss", "queue"),
+    ),
     "lossy": PathSpec(
         trace=every(2),
         loss=(

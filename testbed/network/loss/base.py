@@ -95,8 +95,8 @@ class LossStage(ChainStage):
         self.packets = 0
         self.lost = 0
 
-    def enqueue(self, packet: Packet, *, now_ns: int) -> None:
-        """See `Stage`."""
+    def loses(self, packet: Packet, now_ns: int) -> bool:
+        """Decide about a packet that passes at `now_ns`; a lost one is stamped."""
         self.packets += 1
         lost = False
         for model in self._models:
@@ -106,11 +106,15 @@ class LossStage(ChainStage):
             packet.drop = "loss"
             self.lost += 1
             self._run += 1
-            return
-        if self._run:
+        elif self._run:
             self._bursts[self._run] += 1
             self._run = 0
-        self._passed.append((now_ns, packet))
+        return lost
+
+    def enqueue(self, packet: Packet, *, now_ns: int) -> None:
+        """See `Stage`."""
+        if not self.loses(packet, now_ns):
+            self._passed.append((now_ns, packet))
 
     def next_time(self) -> int | None:
         """See `Stage`."""
