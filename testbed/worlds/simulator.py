@@ -145,6 +145,7 @@ class Direction:
             )
             if len(rows) >= CHUNK_ROWS:
                 self.flush()
+                rows = self._rows
 
     def flush(self) -> None:
         """Hand the finished rows to the sink."""

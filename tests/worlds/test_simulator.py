@@ -85,6 +85,17 @@ def test_frames_and_packets_tell_the_same_story() -> None:
     assert (arrived.arrival_ns - arrived.link_out_ns >= 50_000_000).all()
 
 
+def test_no_packet_row_is_lost_between_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, _ = run(session(down=LOSSY))
+    monkeypatch.setattr("testbed.worlds.simulator.CHUNK_ROWS", 7)
+    chunked, _ = run(session(down=LOSSY))
+    key = ["direction", "seq"]
+    pd.testing.assert_frame_equal(
+        whole["packets"].sort_values(key, ignore_index=True),
+        chunked["packets"].sort_values(key, ignore_index=True),
+    )
+
+
 def test_retransmission_repairs_and_costs_a_round_trip() -> None:
     tables, _ = run(session(down=LOSSY, duration_s=6.0))
     frames = tables["frames"]
