@@ -196,6 +196,9 @@ def save(figure: Figure, folder: Path, stem: str) -> tuple[Path, Path]:
         OutputError: the files cannot be written.
     """
     paths = (folder / f"{stem}.svg", folder / f"{stem}.png")
+    # Lay out once and keep it; otherwise every format does it twice over.
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)
     for path, metadata in zip(paths, ({"Date": None}, None), strict=True):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=path.suffix[1:], metadata=metadata)
