@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from testbed.errors import ToolFailedError, ToolMissingError
@@ -68,6 +69,12 @@ class _QpShift:
         return graph
 
 
+@lru_cache(maxsize=8)
+def _qp_shift(width: int, height: int) -> _QpShift:
+    """The marker for one size; its graphs keep nothing between frames."""
+    return _QpShift(width, height)
+
+
 class LavcSegment:
     """A fresh x264 or x265 encoder from one key frame on."""
 
@@ -95,8 +102,14 @@ class LavcSegment:
         context.time_base = 1 / clip.fps
         context.thread_count = 1
         context.options = {"tune": "zerolatency", "crf": str(BASE_QP), **options}
+        # Opened here and not with the first frame: a live encoder would not start anew for a key
+        # frame, so starting must not count as encoding time.
+        try:
+            context.open()
+        except av.FFmpegError as error:
+            raise ToolFailedError(f"{name}: does not start ({error.strerror})") from None
         self._context = context
-        self._shift = _QpShift(clip.width, clip.height)
+        self._shift = _qp_shift(clip.width, clip.height)
 
     def close(self) -> None:
         """Nothing to do: the library frees itself."""

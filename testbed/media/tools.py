@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import subprocess
 import weakref
@@ -116,7 +117,11 @@ def _close_quietly(process: subprocess.Popen[bytes]) -> None:
 class FfmpegStream:
     """An ffmpeg that is fed and read while it runs.
 
+    Its output goes through a pipe of its own: encoders (VVenC does) print to standard output, too.
     Call `close` when done; a forgotten one is stopped when it is collected.
+
+    Args:
+        arguments: what follows the program name, up to the options of the output.
 
     Raises:
         ToolMissingError: there is no ffmpeg.
@@ -125,11 +130,22 @@ class FfmpegStream:
     def __init__(self, arguments: Sequence[str]) -> None:
         command = [ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", "error", *arguments]
         self._errors = TemporaryFile()  # noqa: SIM115 (closed by `close`)
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
-        )
+        ours, theirs = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [*command, f"pipe:{theirs}"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                pass_fds=(theirs,),
+            )
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
         self._output: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        Thread(target=_pump, args=(self._process.stdout, self._output), daemon=True).start()
+        Thread(target=_pump, args=(ours, self._output), daemon=True).start()
         self.close = weakref.finalize(self, _stop, self._process, self._errors)
 
     def feed(self, data: bytes) -> None:
@@ -150,7 +166,7 @@ class FfmpegStream:
         _close_quietly(self._process)
 
     def read(self, timeout_s: float) -> bytes:
-        """Some of its standard output; empty at the end.
+        """Some of its output; empty at the end.
 
         Raises:
             ToolFailedError: nothing came within the time, or it failed.
@@ -170,12 +186,12 @@ class FfmpegStream:
         return lines[-1] if lines else f"exit status {self._process.returncode}"
 
 
-def _pump(source: IO[bytes], output: queue.SimpleQueue[bytes]) -> None:
+def _pump(source: int, output: queue.SimpleQueue[bytes]) -> None:
     """Hand over what comes, and an empty piece at the end."""
-    while data := source.read1(1 << 16):  # type: ignore[attr-defined]
-        output.put(data)
+    with os.fdopen(source, "rb", buffering=0) as file:
+        while data := file.read(1 << 16):
+            output.put(data)
     output.put(b"")
-    source.close()
 
 
 def _stop(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:

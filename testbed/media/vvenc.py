@@ -70,7 +70,7 @@ class VvencSegment:
         coder += ["-preset", config.preset or "faster", "-qp", str(qp)]
         coder += ["-vvenc-params", f"{LOW_DELAY}:{PLAIN_QP}{key_qp - qp}"]
         self._stream = FfmpegStream(
-            [*source, *coder, "-fps_mode", "passthrough", "-f", "vvc", "-flush_packets", "1", "-"]
+            [*source, *coder, "-fps_mode", "passthrough", "-f", "vvc", "-flush_packets", "1"]
         )
 
     def close(self) -> None:

@@ -122,6 +122,13 @@ def test_no_frame_depends_on_a_later_one(codec: str, clip_of: OpenClip, tmp_path
 
 
 @pytest.mark.parametrize("codec", CODECS)
+def test_the_end_of_the_clip_changes_nothing(codec: str, clip_of: OpenClip) -> None:
+    """Clips of other durations share their encodes, to the last byte of the last frame."""
+    long, short = (_encode(codec, clip_of("carphone", duration_s=s), count=12) for s in (2, 0.4))
+    assert _bytes(short) == _bytes(long)
+
+
+@pytest.mark.parametrize("codec", CODECS)
 def test_odd_rates_and_small_pictures(codec: str, clip_of: OpenClip) -> None:
     clip = clip_of("test:testsrc2", width=34, height=50, fps=59.94, duration_s=0.3)
     frames = _encode(codec, clip, count=clip.frame_count)

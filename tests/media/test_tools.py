@@ -12,7 +12,7 @@ from testbed.errors import ToolFailedError, ToolMissingError
 from testbed.media import tools
 from testbed.media.tools import FfmpegStream, ffmpeg_exe, run_ffmpeg
 
-COPY = ("-f", "rawvideo", "-pix_fmt", "gray", "-s", "4x4", "-i", "-", "-f", "rawvideo", "-")
+COPY = ("-f", "rawvideo", "-pix_fmt", "gray", "-s", "4x4", "-i", "-", "-f", "rawvideo")
 
 
 def test_there_is_an_ffmpeg_with_what_we_need() -> None:
@@ -23,7 +23,7 @@ def test_there_is_an_ffmpeg_with_what_we_need() -> None:
 
 def test_more_than_the_pipes_hold_goes_through() -> None:
     pictures = [os.urandom(16) for _ in range(40_000)]
-    out = run_ffmpeg(COPY, pieces=pictures, timeout_s=120)
+    out = run_ffmpeg([*COPY, "-"], pieces=pictures, timeout_s=120)
     assert out == b"".join(pictures)
 
 
@@ -48,7 +48,7 @@ def test_a_failing_source_of_pieces_ends_the_process() -> None:
         raise KeyError("from the source")
 
     with pytest.raises(KeyError, match="from the source"):
-        run_ffmpeg(COPY, pieces=pieces(), timeout_s=60)  # type: ignore[arg-type]
+        run_ffmpeg([*COPY, "-"], pieces=pieces(), timeout_s=60)  # type: ignore[arg-type]
 
 
 def test_no_ffmpeg_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_no_ffmpeg_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_stream_is_fed_and_read_while_it_runs() -> None:
-    stream = FfmpegStream([*COPY[:-1], "-flush_packets", "1", "-"])
+    stream = FfmpegStream([*COPY, "-flush_packets", "1"])
     for number in range(50):
         stream.feed(bytes([number]) * 16)
     stream.finish()
@@ -80,11 +80,20 @@ def test_a_stream_is_fed_and_read_while_it_runs() -> None:
 
 
 def test_a_stream_that_fails_says_why() -> None:
-    stream = FfmpegStream(["-i", "/no/such/file", "-f", "null", "-"])
+    stream = FfmpegStream(["-i", "/no/such/file", "-f", "null"])
     with pytest.raises(ToolFailedError, match=r"ffmpeg failed: \S+"):
         stream.read(60)
     with pytest.raises(ToolFailedError, match=r"ffmpeg failed: \S+"):
         stream.feed(bytes(1 << 22))
+
+
+def test_chatter_on_standard_output_stays_out_of_the_stream() -> None:
+    """VVenC prints a line to standard output when it ends."""
+    stream = FfmpegStream([*COPY, "-", *COPY[-2:]])
+    stream.feed(b"0123456789abcdef")
+    stream.finish()
+    assert stream.read(60) == b"0123456789abcdef"
+    assert stream.read(60) == b""
 
 
 def test_a_silent_stream_is_given_up() -> None:
