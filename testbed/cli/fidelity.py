@@ -116,7 +116,10 @@ def _print(results: list[Comparison], *, as_json: bool) -> None:
         for line in result.differences:
             typer.echo(f"  first difference: {line}")
         if result.differences and result.queue.partition(":")[0] in STATISTICAL_QUEUES:
-            typer.echo("  this queue matches mm-link statistically only (see docs/guides/link.md)")
+            typer.echo(
+                f"  this queue matches mm-link statistically only (docs/guides/link.md): "
+                f"{result.departures} departures, {result.simulated} simulated"
+            )
     same = sum(not result.differences for result in results)
     departures = sum(result.departures for result in results)
     typer.echo(f"{same} of {len(results)} runs equal ({departures} departures)")

@@ -44,6 +44,7 @@ class Comparison:
         arrivals: packets that mm-link saw.
         departures: packets that mm-link let out.
         equal: departures up to the first difference.
+        simulated: packets that our link let out.
         differences: what differs, one line each; empty when nothing does.
     """
 
@@ -53,6 +54,7 @@ class Comparison:
     arrivals: int
     departures: int
     equal: int
+    simulated: int
     differences: tuple[str, ...]
 
 
@@ -77,6 +79,7 @@ def compare(log: LinkLog, trace: OpportunityTrace, queue: QueueSpec, *, name: st
         arrivals=len(log.arrivals),
         departures=len(log.departures),
         equal=equal,
+        simulated=len(ours.departures),
         differences=tuple(_differences(kinds)),
     )
 
