@@ -7,8 +7,10 @@ the line of the file that says so.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from testbed.errors import InputError, ScenarioError
@@ -47,6 +49,13 @@ def expand(loaded: LoadedScenario, *, world: str = "simulator") -> list[Cell]:
     return list(_Expansion(loaded, world).cells())
 
 
+def short_names(sources: set[str]) -> dict[str, str]:
+    """File names for figures instead of whole paths, where that leaves them distinct."""
+    names = {source: PurePath(source).name for source in sources}
+    taken = Counter(names.values())
+    return {source: name if taken[name] == 1 else source for source, name in names.items()}
+
+
 class _Expansion:
     """One expansion, with what has been opened so far."""
 
@@ -61,10 +70,12 @@ class _Expansion:
         self._delays: dict[str, tuple[float, ...]] = {}
         self._masks: dict[str, tuple[int, ...]] = {}
         self._checked: set[str] = set()
+        self._clip_labels: dict[str, str] = {}
 
     def cells(self) -> Iterator[Cell]:
         """See `expand`."""
         all_points = list(points(self.scenario))
+        self._clip_labels = short_names({point.clip.source for point in all_points})
         self._check_labels(all_points)
         # Transports are the innermost axis of the points; seeds go outside of them, so that
         # neighbours in the list can be compared first.
@@ -314,7 +325,7 @@ class _Expansion:
         """The flat coordinates; what distinguishes cells must be in here."""
         downlink, uplink = point.downlink, point.uplink
         return {
-            "clip": point.clip.source,
+            "clip": self._clip_labels[point.clip.source],
             "width": clip.width,
             "height": clip.height,
             "fps": float(clip.fps),

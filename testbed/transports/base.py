@@ -123,6 +123,9 @@ class Transport(Protocol):
     def options_type(self) -> type[Any]:
         """Frozen dataclass of the options, with defaults; its docstring explains them."""
 
+    def check_options(self, options: Any) -> None:
+        """Refuse, with ValueError, what this scheme cannot do although the type allows it."""
+
     def encoder_options(self, options: Any) -> Mapping[str, Any]:
         """Keywords for `testbed.media.encoders.EncoderConfig`."""
 
@@ -149,6 +152,8 @@ def parse_options(transport: Transport, given: Mapping[str, Any]) -> Any:
                 f"transport {transport.name}: unknown option {key!r}; known: {', '.join(fields)}"
             )
     try:
-        return transport.options_type(**given)
+        options = transport.options_type(**given)
+        transport.check_options(options)
+        return options
     except (TypeError, ValueError) as error:
         raise InputError(f"transport {transport.name}: {error}") from None

@@ -259,3 +259,13 @@ def test_the_simulator_gets_everything(write: Write) -> None:
     assert session.downlink.queue.packets == 60
     assert session.downlink.delay.delay_ms == 50
     assert session.keep_received is False
+
+
+def test_clips_go_by_their_file_names_where_that_is_enough() -> None:
+    from testbed.experiments.suite import short_names
+
+    assert short_names({"bbb-720p", "/a/b/x.mp4"}) == {
+        "bbb-720p": "bbb-720p",
+        "/a/b/x.mp4": "x.mp4",
+    }
+    assert short_names({"/a/x.mp4", "/b/x.mp4"}) == {"/a/x.mp4": "/a/x.mp4", "/b/x.mp4": "/b/x.mp4"}

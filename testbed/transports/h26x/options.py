@@ -12,7 +12,7 @@ class H26xOptions:
     Attributes:
         preset: encoder preset, or "" for the codec's default.
         intra_period_frames: distance of periodic key frames; 0: only the first and on request.
-        slices: slices a picture (h264 and h265), for concealment; >= 1.
+        slices: slices a picture, for concealment; h264 only, 1-32.
         retransmission: answer NACKs.
         max_tries: how often one packet is asked for, 1-10 (ringmaster: 3).
         key_requests: the receiver asks for a key frame (PLI) when it cannot go on.
@@ -43,7 +43,7 @@ class H26xOptions:
     def __post_init__(self) -> None:
         for name, low, high in (
             ("intra_period_frames", 0, 100_000),
-            ("slices", 1, 64),
+            ("slices", 1, 32),
             ("max_tries", 1, 10),
             ("key_interval_ms", 0, 10_000),
             ("give_up_ms", 0, 60_000),

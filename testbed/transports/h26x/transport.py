@@ -22,11 +22,17 @@ class H26xTransport:
     display_name: str
     codec: str
     summary: str
+    most_slices: int = 1
 
     @property
     def options_type(self) -> type[Any]:
         """`H26xOptions`."""
         return H26xOptions
+
+    def check_options(self, options: H26xOptions) -> None:
+        """Slices are H.264's alone: x265 and VVenC do not make them in low-delay mode."""
+        if options.slices > self.most_slices:
+            raise ValueError(f"slices: must be in 1..{self.most_slices} (got {options.slices})")
 
     def encoder_options(self, options: H26xOptions) -> Mapping[str, Any]:
         """Keywords for `EncoderConfig`."""
@@ -46,7 +52,7 @@ class H26xTransport:
 
 
 for _transport in (
-    H26xTransport("h264", "H.264", "h264", "x264, low latency, over RTP (RFC 6184)"),
+    H26xTransport("h264", "H.264", "h264", "x264, low latency, over RTP (RFC 6184)", 32),
     H26xTransport("h265", "H.265", "h265", "x265, low latency, over RTP (RFC 7798)"),
     H26xTransport("h266", "H.266", "h266", "VVenC, low delay, over RTP (RFC 9328)"),
 ):

@@ -32,3 +32,9 @@ def test_bad_options_are_one_line(given: dict[str, Any], message: str) -> None:
         parse_options(H264, given)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("transport h264: ")
+
+
+def test_slices_are_for_h264_only() -> None:
+    assert parse_options(H264, {"slices": 4}).slices == 4
+    with pytest.raises(InputError, match=r"transport h265: slices: must be in 1..1 \(got 4\)"):
+        parse_options(TRANSPORTS.get("h265"), {"slices": 4})
