@@ -51,7 +51,12 @@ def test_shown_commands_run(page: Path, commands: list[str], tmp_path: Path) -> 
             continue
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", command],
-            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500, check=False,
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=500,
+            check=False,
         )
         assert done.returncode == 0, f"{page.name}: {command}\n{done.stdout}\n{done.stderr}"
 
