@@ -14,7 +14,7 @@ import numpy as np
 from testbed.errors import InputError
 from testbed.experiments.matrix import Direction, Scale
 from testbed.network.spec import LossSpec, PathSpec, QueueSpec
-from testbed.network.trace import RateTrace
+from testbed.network.trace import RateTrace, Trace
 
 if TYPE_CHECKING:
     from testbed.traces import ResolvedTrace
@@ -26,6 +26,14 @@ class Capacity:
 
     label: str
     resolved: ResolvedTrace | None
+
+    def in_form(self, mode: str) -> Trace | None:
+        """The trace as a link in `mode` replays it: converted where its own form is the other."""
+        if self.resolved is None:
+            return None
+        if mode == "rate":
+            return self.resolved.rate()
+        return self.resolved.opportunities() if mode == "opportunities" else self.resolved.trace
 
 
 def scaled(trace: ResolvedTrace, scale: Scale) -> ResolvedTrace:

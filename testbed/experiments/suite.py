@@ -176,9 +176,8 @@ class _Expansion:
 
     def _path(self, direction: Direction, capacity: Capacity, seed: int) -> PathSpec:
         entry = direction.fixed
-        trace = capacity.resolved.trace if capacity.resolved else None
         spec = PathSpec(
-            trace=trace,
+            trace=capacity.in_form(entry.mode),
             mode=entry.mode,
             queue=direction.queue,
             loss=tuple(self._loss(direction, one) for one in direction.loss),

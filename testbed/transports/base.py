@@ -59,7 +59,7 @@ class ReceiverContext:
     ssrc: int = 0x4D6F7270
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that triples the cost of making one, and there is one a frame
 class FrameEncoded(Event):
     """Sender: a frame came out of the encoder.
 
@@ -77,7 +77,7 @@ class FrameEncoded(Event):
     media_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FrameDecoded(Event):
     """Receiver: a frame went through the decoder.
 

@@ -10,7 +10,7 @@ from testbed.errors import InputError
 from testbed.experiments.cell import Cell
 from testbed.experiments.scenario import load_scenario
 from testbed.experiments.suite import expand
-from testbed.network.trace import RateTrace
+from testbed.network.trace import OpportunityTrace, RateTrace
 
 Write = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("fakes")
@@ -269,3 +269,18 @@ def test_clips_go_by_their_file_names_where_that_is_enough() -> None:
         "/a/b/x.mp4": "x.mp4",
     }
     assert short_names({"/a/x.mp4", "/b/x.mp4"}) == {"/a/x.mp4": "/a/x.mp4", "/b/x.mp4": "/b/x.mp4"}
+
+
+def test_the_mode_converts_a_trace_of_the_other_form(write: Write, tmp_path: Path) -> None:
+    recorded = tmp_path / "link.mahimahi"
+    recorded.write_text("\n".join(str(ms) for ms in range(6, 3001, 6)) + "\n")
+    trace = f"downlink.trace={recorded}"
+    (as_rate, *_) = cells_of(write(), trace, "downlink.mode=rate")
+    assert isinstance(as_rate.session.downlink.trace, RateTrace)
+    (as_it_is, *_) = cells_of(write(), trace)
+    assert isinstance(as_it_is.session.downlink.trace, OpportunityTrace)
+    (replayed, *_) = cells_of(
+        write(), "downlink.trace=constant:2000kbps", "downlink.mode=opportunities"
+    )
+    assert isinstance(replayed.session.downlink.trace, OpportunityTrace)
+    assert as_rate.run != as_it_is.run

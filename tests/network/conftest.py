@@ -7,11 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-
-# The same cases on every machine, and no timing in the verdict.
-settings.register_profile("network", deadline=None, derandomize=True, max_examples=80)
-settings.load_profile("network")
 
 
 @pytest.fixture
