@@ -10,6 +10,7 @@ encoded anew. The time that the encoder took is kept too, so that a session with
 from __future__ import annotations
 
 import sqlite3
+import time
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -137,6 +138,20 @@ class EncodeCache:
         self._db.execute("VACUUM")
 
     def _open(self) -> sqlite3.Connection:
+        """Open the file; several processes may be making it at this moment.
+
+        Changing the journal mode does not wait for a lock as other statements do, so we wait.
+        """
+        deadline = time.monotonic() + BUSY_TIMEOUT_S
+        while True:
+            try:
+                return self._connect()
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
+    def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S)
         try:
             db.execute("PRAGMA journal_mode=WAL")

@@ -54,6 +54,14 @@ def test_several_processes_agree(tmp_path: Path) -> None:
     assert EncodeCache(Path(path)).info().frames == 100
 
 
+def test_many_processes_make_the_file_at_once(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+        for attempt in range(10):
+            path = str(tmp_path / f"{attempt}.sqlite")
+            answers = list(pool.map(_fill, [(path, worker) for worker in range(4)]))
+            assert all(answer == answers[0] for answer in answers)
+
+
 @pytest.mark.parametrize(
     "content", [b"not a database at all" * 100, b"SQLite format 3\x00" + bytes(99)]
 )
