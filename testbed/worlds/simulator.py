@@ -44,15 +44,28 @@ DRAIN_NS: Final = 200_000_000
 CHUNK_ROWS: Final = 8192
 
 
+class Wake(simpy.Event):
+    """A timeout with nothing but what the event loop touches: one is made for every wake."""
+
+    __slots__ = ("_ok", "at_ns", "callbacks")
+
+    def __init__(self, at_ns: int, callbacks: list[Callable[[Any], None]]) -> None:
+        # Deliberately without Event.__init__: no value, no environment, a shared callback list.
+        self.at_ns = at_ns
+        self.callbacks = callbacks
+        self._ok = True
+
+
 class Alarm:
     """One component's earliest wish to be called."""
 
-    __slots__ = ("action", "at_ns", "env")
+    __slots__ = ("_callbacks", "_schedule", "action", "at_ns")
 
     def __init__(self, env: simpy.Environment, action: Callable[[int], None]) -> None:
-        self.env = env
         self.action = action
         self.at_ns = -1
+        self._schedule = env.schedule
+        self._callbacks: list[Callable[[Any], None]] = [self._fire]
 
     def arm(self, at_ns: int | None, now_ns: int) -> None:
         """Wake at `at_ns` (at once if that has passed) unless an earlier wake is set."""
@@ -61,12 +74,13 @@ class Alarm:
         if at_ns < now_ns:
             at_ns = now_ns
         self.at_ns = at_ns
-        simpy.Timeout(self.env, at_ns - now_ns).callbacks.append(self._fire)
+        self._schedule(Wake(at_ns, self._callbacks), simpy.events.NORMAL, at_ns - now_ns)
 
-    def _fire(self, _event: simpy.Event) -> None:
-        if self.at_ns == self.env.now:
-            now_ns, self.at_ns = self.at_ns, -1
-            self.action(now_ns)
+    def _fire(self, wake: Wake) -> None:
+        at_ns = self.at_ns
+        if wake.at_ns == at_ns:
+            self.at_ns = -1
+            self.action(at_ns)
 
 
 class Direction:

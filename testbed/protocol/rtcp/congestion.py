@@ -96,7 +96,7 @@ class FeedbackBlock:
                 f"{count} packets in one feedback block, at most {MAX_REPORTS}"
             )
         head = _BLOCK.pack(self.ssrc, self.begin_sequence & 0xFFFF, count)
-        return head + Struct(f"!{count}H").pack(*self.metrics) + bytes(2 * (count % 2))
+        return head + struct.pack(f"!{count}H", *self.metrics) + bytes(2 * (count % 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class CongestionFeedback:
             try:
                 ssrc, begin, count = _BLOCK.unpack_from(body, at)
                 at += _BLOCK.size
-                metrics = Struct(f"!{count}H").unpack_from(body, at)
+                metrics = struct.unpack_from(f"!{count}H", body, at)
             except struct.error:
                 raise RemoteProtocolError("RTCP congestion feedback ends inside a block") from None
             at += 2 * (count + count % 2)
