@@ -29,17 +29,16 @@ Result = dict[str, float]
 
 
 def _ours(**parts: Any) -> Callable[[], Result]:
-    import simpy
-
     from testbed.network.packet import Packet
     from testbed.network.path import build_path
     from testbed.network.spec import PathSpec
     from testbed.randomness import generator
+    from testbed.worlds.alarm import NORMAL, EventLoop, Wake
 
     def run() -> Result:
-        env = simpy.Environment(initial_time=0)
+        env = EventLoop()
         path = build_path(PathSpec(**parts), rng=lambda name: generator(1, name))
-        enqueue, pop, next_time, timeout = path.enqueue, path.pop, path.next_time, simpy.Timeout
+        enqueue, pop, next_time, schedule = path.enqueue, path.pop, path.next_time, env.schedule
         armed = -1
         sent = delivered = events = 0
 
@@ -47,33 +46,34 @@ def _ours(**parts: Any) -> Callable[[], Result]:
             nonlocal armed, delivered, events
             now_ns = armed
             delivered += len(pop(now_ns=now_ns))
-            due = next_time()
-            if due is None:
+            due_ns = next_time()
+            if due_ns is None:
                 armed = -1
             else:
-                armed = due
+                armed = due_ns
                 events += 1
-                timeout(env, due - now_ns).callbacks.append(wake)
+                schedule(Wake(due_ns, wakes), NORMAL, due_ns - now_ns)
 
         def send(_: Any) -> None:
-            nonlocal sent, armed, events
+            nonlocal armed, sent, events
             now_ns = sent * GAP_NS
             enqueue(Packet(SIZE_BYTES), now_ns=now_ns)
-            sent += 1
             if armed < 0:  # in order: a later packet never comes out before one under way
-                due = next_time()
-                if due is not None:
-                    armed = due
+                due_ns = next_time()
+                if due_ns is not None:
+                    armed = due_ns
                     events += 1
-                    timeout(env, due - now_ns).callbacks.append(wake)
+                    schedule(Wake(due_ns, wakes), NORMAL, due_ns - now_ns)
+            sent += 1
             if sent < PACKETS:
                 events += 1
-                timeout(env, GAP_NS).callbacks.append(send)
+                schedule(Wake(now_ns + GAP_NS, sends), NORMAL, GAP_NS)
 
+        wakes, sends = [wake], [send]
         events += 1
-        timeout(env, 0).callbacks.append(send)
+        schedule(Wake(0, sends), NORMAL, 0)
         started = time.process_time()
-        env.run()
+        env.run_until()
         seconds = time.process_time() - started
         return {
             "packets": sent,

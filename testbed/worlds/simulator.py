@@ -1,9 +1,8 @@
 """The simulator world: virtual time on SimPy, integer nanoseconds, real bytes.
 
 The world is a loop around the six calls of the endpoint contract and the three calls of a path.
-Every component has one *alarm*: the earliest moment at which it wants to be called. SimPy's
-timeouts cannot be cancelled, so an alarm that was moved forward leaves a stale timeout behind
-that finds itself out of date and does nothing.
+Every component has one *alarm* (`testbed.worlds.alarm`): the earliest moment at which it wants to
+be called.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ from testbed.transports.base import (
     ReceiverContext,
     SenderContext,
 )
+from testbed.worlds.alarm import Alarm, EventLoop
 from testbed.worlds.compute import compute_model
 from testbed.worlds.frame_log import FrameLog
 from testbed.worlds.session import SessionResult, SessionSpec, TableSink
@@ -42,45 +42,6 @@ TICK_NS: Final = 100_000_000
 DRAIN_NS: Final = 200_000_000
 #: Rows handed to the sink at a time.
 CHUNK_ROWS: Final = 8192
-
-
-class Wake(simpy.Event):
-    """A timeout with nothing but what the event loop touches: one is made for every wake."""
-
-    __slots__ = ("_ok", "at_ns", "callbacks")
-
-    def __init__(self, at_ns: int, callbacks: list[Callable[[Any], None]]) -> None:
-        # Deliberately without Event.__init__: no value, no environment, a shared callback list.
-        self.at_ns = at_ns
-        self.callbacks = callbacks
-        self._ok = True
-
-
-class Alarm:
-    """One component's earliest wish to be called."""
-
-    __slots__ = ("_callbacks", "_schedule", "action", "at_ns")
-
-    def __init__(self, env: simpy.Environment, action: Callable[[int], None]) -> None:
-        self.action = action
-        self.at_ns = -1
-        self._schedule = env.schedule
-        self._callbacks: list[Callable[[Any], None]] = [self._fire]
-
-    def arm(self, at_ns: int | None, now_ns: int) -> None:
-        """Wake at `at_ns` (at once if that has passed) unless an earlier wake is set."""
-        if at_ns is None or 0 <= self.at_ns <= at_ns:
-            return
-        if at_ns < now_ns:
-            at_ns = now_ns
-        self.at_ns = at_ns
-        self._schedule(Wake(at_ns, self._callbacks), simpy.events.NORMAL, at_ns - now_ns)
-
-    def _fire(self, wake: Wake) -> None:
-        at_ns = self.at_ns
-        if wake.at_ns == at_ns:
-            self.at_ns = -1
-            self.action(at_ns)
 
 
 class Direction:
@@ -174,7 +135,7 @@ class Session:
     def __init__(self, spec: SessionSpec, sink: TableSink, *, base: FilePath) -> None:
         self.spec = spec
         self.sink = sink
-        self.env = simpy.Environment(initial_time=0)
+        self.env = EventLoop()
         self.frames = FrameLog()
         self.clip = open_clip(spec.clip, base=base)
         self.transport = TRANSPORTS.get(spec.transport)
@@ -251,7 +212,7 @@ class Session:
         self._capture(0)
         Alarm(self.env, self._tick).arm(TICK_NS, 0)
         self.receiver_alarm.arm(self.receiver.next_timer(), 0)
-        self.env.run(until=self.end_ns)
+        self.env.run_until(self.end_ns)
         self._after_receiver(self.end_ns)
         for direction in (self.down, self.up):
             direction.settle(everything=True)
