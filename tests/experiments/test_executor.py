@@ -147,7 +147,9 @@ def test_equal_encodes_are_not_made_at_the_same_time(
 
 
 SCRIPT = """
-import sys
+import signal, sys
+# A runner in the background may have started us with SIGINT ignored, which a shell then inherits.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {folder!r})
 import fakeworld, testbed.media.clips
 testbed.media.clips.open_clip = fakeworld.open_clip
@@ -187,7 +189,10 @@ def test_what_was_whole_is_kept_after_the_suite_was_stopped(
     assert child.startswith("child ")
     started = children_of(process.pid) | {int(child.split()[1])}
     process.send_signal(how)
-    _, errors = process.communicate(timeout=60)
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
 
     whole = {p.name for p in (out / "runs").iterdir() if not p.name.startswith(".")}
     assert len(whole) == 4
