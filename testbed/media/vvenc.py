@@ -84,7 +84,8 @@ class VvencSegment:
         start of the process.
         """
         assert index == self._given
-        wanted = min(GROUP, self._end - index)
+        left = self._end - index
+        wanted = min(GROUP, left)
         begin = time.perf_counter_ns()
         self._feed(index + wanted + AHEAD)
         units: list[bytes] = []
@@ -93,16 +94,22 @@ class VvencSegment:
             units += self._split(data)
             if not data and len(units) < wanted:
                 raise ToolFailedError(f"libvvenc ended after frame {index + len(units) - 1}")
+        del units[left:]  # of frames fed only to push these out
         took = (time.perf_counter_ns() - begin) // len(units)
         self._given += len(units)
         return [(unit, took) for unit in units]
 
     def _feed(self, until: int) -> None:
-        while self._fed < min(until, self._end):
-            self._stream.feed(self._clip.frame(self._fed).tobytes())
+        """Feed frames up to `until`; after the clip's end its last one again.
+
+        The stream is never flushed: ffmpeg's wrapper of VVenC loses everything when it is flushed
+        after 14 or 15 frames. What is fed too much changes nothing, as no access unit depends on
+        what follows it.
+        """
+        last = self._clip.frame_count - 1
+        while self._fed < until:
+            self._stream.feed(self._clip.frame(min(self._fed, last)).tobytes())
             self._fed += 1
-            if self._fed == self._end:
-                self._stream.finish()
 
     def _split(self, data: bytes) -> list[bytes]:
         """Whole access units; what may still grow stays behind, unless `data` is the empty end."""
