@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from testbed.errors import RemoteProtocolError
@@ -39,6 +40,11 @@ FEEDBACK_INTERVAL_NS: Final = 100_000_000
 FEEDBACK_OVERLAP: Final = 1
 #: How many payloads of a frame are searched for its kind.
 FIRST_PAYLOADS: Final = 4
+#: A packet this far ahead of the session's clock is of no frame that was captured.
+AHEAD_NS: Final = 1_000_000_000
+#: Packets given up that are remembered: as many as the assembler's window is wide. Beyond it, the
+#: whole frames that follow tell as well that something is lost.
+MAX_GIVEN_UP: Final = 8192
 #: The receiver's own SSRC.
 RECEIVER_SSRC: Final = 0x52656376
 
@@ -88,11 +94,11 @@ class H26xReceiver:
         self._whole: dict[int, WholeFrame] = {}
         self._given_up: set[int] = set()
         self._polluted = False
+        self._ended = -1  # highest frame of which the last packet was seen
         self._decoder_free_ns = 0
         self._last_render_ns = -(10**18)
         self._next_feedback_ns = FEEDBACK_INTERVAL_NS
         self._next_key_request_ns = 0
-        self._heard = False
         self._kept: dict[int, ReceivedFrame] = {}
         self._out: list[Datagram] = []
         self._events: list[Event] = []
@@ -125,7 +131,7 @@ class H26xReceiver:
         nack_ns = self._nack.next_timer()
         if nack_ns is not None and nack_ns < at_ns:
             at_ns = nack_ns
-        if self._chain.broken and self._next_key_request_ns < at_ns and self._options.key_requests:
+        if self._next_key_request_ns < at_ns and self._wants_key():
             at_ns = self._next_key_request_ns
         return at_ns
 
@@ -162,6 +168,12 @@ class H26xReceiver:
         packet = parse_rtp(data)
         timestamp = packet.timestamp
         repaired = packet.ssrc == self._rtx_ssrc
+        if timestamp != self._timestamp:
+            capture_ns = round(self._index_of(timestamp) * 1e9 / self._fps)
+            if capture_ns > now_ns + AHEAD_NS:
+                raise RemoteProtocolError(f"timestamp {timestamp} is ahead of the clock")
+            self._timestamp = timestamp
+            self._frame_deadline_ns = capture_ns + self._give_up_ns
         if packet.ssrc == self._ssrc:
             sequence = self._unwrap.unwrap(packet.sequence)
             payload = packet.payload
@@ -172,14 +184,11 @@ class H26xReceiver:
             rtx_sequence = self._unwrap_rtx.unwrap(packet.sequence)
             self._recorder.on_packet(self._rtx_ssrc, rtx_sequence, now_ns=now_ns)
             sequence = self._unwrap.unwrap(original)
-            self._given_up.discard(sequence)
         else:
             raise RemoteProtocolError(f"unknown SSRC {packet.ssrc:#x}")
-        self._heard = True
-        if timestamp != self._timestamp:
-            self._timestamp = timestamp
-            capture_ns = round(self._index_of(timestamp) * 1e9 / self._fps)
-            self._frame_deadline_ns = capture_ns + self._give_up_ns
+        self._given_up.discard(sequence)
+        if packet.marker:
+            self._ended = max(self._ended, self._index_of(timestamp))
         nack, assembler = self._nack, self._assembler
         nack.on_packet(
             sequence, now_ns=now_ns, deadline_ns=self._frame_deadline_ns, repaired=repaired
@@ -235,11 +244,20 @@ class H26xReceiver:
                 return
 
     def _next_is_lost(self) -> bool:
-        """The earliest hole has been given up, so the next frame never becomes whole."""
-        if not self._given_up:
+        """The next frame never becomes whole.
+
+        That is so when the earliest hole has been given up, or when nothing is hoped for any more
+        of all that comes before a later frame.
+        """
+        if not self._given_up and not self._whole:
             return False
         missing = self._nack.missing()
-        return not missing or min(self._given_up) < missing[0]
+        if not missing:
+            return True
+        # Without retransmission a hole is given up while the generator still has tries for it.
+        if self._given_up and min(self._given_up) <= missing[0]:
+            return True
+        return any(frame.first_sequence <= missing[0] for frame in self._whole.values())
 
     def _jump_to_key(self) -> bool:
         keys = [index for index, frame in self._whole.items() if frame.key]
@@ -283,7 +301,8 @@ class H26xReceiver:
         chain = self._chain
         timestamp = self._timestamp_pending(chain.next_index)
         later = [i for i in self._whole if i > chain.next_index]
-        if timestamp is None and not later and not self._later_pending(chain.next_index):
+        seen = self._ended >= chain.next_index or later or self._later_pending(chain.next_index)
+        if not seen:
             return False
         data = b""
         if timestamp is not None:
@@ -300,7 +319,7 @@ class H26xReceiver:
             self._events.append(FrameAbandoned(chain.next_index, "nothing-arrived"))
         chain.apply(ChainEvent.DECODE)
         chain.next_index += 1
-        self._request_key(now_ns, polluted=True)
+        self._request_key(now_ns)
         return True
 
     def _timestamp_pending(self, index: int) -> int | None:
@@ -358,19 +377,23 @@ class H26xReceiver:
                     )
                 )
             else:
-                self._given_up.update(wanted)
+                self._give_up(wanted)
         for lost in nack.given_up():
-            self._given_up.update(range(lost.sequence, lost.sequence + lost.count))
+            self._give_up(range(lost.sequence, lost.sequence + lost.count))
         if self._whole or self._given_up:
             self._advance(now_ns)
-            if self._chain.broken:
-                self._request_key(now_ns)
+            self._request_key(now_ns)
 
-    def _request_key(self, now_ns: int, *, polluted: bool = False) -> None:
+    def _give_up(self, sequences: Sequence[int]) -> None:
+        self._given_up.update(sequences[: max(0, MAX_GIVEN_UP - len(self._given_up))])
+
+    def _wants_key(self) -> bool:
+        """Nothing can be decoded, or not without errors, before a key frame comes."""
+        return (self._chain.broken or self._polluted) and self._options.key_requests
+
+    def _request_key(self, now_ns: int) -> None:
         """Ask for a key frame, and again when none has come after a round trip."""
-        if not self._options.key_requests or not (self._chain.broken or polluted):
-            return
-        if now_ns < self._next_key_request_ns:
+        if now_ns < self._next_key_request_ns or not self._wants_key():
             return
         if self._chain.broken:
             self._chain.apply(ChainEvent.ASK)
@@ -384,7 +407,7 @@ class H26xReceiver:
             self._statistics.on_sender_report(message, now_ns=now_ns)
 
     def _report(self, now_ns: int) -> None:
-        if not self._heard:
+        if not self._statistics.received:
             return
         messages: list[RtcpMessage] = [
             ReceiverReport(RECEIVER_SSRC, (self._statistics.report_block(now_ns=now_ns),))

@@ -15,16 +15,18 @@ from testbed.media.spec import ClipSpec
 from testbed.media.types import EncodedFrame
 from testbed.protocol.congestion import FixedRate
 from testbed.protocol.endpoint import Datagram, SourceFrame
+from testbed.protocol.payload import PAYLOADS
 from testbed.protocol.rtcp import GenericNack, PictureLossIndication, pack_rtcp, parse_rtcp
-from testbed.protocol.rtp import is_rtcp, parse_rtp
+from testbed.protocol.rtp import is_rtcp, pack_rtp, pack_rtx, parse_rtp
 from testbed.transports import TRANSPORTS, parse_options
 from testbed.transports.base import FrameDecoded, ReceiverContext, SenderContext
-from testbed.transports.h26x.receiver import H26xReceiver
+from testbed.transports.h26x.receiver import MAX_GIVEN_UP, H26xReceiver
 from testbed.transports.h26x.sender import H26xSender, media_target_kbps
 
 FPS = Fraction(15)
 FRAME_NS = 10**9 // 15
 DEADLINE_NS = 400_000_000
+MEDIA_SSRC = 0x4D6F7270
 
 
 class Recording:
@@ -61,6 +63,17 @@ def pair(frames: list[EncodedFrame], **options: Any) -> tuple[H26xSender, H26xRe
     assert isinstance(sender, H26xSender)
     assert isinstance(receiver, H26xReceiver)
     return sender, receiver, encoder
+
+
+def media(payload: bytes, *, sequence: int, timestamp: int, marker: bool = False) -> bytes:
+    return pack_rtp(
+        payload,
+        payload_type=96,
+        marker=marker,
+        sequence=sequence,
+        timestamp=timestamp,
+        ssrc=MEDIA_SSRC,
+    )
 
 
 def drive(
@@ -142,6 +155,98 @@ def test_without_key_requests_the_chain_stays_broken(recorded: list[EncodedFrame
     decoded = drive(sender, receiver, count=45, lose=lambda d: d.frame == 10)
     assert [e.index for e in decoded] == list(range(10))
     assert encoder.forced == []
+
+
+def test_without_retransmission_a_loss_is_not_waited_for(recorded: list[EncodedFrame]) -> None:
+    sender, receiver, encoder = pair(recorded, retransmission=False)
+    decoded = drive(sender, receiver, count=45, lose=lambda d: d.frame == 10)
+    # Frame 11 shows the gap, 5 ms make it a loss, and the request is there before frame 12.
+    assert encoder.forced == [12]
+    assert [e.index for e in decoded] == [*range(10), *range(12, 45)]
+
+
+def test_a_packet_that_was_only_late_is_lost_no_more(recorded: list[EncodedFrame]) -> None:
+    _, receiver, _ = pair(recorded, give_up_ms=1)
+    payloads = PAYLOADS.get("h264").packetize(recorded[0].data, max_payload_bytes=200)
+    assert len(payloads) > 6
+    for number in (0, 1, 3, 4, 5):  # 2 is given up: no repair could come in time
+        receiver.receive_datagram(media(payloads[number], sequence=number, timestamp=0), now_ns=0)
+    assert receiver._given_up == {2}
+    receiver.receive_datagram(media(payloads[2], sequence=2, timestamp=0), now_ns=1)
+    assert receiver._given_up == set()
+
+
+@pytest.mark.parametrize("retransmission", [False, True])
+@pytest.mark.parametrize("gone", [(10,), (10, 11), (10, 12)])
+def test_concealment_goes_on_after_frames_of_which_nothing_came(
+    recorded: list[EncodedFrame], retransmission: bool, gone: tuple[int, ...]
+) -> None:
+    sender, receiver, _ = pair(recorded, conceal=True, retransmission=retransmission)
+    decoded = drive(sender, receiver, count=45, lose=lambda d: d.frame in gone)
+    assert [e.index for e in decoded] == [i for i in range(45) if i not in gone]
+
+
+def test_concealment_waits_for_the_rest_of_the_frame(recorded: list[EncodedFrame]) -> None:
+    sender, receiver, _ = pair(recorded, conceal=True, retransmission=False, payload_bytes=200)
+    sender.push_frame(SourceFrame(0), now_ns=0)
+    packets = []
+    for now_ns in range(0, 10**9, 1_000_000):
+        packets += [d for d in sender.datagrams_to_send(now_ns=now_ns) if d.kind == "media"]
+    assert len(packets) > 6
+    del packets[2]
+    for number, datagram in enumerate(packets):
+        assert receiver.events() == []
+        receiver.receive_datagram(datagram.data, now_ns=number)
+    assert len(receiver.events()) == 1
+
+
+def test_a_key_request_for_concealed_frames_is_repeated(recorded: list[EncodedFrame]) -> None:
+    sender, receiver, encoder = pair(recorded, conceal=True, retransmission=False)
+    # The key frame that is asked for first is lost as a whole.
+    decoded = drive(sender, receiver, count=45, lose=lambda d: d.frame in (10, 12))
+    assert encoder.forced[0] == 12
+    assert len(encoder.forced) == 2
+    assert decoded[-1].outcome == "rendered"
+
+
+def test_a_retransmission_alone_is_nothing_to_report(recorded: list[EncodedFrame]) -> None:
+    _, receiver, _ = pair(recorded)
+    repair = pack_rtx(
+        b"x",
+        payload_type=97,
+        marker=True,
+        sequence=0,
+        timestamp=0,
+        ssrc=MEDIA_SSRC + 1,
+        original_sequence=0,
+    )
+    receiver.receive_datagram(repair, now_ns=5)
+    receiver.on_timer(now_ns=100_000_000)
+    assert receiver.datagrams_to_send(now_ns=100_000_000) == []
+
+
+@pytest.mark.parametrize("retransmission", [False, True])
+def test_absurd_jumps_in_the_numbers_take_bounded_memory(
+    recorded: list[EncodedFrame], retransmission: bool
+) -> None:
+    _, receiver, _ = pair(recorded, retransmission=retransmission)
+    for i in range(20):
+        now_ns = i * 10_000_000
+        receiver.receive_datagram(media(b"x", sequence=i * 30_000, timestamp=0), now_ns=now_ns)
+        receiver.on_timer(now_ns=now_ns + 6_000_000)
+    assert len(receiver._given_up) <= MAX_GIVEN_UP
+
+
+def test_frames_from_the_future_are_refused(recorded: list[EncodedFrame]) -> None:
+    _, receiver, _ = pair(recorded)
+    key = PAYLOADS.get("h264").packetize(recorded[0].data, max_payload_bytes=60_000)
+    for number, payload in enumerate(key):
+        marker = number == len(key) - 1
+        data = media(payload, sequence=1 + number, timestamp=0x7FFFFF00, marker=marker)
+        receiver.receive_datagram(data, now_ns=0)
+    receiver.on_timer(now_ns=10**9)
+    assert receiver.events() == []
+    assert receiver.malformed_datagrams == len(key)
 
 
 def test_a_nack_for_something_never_sent_is_ignored(recorded: list[EncodedFrame]) -> None:
