@@ -189,9 +189,9 @@ def measured_decode_ns(codec: str, clip: Clip) -> int:
 def _read_times(store: Path) -> dict[str, int]:
     try:
         times = json.loads(store.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return {str(key): int(value) for key, value in times.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}
-    return {str(key): int(value) for key, value in times.items()} if isinstance(times, dict) else {}
 
 
 def _write_times(store: Path, times: dict[str, int]) -> None:

@@ -15,6 +15,7 @@ from testbed.media.encoders import EncoderConfig, open_encoder
 from testbed.media.types import ReceivedFrame
 from testbed.network.packet import LINK_OVERHEAD_BYTES
 from testbed.network.spec import LossSpec
+from testbed.worlds.compute import measured_decode_ns
 
 LOSSY = path(loss=LossSpec("bernoulli", {"rate": 0.15}))
 
@@ -193,6 +194,17 @@ def test_encoding_time_delays_the_frame() -> None:
     assert (frames.encode_end_ns > frames.encode_start_ns).all()
     assert (frames.first_sent_ns >= frames.encode_end_ns).all()
     assert (frames.decode_end_ns > frames.decodable_ns).all()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"h264 160x96": "fast"}', '{"h264 160x96": null}'])
+def test_a_damaged_store_of_decoding_times_is_made_anew(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESTBED_CACHE", str(tmp_path))
+    monkeypatch.setattr("testbed.worlds.compute._time_decoder", lambda _codec, _clip: 4711)
+    (tmp_path / "decode-times.json").write_text(content)
+    clip = open_clip(session().clip, base=Path.cwd())
+    assert measured_decode_ns("h264", clip) == 4711
 
 
 def test_the_link_table_adds_up() -> None:
