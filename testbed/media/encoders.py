@@ -24,7 +24,7 @@ from testbed.media.types import EncodedFrame, FrameEncoder
 from testbed.registry import Registry
 
 #: Changes when the same input gives other bytes because of our own code.
-ENCODER_VERSION = 7
+ENCODER_VERSION = {"h264": 9, "h265": 9, "h266": 7}
 #: Frames asked of the cache at once while it has them.
 READ_AHEAD = 128
 
@@ -268,7 +268,13 @@ class SegmentedEncoder:
             raise InputError(f"encoder slices {config.slices}: {codec} takes 1 only")
         self._policy = ENCODERS.get(codec)(clip, config)
         self._identity = json.dumps(
-            [ENCODER_VERSION, codec, clip.pictures_sha256, asdict(config), tool_versions(codec)]
+            [
+                ENCODER_VERSION.get(codec, 1),
+                codec,
+                clip.pictures_sha256,
+                asdict(config),
+                tool_versions(codec),
+            ]
         )
         self._segment: _Segment | None = None
         self._next = 0

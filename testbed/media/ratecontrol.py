@@ -85,7 +85,7 @@ class LeakyBucket:
         """A frame's share of the target."""
         return target_kbps * 1000 / self._fps
 
-    def add(self, bits: int, target_kbps: float) -> None:
+    def add(self, bits: float, target_kbps: float) -> None:
         """A frame of `bits` was encoded at `target_kbps`."""
         floor = -CREDIT_SHARE * self.capacity_bits(target_kbps)
         self.debt_bits = max(self.debt_bits + bits - self.frame_bits(target_kbps), floor)
@@ -129,7 +129,8 @@ class FrameControl:
         self._error = 0.0  # log2(seen / predicted) of inter frames, smoothed
         self._qp: float | None = None
         self._predicted = 0.0
-        self._key = True
+        self._learns = self._still = False
+        self._passed_on = 0.0  # what repeated pictures left of their shares
 
     def choose(self, target_kbps: float, *, key: bool, feature: float) -> float:
         """The quantiser for the next frame, `QP_MIN` .. `QP_MAX`.
@@ -139,13 +140,20 @@ class FrameControl:
             key: the frame is the segment's key frame.
             feature: detail of a key frame, motion of another.
         """
+        self._learns = not key and feature > 0
+        self._still = not key and feature == 0 and self._qp is not None
+        if self._still and self._qp is not None:
+            # The same picture again (a lower frame rate brought up, say): next to nothing is coded
+            # whatever the quantiser, and the size tells nothing of the frames that move. Its share
+            # goes to the next of those.
+            return self._qp
         share = self._bucket.frame_bits(target_kbps)
         room = self._bucket.capacity_bits(target_kbps) - self._bucket.debt_bits
         if key:
             budget = max(min(KEY_SHARE * self._bucket.capacity_bits(target_kbps), room), share)
             model, feature, error = self._intra, feature, 0.0
         else:
-            budget = share - self._bucket.debt_bits / self._payback_frames
+            budget = share + self._passed_on - self._bucket.debt_bits / self._payback_frames
             budget = min(max(budget, FRAME_MIN * share), FRAME_MAX * share)
             budget = min(budget, max(room, FRAME_MIN * share))
             model, feature, error = self._inter, feature + MOTION_FLOOR, self._error
@@ -155,11 +163,15 @@ class FrameControl:
             qp = min(max(qp, self._qp - STEP_DOWN), self._qp + STEP_UP)
         self._qp = min(max(qp, QP_MIN), QP_MAX)
         self._predicted = at_zero - model.slope * self._qp
-        self._key = key
         return self._qp
 
     def record(self, bits: int, target_kbps: float) -> None:
         """The frame just chosen for came out with `bits`."""
-        if not self._key:
+        if self._learns:
             self._error += LEARN * (math.log2(bits) - self._predicted)
-        self._bucket.add(bits, target_kbps)
+        if self._still:
+            share = self._bucket.frame_bits(target_kbps)
+            self._passed_on = min(self._passed_on + share - bits, (FRAME_MAX - 1) * share)
+        else:
+            self._bucket.add(bits - self._passed_on, target_kbps)
+            self._passed_on = 0.0

@@ -118,3 +118,20 @@ def test_any_history_gives_a_quantiser_in_range(
         assert ratecontrol.QP_MIN <= qp <= ratecontrol.QP_MAX
         assert math.isfinite(qp)
         control.record(sizes[number], target)
+
+
+def test_repeated_pictures_leave_their_share_to_the_next_one_that_moves() -> None:
+    """A 25 fps source at 60 fps: two pictures in five move, and the rate is still met."""
+    control = FrameControl(INTRA, INTER, pixels=PIXELS, fps=60.0, vbv_ms=500, debt_bits=0.0)
+    bits, qps = [], []
+    for number in range(1200):
+        key, moves = number == 0, number % 5 in (0, 2)
+        qp = control.choose(400.0, key=key, feature=6.0 if key else 2.0 * moves)
+        model, seen = (INTRA, 6.0) if key else (INTER, 2.0 + ratecontrol.MOTION_FLOOR)
+        size = round(2 ** model.log2_bits(seen, PIXELS, qp)) if key or moves else 80
+        control.record(size, 400.0)
+        bits.append(size)
+        if number > 300:
+            qps.append(qp)
+    assert sum(bits[300:]) / 15 == pytest.approx(400e3, rel=0.03)
+    assert max(qps) - min(qps) < 2
