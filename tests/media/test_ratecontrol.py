@@ -134,4 +134,5 @@ def test_repeated_pictures_leave_their_share_to_the_next_one_that_moves() -> Non
         if number > 300:
             qps.append(qp)
     assert sum(bits[300:]) / 15 == pytest.approx(400e3, rel=0.03)
-    assert max(qps) - min(qps) < 2
+    # One and two repeated pictures in turn: the quantiser moves by one step at most.
+    assert max(qps) - min(qps) <= ratecontrol.STEP_DOWN + 0.1
