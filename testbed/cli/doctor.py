@@ -105,7 +105,7 @@ def _pyav() -> list[Finding]:
         ("H.266 decoder", "vvc", "r"),
     ):
         try:
-            av.Codec(codec, mode)  # type: ignore[arg-type]
+            av.Codec(codec, mode)  # type: ignore[arg-type]  # the stub wants a Literal
             found.append(Finding(what, "core", True, f"{codec} in PyAV"))
         except ValueError:
             detail = f"this PyAV has no {codec}"

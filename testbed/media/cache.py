@@ -96,7 +96,7 @@ class EncodeCache:
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Coded]:
         """What is filed under any of `keys`."""
         marks = ",".join("?" * len(keys))
-        query = f"SELECT key, encode_ns, data FROM frames WHERE key IN ({marks})"  # noqa: S608
+        query = f"SELECT key, encode_ns, data FROM frames WHERE key IN ({marks})"  # noqa: S608 (marks are "?")
         try:
             rows = self._db.execute(query, keys).fetchall()
         except sqlite3.DatabaseError as error:
@@ -201,7 +201,7 @@ class EncodeCache:
             mean = self._db.execute("SELECT avg(length(data)) FROM frames").fetchone()[0]
             count = int((excess + SHRINK_SHARE * self._limit) / mean) + 1
             oldest = "SELECT rowid FROM frames ORDER BY rowid LIMIT ?"
-            self._db.execute(f"DELETE FROM frames WHERE rowid IN ({oldest})", (count,))  # noqa: S608
+            self._db.execute(f"DELETE FROM frames WHERE rowid IN ({oldest})", (count,))  # noqa: S608 (a constant)
 
 
 def default_path() -> Path:

@@ -208,7 +208,7 @@ class Y4mSource:
         ):
             rows = np.zeros((plane.height, plane.line_size), np.uint8)
             rows[:h, :w] = picture[offset : offset + w * h].reshape(h, w)
-            plane.update(rows)  # type: ignore[arg-type]
+            plane.update(rows)  # type: ignore[arg-type]  # any buffer will do
             offset += w * h
         return frame
 

@@ -1,1 +1,1 @@
-"""Pure building blocks of an endpoint: RTP/RTCP bytes, pacing, retransmission, playout."""
+"""Pure building blocks of an endpoint: RTP/RTCP bytes, pacing, retransmission, rate control."""

@@ -116,7 +116,7 @@ def panels(
     axes = figure.subplots(rows, columns, sharex=True, sharey=share_y, squeeze=False)
     engine = figure.get_layout_engine()
     if engine is not None and columns > 1:
-        engine.set(w_pad=0.07, h_pad=0.05)  # type: ignore[call-arg]
+        engine.set(w_pad=0.07, h_pad=0.05)  # type: ignore[call-arg]  # the stub knows no engine's own keywords
     flat = list(axes.flat)
     for unused in flat[count:]:
         unused.set_visible(False)
