@@ -1,0 +1,1 @@
+"""The Resolution Scaling Accelerator of the paper's section 5."""

@@ -1,0 +1,239 @@
+"""What one training step runs: the whole codec on a batch of windows, differentiable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from morphe_core.training.data import FLOW_CELL, SIDE
+from morphe_core.training.rate import RateModel
+from morphe_core.vgc.motion import sample
+from morphe_core.vgc.pictures import Picture, shrink, to_patches, unpack
+from morphe_core.vgc.quantiser import quantise, quantise_through
+from morphe_core.vgc.small import DecodedI, DecodedP, SmallTokenizer
+from morphe_core.vgc.tokens import GOP_FRAMES, MOTION_COLS, MOTION_MAX, MOTION_STEPS_PER_PIXEL
+
+#: Price of a bit in squared error, in squared steps: what uniform quantisation makes optimal
+#: (0.85 * 2 ** (-8 / 3) in the H.264 reference software's terms).
+LAGRANGIAN = 0.13
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """How strongly the batch is impaired.
+
+    Attributes:
+        finest_step, coarsest_step: range of the P tokens' step, drawn log-uniformly.
+        loss_share: share of samples that lose rows.
+        max_row_loss: rows lost of such a sample, drawn uniformly from 0 up to this.
+        drop_share: share of samples whose most redundant P tokens are dropped.
+        max_drop: share of tokens dropped of such a sample (paper: 0.25).
+        no_before: share of batches that start without a picture before.
+    """
+
+    finest_step: float = 6.0
+    coarsest_step: float = 150.0
+    loss_share: float = 0.3
+    max_row_loss: float = 0.5
+    drop_share: float = 0.2
+    max_drop: float = 0.25
+    no_before: float = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch at the coded size, and its source."""
+
+    source: Picture  # 10 N pictures of the source size, the one before the GoP first
+    before: Picture  # N
+    first: Picture  # N
+    rest: Picture  # 8 N
+    motion: Tensor  # (N, 4, rows, cells)
+    scale: int
+
+    @property
+    def size(self) -> int:
+        """Windows."""
+        return self.motion.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """What came out of the codec."""
+
+    i: DecodedI
+    p: DecodedP
+    i_bits: Tensor  # (N, 1, h, w)
+    p_bits: Tensor
+    p_step: Tensor  # (N, 1, 1, 1)
+    impaired: Tensor  # (N,) bool: rows or tokens were lost on purpose
+
+
+def prepare(
+    pictures: npt.NDArray[np.uint8], flow: npt.NDArray[np.float32], scale: int,
+    device: torch.device,
+) -> Batch:  # fmt: skip
+    """Windows as a batch: pictures shrunk by `scale`, motion in its units.
+
+    Args:
+        pictures: (N, 10, 432, 288) uint8.
+        flow: (N, 2, 2, 36, 36) in source pixels.
+        scale: 1, 2 or 3.
+        device: where the step runs.
+    """
+    count = len(pictures)
+    packed = torch.from_numpy(pictures).to(device).flatten(0, 1)
+    source = unpack(packed, SIDE, SIDE)
+    small = shrink(source, scale)
+    window = [plane.unflatten(0, (count, GOP_FRAMES + 1)) for plane in small]
+    before, first = (Picture(*(plane[:, n] for plane in window)) for n in (0, 1))
+    rest = Picture(*(plane[:, 2:].flatten(0, 1) for plane in window))
+    cells = torch.from_numpy(flow).to(device).flatten(1, 2)
+    pooled = nn.functional.avg_pool2d(
+        cells, (8 * scale // FLOW_CELL, 8 * scale * MOTION_COLS // FLOW_CELL)
+    )
+    motion = (pooled * (MOTION_STEPS_PER_PIXEL / scale)).round().clamp(-MOTION_MAX, MOTION_MAX)
+    return Batch(source, before, first, rest, motion, scale)
+
+
+class Pipeline:
+    """Runs the tokenizer on batches as an encoder and a decoder would, with simulated losses."""
+
+    def __init__(
+        self, tokenizer: SmallTokenizer, i_rate: RateModel, p_rate: RateModel,
+        generator: np.random.Generator,
+    ) -> None:  # fmt: skip
+        self.tokenizer = tokenizer
+        self.i_rate = i_rate
+        self.p_rate = p_rate
+        self.generator = generator
+
+    def run(self, batch: Batch, draw: Draw) -> Coded:
+        """Code one batch under random steps and losses."""
+        device = batch.motion.device
+        count = batch.size
+        p_step = self._steps(count, draw.finest_step, draw.coarsest_step).to(device)
+        i_step = p_step * self._steps(count, 0.5, 1.0).to(device)
+        arrived, impaired = self._arrived(batch.motion.shape, draw)
+        arrived, impaired = arrived.to(device), impaired.to(device)
+        motion = fill_rows(batch.motion, arrived)
+        before = self._before(batch, i_step, draw)
+
+        values = self.tokenizer.analyse_i(batch.first)
+        scaled = quantise_through(values, i_step)
+        bits = self.i_rate(scaled, i_step, torch.ones_like(arrived))
+        kept = self._kept(batch.first, before, values, scaled, bits, i_step)
+        sent = arrived * (1 - kept)
+        i_bits = bits * (1 - kept)
+        i = self.tokenizer.synthesise_i(scaled * i_step * sent, sent, i_step, before)
+
+        p_values = self.tokenizer.analyse_p(batch.rest, i, motion)
+        p_scaled = quantise_through(p_values, p_step)
+        chosen, dropped = self._chosen(p_scaled, draw)
+        p_bits = self.p_rate(p_scaled, p_step, chosen)
+        p_sent = arrived * chosen
+        p = self.tokenizer.synthesise_p(p_scaled * p_step * p_sent, p_sent, p_step, i, motion)
+        return Coded(i, p, i_bits, p_bits, p_step, impaired | dropped)
+
+    def _steps(self, count: int, low: float, high: float) -> Tensor:
+        drawn = np.exp(self.generator.uniform(np.log(low), np.log(high), (count, 1, 1, 1)))
+        return torch.from_numpy(drawn.astype(np.float32))
+
+    def _arrived(self, shape: torch.Size, draw: Draw) -> tuple[Tensor, Tensor]:
+        """Which rows arrive, (N, 1, rows, cols) of 0 and 1, and which samples lose any.
+
+        Half of the losses are random rows, half interleaved packets: every fourth row.
+        """
+        count, _, rows, cells = shape
+        lost = np.zeros((count, rows), bool)
+        hit = self.generator.random(count) < draw.loss_share
+        for number in np.flatnonzero(hit):
+            rate = self.generator.uniform(0, draw.max_row_loss)
+            if self.generator.random() < 0.5:
+                lost[number] = self.generator.random(rows) < rate
+            else:
+                packets = self.generator.random(4) < rate
+                lost[number] = packets[np.arange(rows) % 4]
+        arrived = torch.from_numpy(~lost).float()[:, None, :, None]
+        return arrived.expand(count, 1, rows, cells * MOTION_COLS), torch.from_numpy(lost.any(1))
+
+    def _before(self, batch: Batch, step: Tensor, draw: Draw) -> Picture | None:
+        """The picture before, coded by itself, carried on along the motion of the GoP."""
+        if self.generator.random() < draw.no_before:
+            return None
+        with torch.no_grad():
+            values = self.tokenizer.analyse_i(batch.before)
+            sent = torch.ones_like(values[:, :1])
+            decoded = self.tokenizer.synthesise_i(
+                quantise(values, step) * step, sent, step, None
+            ).picture
+            velocity = batch.motion[:, :2] / 4
+            if self.generator.random() < 0.3:
+                velocity = torch.zeros_like(velocity)
+            return Picture(
+                sample(decoded.luma, velocity, 1.0), sample(decoded.chroma, velocity, 0.5)
+            )
+
+    def _kept(
+        self, first: Picture, before: Picture | None, values: Tensor, scaled: Tensor,
+        bits: Tensor, step: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """Where keeping the picture before costs less than coding, (N, 1, h, w) of 0 and 1."""
+        if before is None:
+            return torch.zeros_like(bits)
+        with torch.no_grad():
+            stay = (to_patches(first) - to_patches(before)).square().sum(1, keepdim=True)
+            code = (values - scaled * step).square().sum(1, keepdim=True)
+            price = LAGRANGIAN * step.square() * bits
+            # The price is drawn, so that the decoder sees much and little kept.
+            strictness = float(np.exp(self.generator.uniform(np.log(0.3), np.log(2.0))))
+            return (stay < (code + price) * strictness).float()
+
+    def _chosen(self, scaled: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+        """P tokens that are sent, and which samples drop any: the weakest go first."""
+        count = scaled.shape[0]
+        chosen = torch.ones_like(scaled[:, :1])
+        dropped = self.generator.random(count) < draw.drop_share
+        energy = scaled.detach().square().sum(1, keepdim=True)
+        for number in np.flatnonzero(dropped):
+            share = self.generator.uniform(0, draw.max_drop)
+            limit = torch.quantile(energy[number].flatten(), share)
+            chosen[number] = (energy[number] > limit).float()
+        return chosen, torch.from_numpy(dropped).to(scaled.device)
+
+
+def fill_rows(motion: Tensor, arrived: Tensor) -> Tensor:
+    """Motion of lost rows from the nearest rows that came; zero where none came.
+
+    Args:
+        motion: (N, 4, rows, cells).
+        arrived: (N, 1, rows, cols) of 0 and 1, the same along a row.
+    """
+    here = arrived[..., :1]
+    if bool((here > 0).all()):
+        return motion
+    filled, known = motion * here, here.clone()
+    for _ in range(motion.shape[2]):
+        if bool((known > 0).all()):
+            break
+        total = nn.functional.pad(filled, (0, 0, 1, 1))
+        weight = nn.functional.pad(known, (0, 0, 1, 1))
+        total = total[:, :, :-2] + total[:, :, 2:]
+        weight = weight[:, :, :-2] + weight[:, :, 2:]
+        new = (known == 0) & (weight > 0)
+        filled = torch.where(new, total / weight.clamp_min(1), filled)
+        known = torch.where(new, torch.ones_like(known), known)
+        if not bool(new.any()):
+            break
+    return filled
+
+
+def distortion(decoded: Picture, source: Picture) -> Tensor:
+    """Squared error per sample place of each picture, (N,): luma and half-weighted chroma."""
+    luma = (decoded.luma - source.luma).square().flatten(1).mean(1)
+    chroma = (decoded.chroma - source.chroma).square().flatten(1).mean(1)
+    return (luma * 2 + chroma * 0.5) / 2.5

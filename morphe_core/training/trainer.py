@@ -1,0 +1,360 @@
+"""The training loop: stages, checkpoints, exact resume, and a log of numbers.
+
+A run folder holds `metrics.jsonl` (one line each reporting interval), `checkpoint.pt` (everything
+that the next step depends on) and, at the end, the network's weights. Started again in the same
+folder, training goes on at the step of the checkpoint and gives the same weights as a run that was
+never stopped (on the same machine and number of threads).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from morphe_core.errors import TrainingError
+from morphe_core.network import Network
+from morphe_core.training.data import Windows
+from morphe_core.training.klt import Covariance
+from morphe_core.training.pipeline import (
+    LAGRANGIAN,
+    Batch,
+    Coded,
+    Draw,
+    Pipeline,
+    distortion,
+    prepare,
+)
+from morphe_core.training.rate import RateModel
+from morphe_core.vgc.pictures import Picture, to_patches
+from morphe_core.vgc.quantiser import quantise
+from morphe_core.vgc.tokens import GOP_FRAMES
+
+#: Windows of a batch at each scale, so that a step costs about the same.
+BATCH_BY_SCALE = {1: 2, 2: 8, 3: 16}
+#: Weight of samples with losses: they must not outweigh what everyone sees.
+IMPAIRED_WEIGHT = 0.35
+#: Steps over which the learning rate rises at the start of a stage.
+WARM_UP_STEPS = 50
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class StageConfig:
+    """One stage of training.
+
+    Attributes:
+        name: `base`, `sr`, `joint` or `robust`.
+        seconds: how long it lasts (wall clock); 0 = by `steps`.
+        steps: how many steps; the learning rate falls along whichever is given.
+        learning_rate: at its highest.
+        scales: share of batches by scale, {1: 0.1, 2: 0.55, 3: 0.35}.
+        draw: how strongly batches are impaired.
+        losses: weights of the losses by name; see `losses_of`.
+    """
+
+    name: str
+    seconds: float = 0.0
+    steps: int = 0
+    learning_rate: float = 1e-3
+    scales: dict[int, float] = field(default_factory=lambda: {1: 0.1, 2: 0.55, 3: 0.35})
+    draw: Draw = field(default_factory=Draw)
+    losses: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where training stands."""
+
+    stage: int = 0
+    step: int = 0
+    total_steps: int = 0
+    stage_seconds: float = 0.0
+    total_seconds: float = 0.0
+
+
+def initialise(network: Network, windows: Windows, *, batches: int, seed: int) -> None:
+    """Set the closed-form transforms from `batches` batches (see `klt`)."""
+    generator = np.random.default_rng(seed)
+    tokenizer = network.tokenizer
+    device = next(network.parameters()).device
+    i_moments = Covariance(tokenizer.i_basis.shape[1])
+    seen: list[Batch] = []
+    for number in range(batches):
+        batch = prepare(*windows.batch(12, generator), 2 + number % 2, device)
+        i_moments.add(to_patches(batch.first).cpu())
+        seen.append(batch)
+    i_basis = i_moments.basis(tokenizer.config.i_channels).to(device)
+    tokenizer.set_transforms(i_basis, tokenizer.p_basis.detach())
+    p_moments = Covariance(tokenizer.p_basis.shape[1])
+    step = torch.full((1, 1, 1, 1), 28.0, device=device)
+    with torch.no_grad():
+        for batch in seen:
+            values = quantise(tokenizer.analyse_i(batch.first), step) * step
+            sent = torch.ones_like(values[:, :1])
+            decoded = tokenizer.synthesise_i(values, sent, step, None)
+            p_moments.add(tokenizer.p_residual(batch.rest, decoded, batch.motion).cpu())
+    tokenizer.set_transforms(i_basis, p_moments.basis(tokenizer.config.p_channels).to(device))
+
+
+class Trainer:
+    """Runs stages on a network."""
+
+    def __init__(
+        self, network: Network, windows: Windows, stages: list[StageConfig], folder: Path, *,
+        seed: int, clock: Clock, checkpoint_seconds: float = 180.0, report_steps: int = 50,
+        after_checkpoint: Callable[[Network, Progress], dict[str, float]] | None = None,
+    ) -> None:  # fmt: skip
+        self.network = network
+        self.windows = windows
+        self.stages = stages
+        self.folder = folder
+        self.generator = np.random.default_rng(seed)
+        self.device = next(network.parameters()).device
+        config = network.config.tokenizer
+        self.i_rate = RateModel(config.i_channels).to(self.device)
+        self.p_rate = RateModel(config.p_channels).to(self.device)
+        self.pipeline = Pipeline(network.tokenizer, self.i_rate, self.p_rate, self.generator)
+        self.progress = Progress()
+        self._clock = clock
+        self._checkpoint_seconds = checkpoint_seconds
+        self._report_steps = report_steps
+        self._after_checkpoint = after_checkpoint
+        self._sums: dict[str, list[float]] = {}
+        self.optimiser = self._new_optimiser()
+
+    # -- running ---------------------------------------------------------------------------------
+
+    def run(self, report: Callable[[str], None] = print) -> None:
+        """Run what is left of the stages."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._resume()
+        for _ in self._stages_left():
+            self._run_stage(report)
+        self.save()
+
+    def _stages_left(self) -> Iterator[StageConfig]:
+        while self.progress.stage < len(self.stages):
+            yield self.stages[self.progress.stage]
+            self.progress = Progress(
+                self.progress.stage + 1, 0, self.progress.total_steps, 0.0,
+                self.progress.total_seconds,
+            )  # fmt: skip
+            if self.progress.stage < len(self.stages):
+                self.optimiser = self._new_optimiser()
+            self.save()
+
+    def _run_stage(self, report: Callable[[str], None]) -> None:
+        stage = self.stages[self.progress.stage]
+        last = self._clock()
+        saved = last
+        while not self._done(stage):
+            self._set_learning_rate(stage)
+            facts = self.step(stage)
+            now = self._clock()
+            self.progress.step += 1
+            self.progress.total_steps += 1
+            self.progress.stage_seconds += now - last
+            self.progress.total_seconds += now - last
+            last = now
+            for name, value in facts.items():
+                self._sums.setdefault(name, []).append(value)
+            if self.progress.step % self._report_steps == 0:
+                report(self._log(stage))
+            if now - saved > self._checkpoint_seconds:
+                self.save()
+                saved = last = self._clock()
+
+    def _done(self, stage: StageConfig) -> bool:
+        if stage.seconds:
+            return self.progress.stage_seconds >= stage.seconds
+        return self.progress.step >= stage.steps
+
+    def _set_learning_rate(self, stage: StageConfig) -> None:
+        done = (
+            self.progress.stage_seconds / stage.seconds
+            if stage.seconds
+            else self.progress.step / max(1, stage.steps)
+        )
+        cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        rate = stage.learning_rate * cosine * min(1.0, (self.progress.step + 1) / WARM_UP_STEPS)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["factor"]
+
+    def _new_optimiser(self) -> torch.optim.Optimizer:
+        """Adam over what the stage trains; transforms move slower than trunks."""
+        stage = self.stages[self.progress.stage]
+        tokenizer = self.network.tokenizer
+        transforms = [
+            tokenizer.i_basis, tokenizer.i_synthesis, tokenizer.p_basis, tokenizer.p_synthesis,
+        ]  # fmt: skip
+        chosen = {id(value) for value in transforms}
+        trunks = [value for value in tokenizer.parameters() if id(value) not in chosen]
+        rates = [*self.i_rate.parameters(), *self.p_rate.parameters()]
+        upscalers = list(self.network.super_resolution.parameters())
+        groups: list[dict[str, Any]] = []
+        if stage.name != "sr":
+            groups += [
+                {"params": transforms, "factor": 0.1},
+                {"params": trunks, "factor": 1.0},
+                {"params": rates, "factor": 10.0},
+            ]
+        if stage.name == "sr":
+            groups.append({"params": upscalers, "factor": 1.0})
+        for value in (*transforms, *trunks, *rates):
+            value.requires_grad_(stage.name != "sr")
+        for value in upscalers:
+            value.requires_grad_(stage.name == "sr")
+        return torch.optim.Adam(groups, lr=stage.learning_rate, betas=(0.9, 0.98))
+
+    # -- one step --------------------------------------------------------------------------------
+
+    def step(self, stage: StageConfig) -> dict[str, float]:
+        """One step of a stage; returns what is worth logging."""
+        scales = list(stage.scales)
+        weights = np.array([stage.scales[scale] for scale in scales])
+        scale = scales[int(self.generator.choice(len(scales), p=weights / weights.sum()))]
+        pictures, flow = self.windows.batch(BATCH_BY_SCALE[scale], self.generator)
+        batch = prepare(pictures, flow, scale, self.device)
+        if stage.name == "sr":
+            with torch.no_grad():
+                coded = self.pipeline.run(batch, stage.draw)
+        else:
+            coded = self.pipeline.run(batch, stage.draw)
+        loss, facts = self._loss(stage, batch, coded)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, 1.0))
+        if math.isfinite(norm):
+            self.optimiser.step()
+        return {**facts, "norm": min(norm, 1e6)}
+
+    def _loss(
+        self, stage: StageConfig, batch: Batch, coded: Coded
+    ) -> tuple[Tensor, dict[str, float]]:
+        weight = torch.where(coded.impaired, IMPAIRED_WEIGHT, 1.0)
+        square = coded.p_step.flatten().square()
+        i_error = distortion(coded.i.picture, batch.first)
+        p_error = distortion(coded.p.pictures, batch.rest).unflatten(0, (batch.size, -1)).mean(1)
+        error = (i_error + (GOP_FRAMES - 1) * p_error) / GOP_FRAMES
+        samples = 96 * GOP_FRAMES
+        bits = (coded.i_bits + coded.p_bits).flatten(1).mean(1) / samples
+        cost = error / square + LAGRANGIAN * bits
+        loss = (cost * weight).mean()
+        with torch.no_grad():
+            clean = ~coded.impaired
+            facts = {"cost": float(cost[clean].mean()) if bool(clean.any()) else float("nan")}
+            facts["psnr"] = float((10 * torch.log10(255**2 / error[clean])).mean())
+            facts["i_bits"] = float(coded.i_bits[clean].mean())
+            facts["p_bits"] = float(coded.p_bits[clean].mean())
+            hurt = error[coded.impaired]
+            facts["impaired_psnr"] = float((10 * torch.log10(255**2 / hurt)).mean())
+            facts = {name: value for name, value in facts.items() if math.isfinite(value)}
+        if stage.name != "base":
+            extra, more = self._perceptual(stage, batch, coded)
+            facts.update(more)
+            loss = extra if stage.name == "sr" else loss + extra
+        return loss, facts
+
+    def _perceptual(
+        self, stage: StageConfig, batch: Batch, coded: Coded
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Losses on a few pictures at the source size, after super resolution."""
+        from morphe_core.rsa.super_resolution import enlarge
+        from morphe_core.training.losses import detail_loss, vif_loss
+
+        upscaler = self.network.upscaler(batch.scale)
+        # Two pictures of each window: any of the GoP.
+        count = batch.size
+        times = torch.from_numpy(self.generator.integers(1, GOP_FRAMES, count)).to(self.device)
+        rows = torch.arange(count, device=self.device)
+        chosen = rows * (GOP_FRAMES - 1) + times - 1
+        p = Picture(coded.p.pictures.luma[chosen], coded.p.pictures.chroma[chosen])
+        both = Picture(*(torch.cat(planes) for planes in zip(coded.i.picture, p, strict=True)))
+        features = torch.cat([coded.i.features, coded.p.features])
+        out = enlarge(upscaler, both, features)
+        source = batch.source.luma.unflatten(0, (count, GOP_FRAMES + 1))
+        wanted = torch.cat([source[:, 1], source[rows, times + 1]])
+        terms = {
+            "pixel": (out - wanted).abs().flatten(1).mean(1),
+            "vif": vif_loss(out + 128, wanted + 128),
+            "detail": detail_loss(out + 128, wanted + 128),
+        }
+        weight = torch.where(coded.impaired, IMPAIRED_WEIGHT, 1.0).repeat(2)
+        loss = torch.zeros((), device=self.device)
+        facts = {}
+        for name, value in terms.items():
+            per = value if value.ndim else value.expand(2 * count)
+            if stage.losses.get(name):
+                loss = loss + stage.losses[name] * (per * weight).mean()
+            facts[f"sr_{name}"] = float(per.detach().mean())
+        return loss, facts
+
+    # -- keeping ---------------------------------------------------------------------------------
+
+    def _log(self, stage: StageConfig) -> str:
+        entry: dict[str, Any] = {
+            "stage": stage.name,
+            "step": self.progress.total_steps,
+            "seconds": round(self.progress.total_seconds, 1),
+        }
+        entry.update({name: round(float(np.mean(v)), 5) for name, v in self._sums.items() if v})
+        self._sums = {}
+        with (self.folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+        return " ".join(f"{name} {value}" for name, value in entry.items())
+
+    def save(self) -> None:
+        """Write the checkpoint: to a temporary name, then renamed."""
+        state = {
+            "network": self.network.state_dict(),
+            "i_rate": self.i_rate.state_dict(),
+            "p_rate": self.p_rate.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "generator": self.generator.bit_generator.state,
+            "torch": torch.get_rng_state(),
+            "progress": {n: getattr(self.progress, n) for n in Progress.__dataclass_fields__},
+            "sums": self._sums,
+        }
+        part = self.folder / "checkpoint.part"
+        torch.save(state, part)
+        part.replace(self.folder / "checkpoint.pt")
+        if self._after_checkpoint is not None:
+            facts = self._after_checkpoint(self.network, self.progress)
+            if facts:
+                with (self.folder / "evaluation.jsonl").open("a") as file:
+                    entry = {
+                        "step": self.progress.total_steps,
+                        "seconds": round(self.progress.total_seconds, 1),
+                        **facts,
+                    }
+                    file.write(json.dumps(entry) + "\n")
+
+    def _resume(self) -> None:
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            self.progress = Progress(**state["progress"])
+            self.network.load_state_dict(state["network"])
+            self.i_rate.load_state_dict(state["i_rate"])
+            self.p_rate.load_state_dict(state["p_rate"])
+            if self.progress.stage < len(self.stages):
+                self.optimiser = self._new_optimiser()
+                self.optimiser.load_state_dict(state["optimiser"])
+            self.generator.bit_generator.state = state["generator"]
+            torch.set_rng_state(state["torch"].cpu())
+            self._sums = state["sums"]
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise TrainingError(f"{path}: does not fit this training ({reason})") from None
