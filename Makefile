@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
+# What is installed beside the testbed; `make run EXTRAS=` does without the neural codec and PyTorch.
+EXTRAS ?= [codec]
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: run test format lock clean help
@@ -33,7 +35,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "Installing the testbed (once) ..."
-	@$(BIN)/python -m pip install -q -c constraints.txt -e .
+	@$(BIN)/python -m pip install -q -c constraints.txt -e '.$(EXTRAS)'
 	@touch $@
 
 $(VENV)/.tox: $(VENV)/bin/python constraints.txt
