@@ -1,175 +1,169 @@
 from __future__ import annotations
 
-import json
-import subprocess
-from pathlib import Path
-
-import imageio_ffmpeg
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor
 
 from morphe_core.errors import TrainingError
-from morphe_core.training.losses import detail_kept, detail_loss, vif_loss, vif_scales
-
-Picture = npt.NDArray[np.uint8]
-
-
-def clipped(values: npt.NDArray[np.float64]) -> Picture:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
-
-
-def textured(height: int = 192, width: int = 256) -> Picture:
-    """Noise with the spectrum of photographs, edges, and a flat part."""
-    noise = np.random.default_rng(3).normal(size=(height, width))
-    spectrum = np.fft.rfft2(noise)
-    rows, columns = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
-    picture = np.fft.irfft2(spectrum / np.maximum(np.hypot(rows, columns), 1e-2), (height, width))
-    picture = 120 + 35 * picture / picture.std()
-    picture[40:90, 30:90] = 200
-    picture[100:, 150:200] += 40
-    return clipped(picture)
+from morphe_core.training.losses import (
+    boundary_loss,
+    codec_loss,
+    flow_loss,
+    pixel_loss,
+    trusted,
+    warp,
+)
 
 
-def impaired(reference: Picture, how: str) -> Picture:
-    values = reference.astype(np.float64)
-    if how == "noise":
-        return clipped(values + np.random.default_rng(4).normal(0, 8, values.shape))
-    if how == "blur":
-        return clipped(gaussian_filter(values, 1.5))
-    if how == "sharp":
-        return clipped(values + 0.8 * (values - gaussian_filter(values, 2.0)))
-    return clipped(0.7 * values)
+def picture(seed: int = 1, size: int = 64, smooth: float = 2.0) -> Tensor:
+    values = np.random.default_rng(seed).normal(size=(size, size))
+    values = gaussian_filter(values, smooth, mode="wrap")
+    return torch.from_numpy(128 + 40 * values / values.std()).float()[None, None]
 
 
-def tensor(picture: Picture) -> Tensor:
-    return torch.from_numpy(picture).float()[None, None]
+def constant_flow(x: float, y: float, size: int = 64) -> Tensor:
+    return torch.tensor([x, y]).view(1, 2, 1, 1).expand(1, 2, size, size)
 
 
-def libvmaf(folder: Path, reference: Picture, distorted: Picture, model: str) -> dict[str, float]:
-    """What libvmaf measures on one picture."""
-    height, width = reference.shape
-    for name, picture in (("reference", reference), ("distorted", distorted)):
-        grey = bytes([128]) * (height * width // 2)
-        (folder / name).write_bytes(picture.tobytes() + grey)
-    raw = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}", "-i"]
-    measure = f"[0][1]libvmaf=model=version={model}:log_fmt=json:log_path=log.json"
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *raw, "distorted", *raw]
-    command += ["reference", "-lavfi", measure, "-f", "null", "-"]
-    subprocess.run(command, cwd=folder, check=True)
-    metrics: dict[str, float] = json.loads((folder / "log.json").read_text())["frames"][0][
-        "metrics"
-    ]
-    return metrics
+def rolled(one: Tensor, x: int, y: int) -> Tensor:
+    return torch.roll(one, (y, x), (2, 3))
 
 
-@pytest.mark.parametrize("how", ["noise", "blur", "sharp", "dark"])
-@pytest.mark.parametrize(("model", "limit"), [("vmaf_v0.6.1", 100.0), ("vmaf_v0.6.1neg", 1.0)])
-def test_agrees_with_libvmaf(tmp_path: Path, how: str, model: str, limit: float) -> None:
-    reference = textured()
-    distorted = impaired(reference, how)
-    oracle = libvmaf(tmp_path, reference, distorted, model)
+class TestPixelLoss:
+    def test_is_the_mean_absolute_difference(self) -> None:
+        assert pixel_loss(torch.tensor([1.0, 5.0]), torch.tensor([2.0, 2.0])).item() == 2.0
 
-    kept, whole = vif_scales(tensor(distorted), tensor(reference), gain_limit=limit)
-    expected = [next(v for k, v in oracle.items() if f"vif_scale{n}" in k) for n in range(4)]
-    np.testing.assert_allclose((kept / whole)[0], expected, atol=5e-4)
-
-    detail = detail_kept(tensor(distorted), tensor(reference), gain_limit=limit, border=0.1)
-    assert detail.item() == pytest.approx(
-        next(v for k, v in oracle.items() if "adm2" in k), abs=2e-3
-    )
+    def test_refuses_to_broadcast(self) -> None:
+        with pytest.raises(TrainingError, match="not the same size"):
+            pixel_loss(torch.zeros(2, 1), torch.zeros(1, 2))
 
 
-@pytest.mark.parametrize("loss", [vif_loss, detail_loss])
-class TestBothPerceptualLosses:
-    def test_equal_pictures_cost_nothing(self, loss) -> None:
-        picture = tensor(textured())
-        assert loss(picture, picture).item() == pytest.approx(0.0, abs=1e-5)
+class TestBoundaryLoss:
+    def test_compares_the_first_with_the_last_pictures_in_order(self) -> None:
+        previous = torch.arange(5.0).view(1, 5, 1, 1).expand(1, 5, 4, 4)
+        current = torch.arange(10.0, 14.0).view(1, 4, 1, 1).expand(1, 4, 4, 4)
+        # 10 with 3 and 11 with 4.
+        assert boundary_loss(current, previous, 2).item() == 7.0
+        assert boundary_loss(previous[:, -2:], previous, 2).item() == 0.0
 
-    def test_more_blur_costs_more_and_sharpening_wins_nothing(self, loss) -> None:
-        reference = textured()
-        blurs = [clipped(gaussian_filter(reference.astype(float), s)) for s in (0.6, 1.2, 2.4)]
-        costs = [loss(tensor(one), tensor(reference)).item() for one in blurs]
-        assert 0.0 < costs[0] < costs[1] < costs[2]
-        assert loss(tensor(impaired(reference, "sharp")), tensor(reference)).item() > 0.01
+    def test_pulls_on_the_boundary_alone(self) -> None:
+        previous = torch.zeros(1, 9, 4, 4, requires_grad=True)
+        current = torch.ones(1, 9, 4, 4, requires_grad=True)
+        boundary_loss(current, previous, 3).backward()
+        assert current.grad is not None
+        assert previous.grad is not None
+        assert (current.grad[:, :3] > 0).all()
+        assert (previous.grad[:, -3:] < 0).all()
+        assert current.grad[:, 3:].abs().max() == 0
+        assert previous.grad[:, :-3].abs().max() == 0
 
-    def test_descending_it_restores_the_picture(self, loss) -> None:
-        """The gradient leads from a blurred picture back to its reference."""
-        reference = tensor(textured(96, 96))
-        start = tensor(clipped(gaussian_filter(textured(96, 96).astype(float), 1.2)))
-        picture = start.clone().requires_grad_()
-        optimiser = torch.optim.Adam([picture], lr=1.0)
-        for _ in range(40):
-            optimiser.zero_grad()
-            loss(picture, reference).backward()
-            optimiser.step()
-        assert loss(picture, reference) < 0.5 * loss(start, reference)
-        assert (picture - reference).abs().mean() < 0.9 * (start - reference).abs().mean()
+    @pytest.mark.parametrize("frames", [0, 5, -1])
+    def test_frames_beyond_the_gops_are_refused(self, frames: int) -> None:
+        with pytest.raises(TrainingError, match=rf"frames {frames}: allowed are 1\.\.4"):
+            boundary_loss(torch.zeros(1, 4, 8, 8), torch.zeros(1, 9, 8, 8), frames)
 
-    @pytest.mark.parametrize("level", [0.0, 16.0, 255.0])
-    def test_gradients_are_finite_on_flat_pictures(self, loss, level: float) -> None:
-        flat = torch.full((2, 1, 80, 96), level)
-        textures = torch.stack([tensor(textured(80, 96))[0]] * 2)
-        for one, two in ((flat, flat), (flat, textures), (textures, flat)):
-            picture = one.clone().requires_grad_()
-            value = loss(picture, two)
-            value.backward()
-            assert torch.isfinite(value)
-            assert picture.grad is not None
-            assert torch.isfinite(picture.grad).all()
-            assert picture.grad.abs().max() < 1.0
-
-    def test_gradient_is_the_slope(self, loss) -> None:
-        """Finite differences on the way back to the reference agree with the gradient."""
-        reference = tensor(textured(96, 96))
-        picture = tensor(impaired(textured(96, 96), "blur")).requires_grad_()
-        direction = reference - picture.detach()
-        loss(picture, reference).backward()
-        assert picture.grad is not None
-        step = 0.01
-        with torch.no_grad():
-            up, down = (loss(picture + s * direction, reference) for s in (step, -step))
-        slope = ((up - down) / (2 * step)).item()
-        assert slope < -0.1
-        assert (picture.grad * direction).sum().item() == pytest.approx(slope, rel=0.02)
-
-    def test_half_precision_pictures_are_measured_in_full(self, loss) -> None:
-        reference, distorted = tensor(textured()), tensor(impaired(textured(), "blur"))
-        full = loss(distorted, reference)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            assert loss(distorted, reference).item() == pytest.approx(full.item(), abs=1e-6)
-        half = loss(distorted.bfloat16(), reference.bfloat16())
-        assert half.dtype == torch.float32
-
-    def test_odd_sizes_are_taken(self, loss) -> None:
-        reference = textured(101, 75)
-        assert 0.0 < loss(tensor(impaired(reference, "blur")), tensor(reference)) < 1.0
-
-    def test_input_that_cannot_be_compared_is_refused(self, loss) -> None:
-        picture = torch.zeros(1, 1, 80, 80)
-        with pytest.raises(TrainingError, match=r"two luma tensors \(N, 1, H, W\)"):
-            loss(picture, torch.zeros(1, 1, 80, 84))
-        with pytest.raises(TrainingError, match="two luma tensors"):
-            loss(torch.zeros(1, 3, 80, 80), torch.zeros(1, 3, 80, 80))
-        with pytest.raises(TrainingError, match="at least"):
-            loss(picture[..., :24], picture[..., :24])
-        with pytest.raises(TrainingError, match=r"gain_limit 0\.5"):
-            loss(picture, picture, gain_limit=0.5)
+    def test_other_shapes_are_refused(self) -> None:
+        with pytest.raises(TrainingError, match=r"\(N, T, H, W\)"):
+            boundary_loss(torch.zeros(4, 8, 8), torch.zeros(4, 8, 8), 1)
 
 
-def test_vif_weights_choose_the_scales() -> None:
-    reference, distorted = tensor(textured()), tensor(impaired(textured(), "blur"))
-    kept, whole = vif_scales(distorted, reference)
-    for scale in range(4):
-        weights = tuple(2.0 if n == scale else 0.0 for n in range(4))
-        expected = 1.0 - (kept / whole)[0, scale]
-        assert vif_loss(distorted, reference, weights=weights) == pytest.approx(expected.item())
+class TestWarp:
+    def test_agrees_with_scipy(self) -> None:
+        one = picture(size=48)
+        flow = torch.from_numpy(np.random.default_rng(2).normal(0, 3, (1, 2, 48, 48))).float()
+        down, across = np.mgrid[:48, :48].astype(float)
+        expected = map_coordinates(
+            one[0, 0].double().numpy(),
+            [down + flow[0, 1].numpy(), across + flow[0, 0].numpy()],
+            order=1,
+            mode="nearest",
+        )
+        np.testing.assert_allclose(warp(one, flow)[0, 0], expected, atol=0.02)
+
+    @given(x=st.integers(-5, 5), y=st.integers(-5, 5))
+    def test_whole_pixels_are_moved_exactly(self, x: int, y: int) -> None:
+        """Content that came from x pixels to the left has a flow of -x."""
+        one = picture()
+        moved = warp(one, constant_flow(-x, -y))
+        inner = (..., slice(6, -6), slice(6, -6))
+        torch.testing.assert_close(moved[inner], rolled(one, x, y)[inner], atol=0.05, rtol=0)
+
+    def test_flow_of_another_size_is_refused(self) -> None:
+        with pytest.raises(TrainingError, match=r"flow \(1, 2, 4, 8\): allowed is \(1, 2, 8, 8\)"):
+            warp(torch.zeros(1, 1, 8, 8), torch.zeros(1, 2, 4, 8))
 
 
-def test_detail_border_is_checked() -> None:
-    picture = torch.zeros(1, 1, 80, 80)
-    with pytest.raises(TrainingError, match=r"border 0\.5"):
-        detail_loss(picture, picture, border=0.5)
+class TestFlowLoss:
+    def test_true_motion_is_free(self) -> None:
+        before, now = picture(), rolled(picture(), 4, -2)
+        assert flow_loss((before, now), (before, now), constant_flow(-4, 2)).item() < 0.05
+
+    def test_standing_still_under_motion_and_flicker_cost(self) -> None:
+        before, now = picture(), rolled(picture(), 4, -2)
+        flow = constant_flow(-4, 2)
+        assert flow_loss((before, before), (before, now), flow).item() > 10
+        assert flow_loss((before, now + 5), (before, now), flow).item() == pytest.approx(5, abs=0.1)
+
+    def test_places_where_the_source_jumps_do_not_count(self) -> None:
+        before = picture()
+        now = before.clone()
+        now[..., 20:40, 20:40] = 250
+        flow = constant_flow(0, 0)
+        hidden = trusted(before, now, flow)
+        assert hidden[..., 22:38, 22:38].max() == 0
+        assert hidden[..., :18, :].min() == 1
+        flicker = now.clone()
+        flicker[..., 22:38, 22:38] -= 100
+        assert flow_loss((before, flicker), (before, now), flow).item() < 0.5
+        flicker[..., :10, :10] -= 100
+        assert flow_loss((before, flicker), (before, now), flow).item() > 1
+
+    def test_what_comes_from_outside_does_not_count(self) -> None:
+        flat = torch.full((1, 1, 32, 32), 90.0)
+        counts = trusted(flat, flat, constant_flow(-8, 0, 32))
+        assert counts[..., :8].max() == 0
+        assert counts[..., 8:].min() == 1
+
+    def test_nothing_to_trust_gives_zero(self) -> None:
+        before, now = torch.zeros(1, 1, 32, 32), torch.full((1, 1, 32, 32), 255.0)
+        made = torch.rand(1, 1, 32, 32, requires_grad=True)
+        loss = flow_loss((made, made), (before, now), constant_flow(0, 0, 32))
+        loss.backward()
+        assert loss.item() == 0.0
+
+    def test_relative_form_is_zero_for_the_source_itself(self) -> None:
+        noise = torch.from_numpy(np.random.default_rng(3).normal(0, 3, (1, 1, 64, 64))).float()
+        before, now = picture(), rolled(picture(), 2, 0) + noise
+        flow = constant_flow(-2, 0)
+        assert flow_loss((before, now), (before, now), flow).item() > 1
+        assert flow_loss((before, now), (before, now), flow, relative=True).item() < 1e-4
+        assert flow_loss((before, now + 4), (before, now), flow, relative=True).item() > 3
+
+    def test_gradients_reach_both_reconstructions_and_no_source(self) -> None:
+        made = [(picture(n) + 3).requires_grad_() for n in (1, 2)]
+        source = [picture(1).requires_grad_() for _ in range(2)]
+        flow_loss((made[0], made[1]), (source[0], source[1]), constant_flow(0.5, 0)).backward()
+        for one in made:
+            assert one.grad is not None
+            assert one.grad.abs().sum() > 0
+        assert all(one.grad is None for one in source)
+
+    def test_mixed_sizes_are_refused(self) -> None:
+        one, other = torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 16)
+        with pytest.raises(TrainingError, match="not the same size"):
+            flow_loss((one, one), (one, other), constant_flow(0, 0, 32))
+
+
+class TestCodecLoss:
+    def test_is_the_papers_mixture(self) -> None:
+        pixel, flow = torch.tensor(10.0), torch.tensor(5.0)
+        assert codec_loss(pixel, flow).item() == pytest.approx(9.0)
+        assert codec_loss(pixel, flow, alpha=0.0).item() == 5.0
+
+    def test_alpha_beyond_its_range_is_refused(self) -> None:
+        with pytest.raises(TrainingError, match=r"alpha 1\.2: allowed are 0\.\.1"):
+            codec_loss(torch.tensor(1.0), torch.tensor(1.0), alpha=1.2)
