@@ -13,13 +13,9 @@ from morphe_core.training.data import FLOW_CELL, SIDE
 from morphe_core.training.rate import RateModel
 from morphe_core.vgc.motion import sample
 from morphe_core.vgc.pictures import Picture, shrink, to_patches, unpack
-from morphe_core.vgc.quantiser import quantise, quantise_through
+from morphe_core.vgc.quantiser import LAGRANGIAN, quantise, quantise_through
 from morphe_core.vgc.small import DecodedI, DecodedP, SmallTokenizer
 from morphe_core.vgc.tokens import GOP_FRAMES, MOTION_COLS, MOTION_MAX, MOTION_STEPS_PER_PIXEL
-
-#: Price of a bit in squared error, in squared steps: what uniform quantisation makes optimal
-#: (0.85 * 2 ** (-8 / 3) in the H.264 reference software's terms).
-LAGRANGIAN = 0.13
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +31,8 @@ class Draw:
         no_before: share of batches that start without a picture before.
     """
 
-    finest_step: float = 6.0
-    coarsest_step: float = 150.0
+    finest_step: float = 16.0
+    coarsest_step: float = 170.0
     loss_share: float = 0.3
     max_row_loss: float = 0.5
     drop_share: float = 0.2
@@ -117,7 +113,7 @@ class Pipeline:
         device = batch.motion.device
         count = batch.size
         p_step = self._steps(count, draw.finest_step, draw.coarsest_step).to(device)
-        i_step = p_step * self._steps(count, 0.5, 1.0).to(device)
+        i_step = p_step * self._steps(count, 0.35, 0.9).to(device)
         arrived, impaired = self._arrived(batch.motion.shape, draw)
         arrived, impaired = arrived.to(device), impaired.to(device)
         motion = fill_rows(batch.motion, arrived)

@@ -51,7 +51,9 @@ class RateModel(nn.Module):
         ).clamp(1e-3, 1e3)
         magnitude = scaled.abs()
         inside = 1 - torch.exp(-0.5 / width)
-        outside = 0.5 * torch.exp(-(magnitude - 0.5) / width) * (1 - torch.exp(-1 / width))
+        # Clamped: the branch that is not taken must stay finite, or its gradient is not a number.
+        beyond = (magnitude - 0.5).clamp_min(0)
+        outside = 0.5 * torch.exp(-beyond / width) * (1 - torch.exp(-1 / width))
         # Between 0 and 1 the two branches meet smoothly enough for a gradient.
         zero = magnitude < 0.5
         probability = torch.where(zero, inside, outside)

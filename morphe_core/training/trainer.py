@@ -24,7 +24,6 @@ from morphe_core.network import Network
 from morphe_core.training.data import Windows
 from morphe_core.training.klt import Covariance
 from morphe_core.training.pipeline import (
-    LAGRANGIAN,
     Batch,
     Coded,
     Draw,
@@ -34,13 +33,13 @@ from morphe_core.training.pipeline import (
 )
 from morphe_core.training.rate import RateModel
 from morphe_core.vgc.pictures import Picture, to_patches
-from morphe_core.vgc.quantiser import quantise
+from morphe_core.vgc.quantiser import LAGRANGIAN, quantise
 from morphe_core.vgc.tokens import GOP_FRAMES
 
 #: Windows of a batch at each scale, so that a step costs about the same.
 BATCH_BY_SCALE = {1: 2, 2: 8, 3: 16}
 #: Weight of samples with losses: they must not outweigh what everyone sees.
-IMPAIRED_WEIGHT = 0.35
+IMPAIRED_WEIGHT = 0.5
 #: Steps over which the learning rate rises at the start of a stage.
 WARM_UP_STEPS = 50
 
@@ -249,10 +248,12 @@ class Trainer:
         samples = 96 * GOP_FRAMES
         bits = (coded.i_bits + coded.p_bits).flatten(1).mean(1) / samples
         cost = error / square + LAGRANGIAN * bits
-        loss = (cost * weight).mean()
+        # The logarithm, because the cost at the finest step is fifty times that at the coarsest and
+        # would be all that training looks at.
+        loss = (torch.log(cost + 1e-6) * weight).mean()
         with torch.no_grad():
             clean = ~coded.impaired
-            facts = {"cost": float(cost[clean].mean()) if bool(clean.any()) else float("nan")}
+            facts = {"cost": float(torch.log2(cost[clean]).mean())}
             facts["psnr"] = float((10 * torch.log10(255**2 / error[clean])).mean())
             facts["i_bits"] = float(coded.i_bits[clean].mean())
             facts["p_bits"] = float(coded.p_bits[clean].mean())

@@ -1,0 +1,278 @@
+"""Rate control: the qualities, and the tokens left out, that bring a GoP to its budget.
+
+Nothing here runs a network. The bits of token values at a quality come from the entropy coder's own
+tables (`vgc.entropy.token_bits`), so a search over qualities costs milliseconds; what the estimate
+gets wrong is learnt from GoP to GoP.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from morphe_core.vgc.bitstream import HEADER_BYTES
+from morphe_core.vgc.config import EncoderConfig
+from morphe_core.vgc.entropy import EntropyModel, token_bits
+from morphe_core.vgc.quantiser import DEAD_ZONE, INDICES_PER_OCTAVE, LAGRANGIAN, step_of
+from morphe_core.vgc.selection import select_by_similarity
+from morphe_core.vgc.tokens import QUALITIES, TOKEN_MAX, Grid, Mask, Tokens
+
+Values = npt.NDArray[np.float32]
+
+#: I tokens are quantised finer than P tokens (0.7 of the step): eight pictures are predicted from
+#: the I picture. Codecs use 0.6 to 0.8 for the first picture of a hierarchy.
+I_FINER = 16
+#: Coarsest quality that is worth sending; below it tokens are dropped instead (step 215).
+COARSEST = 4
+#: P tokens are never finer than I tokens by more than this: their bits would show nothing.
+P_FINER_AT_MOST = 4
+#: Bits per source pixel of a GoP from which 2x beats 3x and 1x beats 2x, and the band in which the
+#: scale stays as it is. Measured on the test clips; see docs/codec.md.
+SCALE_LIMITS = ((2, 0.0065), (1, 0.055))
+SCALE_BAND = 0.15
+#: Search steps for a quality: each costs an estimate over all tokens.
+_TRIES = 5
+#: Bits of a mask per token when it is neither all nor none, and of a moving cell; both are small
+#: beside the tokens and learnt away.
+_MASK_BITS = 0.7
+_MOTION_BITS = 9.0
+
+
+def choose_scale(bits_per_pixel: float, current: int) -> int:
+    """The factor for a budget, with hysteresis around the limits.
+
+    Args:
+        bits_per_pixel: budget per source luma pixel.
+        current: the factor in use, 0 at the start.
+    """
+    chosen = 3
+    for scale, limit in SCALE_LIMITS:
+        if current:
+            limit *= 1 - SCALE_BAND if current <= scale else 1 + SCALE_BAND
+        if bits_per_pixel >= limit:
+            chosen = scale
+    return chosen
+
+
+@dataclass(slots=True)
+class Share:
+    """What is learnt from GoP to GoP.
+
+    Attributes:
+        quality: I quality of the GoP before.
+        bias: real bits over estimated ones.
+        hint: P values of the GoP before, (rows, cols, channels); None at the start.
+    """
+
+    quality: int = 48
+    bias: float = 1.0
+    hint: Values | None = None
+
+    def learn(self, plan: IPlan, budget: TokenBudget, size_bytes: int) -> None:
+        """After a GoP was packed."""
+        self.quality = plan.quality
+        real = 8 * size_bytes - 8 * HEADER_BYTES * budget.units
+        if budget.estimated > 500:
+            seen = min(max(real / budget.estimated, 0.7), 1.4)
+            self.bias += 0.5 * (seen - self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class IPlan:
+    """The I tokens as they will be sent."""
+
+    quality: int
+    tokens: Tokens
+    sent: Mask
+    bits: float
+
+
+@dataclass(frozen=True, slots=True)
+class PPlan:
+    """The P tokens as they will be sent."""
+
+    quality: int
+    tokens: Tokens
+    sent: Mask
+    bits: float
+    motion_bits: float
+
+
+class TokenBudget:
+    """Spends the budget of one GoP.
+
+    Attributes:
+        units: how many units are expected.
+        bits: bits for tokens, masks and motion.
+        estimated: bits that the plan should cost, by the tables.
+    """
+
+    def __init__(
+        self, entropy: EntropyModel, config: EncoderConfig, budget_bytes: int, grid: Grid
+    ) -> None:
+        self._entropy = entropy
+        self._config = config
+        self.units = expected_units(config, budget_bytes, grid)
+        self.bits = max(64.0, 8.0 * (budget_bytes - HEADER_BYTES * self.units))
+        self.estimated = 0.0
+
+    def plan_i(self, values: Values, stay: Values | None, hint: Values, share: Share) -> IPlan:
+        """Choose the I tokens' quality so that I and P together meet the budget.
+
+        Args:
+            values: (rows, cols, i_channels), before quantisation.
+            stay: (rows, cols), squared error of keeping what the GoP before shows; None = cannot.
+            hint: P values of about this GoP, for its share.
+            share: what was learnt.
+        """
+        plans: dict[int, IPlan] = {}
+
+        def cost(quality: int) -> float:
+            plans[quality] = self._i_at(values, stay, quality)
+            p_quality = max(COARSEST, quality - I_FINER)
+            p = quantise_array(hint, step_of(p_quality))
+            return plans[quality].bits + float(token_bits(self._entropy, p, p_quality, "p").sum())
+
+        if self._config.fixed_quality >= 0:
+            # The paper's form: the quality is given, unless the I tokens alone are too much.
+            top = self._config.fixed_quality
+            target = 0.8 * self.bits / share.bias
+            plan = self._i_at(values, stay, top)
+            if plan.bits <= target:
+                return plan
+            quality = search(lambda q: self._i_at(values, stay, q).bits, target, top)
+            return self._i_at(values, stay, min(top, quality))
+        quality = search(cost, self.bits / share.bias, share.quality)
+        return plans[quality] if quality in plans else self._i_at(values, stay, quality)
+
+    def _i_at(self, values: Values, stay: Values | None, quality: int) -> IPlan:
+        step = step_of(quality)
+        tokens = quantise_array(values, step)
+        bits = token_bits(self._entropy, tokens, quality, "i")
+        sent = np.ones(bits.shape, np.bool_)
+        if stay is not None:
+            error = np.square(values - tokens * np.float32(step)).sum(axis=2)
+            sent = stay >= error + LAGRANGIAN * step * step * bits
+            tokens = np.where(sent[..., None], tokens, np.int16(0))
+        total = float(bits[sent].sum())
+        if not sent.all():
+            total += _MASK_BITS * sent.size * min(1.0, 4 * float(sent.mean()))
+        return IPlan(quality, tokens, sent, total)
+
+    def plan_p(
+        self, values: Values, plan: IPlan, motion: Tokens, similarity: Values | None,
+        share: Share, generator: np.random.Generator, *, correction: float = 1.0,
+    ) -> PPlan:  # fmt: skip
+        """Choose the P tokens' quality, and what is left out, for what the I tokens left over.
+
+        Args:
+            values: (rows, cols, p_channels), before quantisation.
+            plan: of the I tokens.
+            motion: (rows, cols // 2, 4).
+            similarity: (rows, cols) of Eq. 3, where tokens are selected by it.
+            share: what was learnt.
+            generator: for random selection.
+            correction: real over wanted size of an earlier try with the same GoP.
+        """
+        motion_bits = _motion_bits(motion)
+        wanted = self.bits / share.bias / correction - plan.bits - motion_bits
+        finest = min(QUALITIES - 1, plan.quality + P_FINER_AT_MOST)
+
+        def cost(quality: int) -> float:
+            tokens = quantise_array(values, step_of(quality))
+            return float(token_bits(self._entropy, tokens, quality, "p").sum())
+
+        if self._config.fixed_quality >= 0:
+            quality = plan.quality
+        else:
+            start = max(COARSEST, plan.quality - I_FINER)
+            quality = min(finest, search(cost, max(1.0, wanted), start))
+        tokens = quantise_array(values, step_of(quality))
+        bits = token_bits(self._entropy, tokens, quality, "p")
+        sent = np.ones(bits.shape, np.bool_)
+        if bits.sum() > max(0.0, wanted) * 1.02:
+            sent = self._select(tokens, bits, similarity, max(0.0, wanted), generator)
+            tokens = np.where(sent[..., None], tokens, np.int16(0))
+        total = float(bits[sent].sum())
+        self.estimated = plan.bits + motion_bits + total
+        return PPlan(quality, tokens, sent, total, motion_bits)
+
+    def _select(
+        self, tokens: Tokens, bits: Values, similarity: Values | None, wanted: float,
+        generator: np.random.Generator,
+    ) -> Mask:  # fmt: skip
+        """The P tokens that fit, by the configured order (Eq. 3, chance, or energy)."""
+        if self._config.selection == "random":
+            order = generator.random(bits.shape).astype(np.float32)
+        elif similarity is not None:
+            order = similarity
+        else:
+            order = -np.square(tokens.astype(np.float32)).sum(axis=2)
+        return select_by_similarity(order, bits, wanted)[0]
+
+
+def expected_units(config: EncoderConfig, budget_bytes: int, grid: Grid) -> int:
+    """Units of a GoP of this size.
+
+    Args:
+        config: settings.
+        budget_bytes: of the GoP.
+        grid: token matrices.
+    """
+    if config.packing == "rows":
+        return 2 * grid.rows
+    whole = -(-budget_bytes // config.unit_bytes)
+    least = min(config.least_units, max(1, budget_bytes // 150))
+    return min(grid.rows, max(whole, least))
+
+
+def search(cost: Callable[[int], float], wanted: float, start: int) -> int:
+    """The finest quality whose cost is within `wanted`, or near it.
+
+    Bits grow nearly geometrically with the quality, so a secant in the logarithm lands at once.
+
+    Args:
+        cost: bits at a quality; grows with it.
+        wanted: bits.
+        start: first guess.
+    """
+    tried: dict[int, float] = {}
+    quality = min(max(start, COARSEST), QUALITIES - 1)
+    slope = 0.75 * math.log(2) / INDICES_PER_OCTAVE
+    for _ in range(_TRIES):
+        tried[quality] = math.log(max(cost(quality), 1.0) / max(wanted, 1.0))
+        below = max((q for q, miss in tried.items() if miss <= 0), default=None)
+        above = min((q for q, miss in tried.items() if miss > 0), default=None)
+        if below is not None and above is not None:
+            slope = (tried[above] - tried[below]) / max(1, above - below)
+            if above - below <= 1:
+                break
+            guess = below - tried[below] / max(slope, 1e-3)
+            quality = min(max(round(guess), below + 1), above - 1)
+        else:
+            quality = round(quality - tried[quality] / max(slope, 1e-3))
+            quality = min(max(quality, COARSEST), QUALITIES - 1)
+        if quality in tried:
+            break
+    fitting = [q for q, miss in tried.items() if miss <= 0.01]
+    return max(fitting) if fitting else min(tried)
+
+
+def quantise_array(values: Values, step: float) -> Tokens:
+    """`vgc.quantiser.quantise` for arrays, int16."""
+    scaled = values * np.float32(1 / step)
+    magnitude = np.floor(np.abs(scaled) + np.float32(0.5 - DEAD_ZONE))
+    whole = np.copysign(np.minimum(magnitude, TOKEN_MAX), scaled)
+    tokens: Tokens = whole.astype(np.int16)
+    return tokens
+
+
+def _motion_bits(motion: Tokens) -> float:
+    """About what the motion field costs: cells that differ from the one before them."""
+    change = np.diff(motion, axis=1, prepend=motion[:, :1]) if motion.size else motion
+    new = float((change != 0).any(axis=-1).sum()) if motion.size else 0.0
+    return _MOTION_BITS * new + 0.2 * motion.shape[0] * motion.shape[1]

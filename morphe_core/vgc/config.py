@@ -1,0 +1,101 @@
+"""Settings of the encoder, and the two profiles that results name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from morphe_core.errors import CodecConfigError
+from morphe_core.vgc.bitstream import SCALES
+
+#: How P tokens are chosen when not all fit (see `vgc.selection`).
+SELECTIONS = ("similarity", "random", "energy")
+#: Forms of the residual layer (see `vgc.residual`).
+RESIDUALS = ("off", "pixel", "transform")
+#: Names of the profiles.
+PROFILE_NAMES = ("morphe", "morphe-paper")
+#: What one packet carries: interleaved rows of everything, or one row of one matrix (Figure 6).
+PACKINGS = ("interleaved", "rows")
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderConfig:
+    """Settings of an encoder.
+
+    Attributes:
+        profile: name of the settings, for results: "morphe" or "morphe-paper".
+        scale: source pixels per coded pixel (1, 2, 3); 0 = chosen by the budget.
+        unit_bytes: aim for the size of one unit, 64..65000; a packet's payload.
+        least_units: a GoP is split into at least this many units, so that one loss is a small one.
+        motion: predict P pictures along a motion field.
+        keep: do not send I tokens that the GoP before already shows well enough.
+        refresh_gops: every I token is sent at least once in this many GoPs (bounds how long an
+            error lives); 1 = always.
+        packing: see `PACKINGS`.
+        selection: see `SELECTIONS`.
+        residual: see `RESIDUALS`.
+        fixed_quality: quality index of the tokens; -1 = chosen by the budget. The paper adapts by
+            dropping tokens and by residuals alone.
+        seed: of random selection.
+
+    Raises:
+        CodecConfigError: a value outside these.
+    """
+
+    profile: str = "morphe"
+    scale: int = 0
+    unit_bytes: int = 1200
+    least_units: int = 6
+    motion: bool = True
+    keep: bool = True
+    refresh_gops: int = 8
+    packing: str = "interleaved"
+    selection: str = "energy"
+    residual: str = "off"
+    fixed_quality: int = -1
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("profile", PROFILE_NAMES),
+            ("packing", PACKINGS),
+            ("selection", SELECTIONS),
+            ("residual", RESIDUALS),
+        ):
+            if getattr(self, name) not in allowed:
+                raise CodecConfigError(
+                    f"{name} {getattr(self, name)!r}: allowed are {', '.join(allowed)}"
+                )
+        if self.scale not in (0, *SCALES):
+            raise CodecConfigError(f"scale {self.scale}: allowed are 0 (by the budget), 1, 2, 3")
+        ranges = {
+            "unit_bytes": (64, 65000),
+            "least_units": (1, 255),
+            "refresh_gops": (1, 1000),
+            "fixed_quality": (-1, 127),
+        }
+        for name, (low, high) in ranges.items():
+            if not low <= getattr(self, name) <= high:
+                raise CodecConfigError(
+                    f"{name} {getattr(self, name)}: must be within {low} and {high}"
+                )
+
+
+#: The paper's plain form, as far as the paper states it: every GoP by itself, a row of a matrix a
+#: packet, similarity-based selection, a pixel residual, no motion field. It does not say how tokens
+#: are quantised; the index is about what gives its R_3x on its test clips.
+_PAPER = EncoderConfig(
+    profile="morphe-paper", motion=False, keep=False, packing="rows", selection="similarity",
+    residual="pixel", fixed_quality=52,
+)  # fmt: skip
+PROFILES = dict(zip(PROFILE_NAMES, (EncoderConfig(), _PAPER), strict=True))
+
+
+def profile(name: str) -> EncoderConfig:
+    """The settings of a profile.
+
+    Raises:
+        CodecConfigError: no such profile.
+    """
+    if name not in PROFILES:
+        raise CodecConfigError(f"profile {name!r}: known are {', '.join(PROFILES)}")
+    return PROFILES[name]

@@ -1,0 +1,174 @@
+"""The decoder: whatever units came in, a GoP of pictures out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+
+from morphe_core.errors import BitstreamError, CodecConfigError
+from morphe_core.models import Model
+from morphe_core.vgc.bitstream import Kind, Unit, UnitHeader, read_unit
+from morphe_core.vgc.concealment import fill_rows_from_neighbours
+from morphe_core.vgc.geometry import Geometry, Packed
+from morphe_core.vgc.packing import fill_motion, unpack_units
+from morphe_core.vgc.pictures import MIDDLE, Picture
+from morphe_core.vgc.quantiser import step_of
+from morphe_core.vgc.smoothing import smooth_boundary
+from morphe_core.vgc.state import Memory, decode_i, decode_p, to_tensor
+from morphe_core.vgc.tokens import GOP_FRAMES
+
+#: Black in limited range, and no colour: what is shown before anything came.
+_BLACK, _GREY = 16, 128
+
+
+class Decoder:
+    """Decodes the GoPs of one stream, in order.
+
+    Args:
+        model: the model that the stream was made with.
+        width: luma width of the source.
+        height: luma height of the source.
+        smoothing: pictures blended at a GoP boundary (Eq. 2); 0 = none.
+        gate: blend only where nothing moves and nothing is cut (False: the paper's plain form).
+    """
+
+    def __init__(
+        self, model: Model, *, width: int, height: int, smoothing: int = 0, gate: bool = True
+    ) -> None:
+        if not 0 <= smoothing < GOP_FRAMES:
+            raise CodecConfigError(f"smoothing {smoothing}: must be within 0 and {GOP_FRAMES - 1}")
+        self.model = model
+        self._width, self._height = width, height
+        self._smoothing, self._gate = smoothing, gate
+        self._memory: Memory | None = None
+        self._tail: list[Packed] = []
+        #: Units that were damaged, foreign or contradicted the others, since the start.
+        self.refused_units = 0
+
+    @torch.inference_mode()
+    def decode(self, units: Sequence[bytes], *, frames: int = GOP_FRAMES) -> list[Packed]:
+        """Decode the next GoP.
+
+        Args:
+            units: what came of it, in any order; damaged ones are left out.
+            frames: pictures to give when no unit came (otherwise the units say).
+
+        Returns:
+            Packed yuv420p pictures of the source size. When nothing came, the last picture again,
+            or black at the start.
+        """
+        usable = self._usable(units)
+        if not usable:
+            return self._frozen(frames)
+        header = usable[0].header
+        geometry = Geometry.of(self._width, self._height, header.scale)
+        tokens = [unit for unit in usable if unit.header.kind is Kind.TOKENS]
+        if not tokens:
+            return self._frozen(header.frames)
+        decoded = self._decode_tokens(tokens, geometry)
+        pictures = decoded[: header.frames]
+        if self._smoothing and self._tail:
+            pictures = smooth_boundary(
+                self._tail, pictures, frames=min(self._smoothing, len(pictures)),
+                width=self._width, height=self._height, gate=self._gate,
+            )  # fmt: skip
+        self._tail = pictures[-max(1, self._smoothing) :]
+        return pictures
+
+    def _usable(self, units: Sequence[bytes]) -> list[Unit]:
+        """Whole units of this stream; the first one's GoP decides which belong together."""
+        usable: list[Unit] = []
+        for data in units:
+            try:
+                unit = read_unit(data)
+            except BitstreamError:
+                self.refused_units += 1
+                continue
+            header = unit.header
+            known = (header.width, header.height, header.backend)
+            fits = known == (self._width, self._height, self.model.backend)
+            if fits and (not usable or _same_gop(header, usable[0].header)):
+                usable.append(unit)
+            else:
+                self.refused_units += 1
+        return usable
+
+    def _decode_tokens(self, units: list[Unit], geometry: Geometry) -> list[Packed]:
+        received = unpack_units(self.model.entropy, units, geometry.grid)
+        self.refused_units += received.damaged
+        fill_motion(received)
+        tokens = received.tokens
+        device = self.model.device
+        tokenizer = self.model.network.tokenizer
+        before = None
+        if self._memory is not None and not units[0].header.intra:
+            before = self._memory.carried_on(geometry)
+        elif self._memory is not None and not tokens.i_sent.all():
+            before = self._memory.carried_on(geometry)
+        motion = to_tensor(tokens.motion, device)
+        step = step_of(tokens.i_quality)
+        i = decode_i(tokenizer, tokens.i, tokens.i_sent, step, before)
+        if before is None and not tokens.i_sent.all():
+            # Nothing is known of what the holes hide: let the rows around them stand in.
+            stand_in = fill_rows_from_neighbours(i.picture, tokens.i_sent.any(axis=1))
+            i = decode_i(tokenizer, tokens.i, tokens.i_sent, step, stand_in)
+        p = decode_p(
+            tokenizer, tokens.p, tokens.p_sent, step_of(tokens.p_quality), i, motion
+        )
+        self._memory = Memory.of(i, p, motion, geometry.scale)
+        pictures = Picture(*(torch.cat(planes) for planes in zip(i.picture, p.pictures, strict=True)))
+        features = torch.cat([i.features, p.features.expand(GOP_FRAMES - 1, -1, -1, -1)])
+        return self._enlarged(pictures, features, geometry)
+
+    def _enlarged(
+        self, pictures: Picture, features: torch.Tensor, geometry: Geometry
+    ) -> list[Packed]:
+        """Pictures of the source size: interpolation plus what super resolution adds to luma."""
+        scale = geometry.scale
+        added = self.model.network.upscaler(scale)(pictures, features)[:, 0].cpu().numpy()
+        luma = _bytes(pictures.luma)[:, 0]
+        chroma = _bytes(pictures.chroma)
+        width, height = geometry.width, geometry.height
+        result = []
+        for n in range(len(luma)):
+            base = _resized(luma[n], scale)[:height, :width]
+            bright = np.clip(base + added[n, :height, :width] + np.float32(0.5), 0, 255)
+            planes = [bright.astype(np.uint8).reshape(-1)]
+            for plane in chroma[n]:
+                large = _resized(plane, scale)[: height // 2, : width // 2]
+                planes.append(np.ascontiguousarray(large).reshape(-1))
+            result.append(np.concatenate(planes))
+        return result
+
+    def _frozen(self, frames: int) -> list[Packed]:
+        """Nothing came: the last picture stays (or black, at the start)."""
+        if self._tail:
+            last = self._tail[-1]
+        else:
+            pixels = self._width * self._height
+            last = np.full(pixels * 3 // 2, _GREY, np.uint8)
+            last[:pixels] = _BLACK
+            self._tail = [last]
+        return [last.copy() for _ in range(frames)]
+
+
+def _same_gop(header: UnitHeader, first: UnitHeader) -> bool:
+    names = ("gop", "scale", "frames", "i_quality", "p_quality", "intra")
+    if header.kind is not first.kind:
+        names = ("gop", "scale", "frames")
+    return all(getattr(header, name) == getattr(first, name) for name in names)
+
+
+def _bytes(plane: torch.Tensor) -> Packed:
+    array: Packed = (plane + (MIDDLE + 0.5)).clamp(0, 255).to(torch.uint8).cpu().numpy()
+    return array
+
+
+def _resized(plane: Packed, scale: int) -> Packed:
+    if scale == 1:
+        return plane
+    large: Packed = cv2.resize(plane, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    return large

@@ -1,0 +1,235 @@
+"""The encoder: pictures and a budget in, units out.
+
+It runs the decoder's own synthesis (the paper's proxy model, section 4.3: at 1/8 resolution it is
+cheap enough to be the decoder itself), so it knows what the receiver will have, losses aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from morphe_core.errors import CodecConfigError
+from morphe_core.models import Model
+from morphe_core.vgc.allocation import I_FINER, IPlan, Share, TokenBudget, choose_scale
+from morphe_core.vgc.bitstream import GOP_MODULO
+from morphe_core.vgc.config import EncoderConfig
+from morphe_core.vgc.estimate import estimate_motion
+from morphe_core.vgc.geometry import Geometry, Packed
+from morphe_core.vgc.packing import GopFacts, pack_units
+from morphe_core.vgc.pictures import MIDDLE, Picture, to_patches
+from morphe_core.vgc.quantiser import LAGRANGIAN, step_of
+from morphe_core.vgc.small import DecodedI
+from morphe_core.vgc.state import Memory, decode_i, decode_p, to_tensor
+from morphe_core.vgc.tokens import GOP_FRAMES, MOTION_CHANNELS, MOTION_COLS, GopTokens
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedGop:
+    """One GoP as units.
+
+    Attributes:
+        index: number of the GoP, from 0.
+        scale: source pixels per coded pixel.
+        frames: real pictures in it.
+        units: in sending order.
+        facts: qualities, shares of tokens sent, bits by kind.
+    """
+
+    index: int
+    scale: int
+    frames: int
+    units: tuple[bytes, ...]
+    facts: dict[str, float]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all units, their own headers included, packet headers not."""
+        return sum(map(len, self.units))
+
+
+@dataclass(slots=True)
+class _Work:
+    """What is known of the GoP that is being encoded."""
+
+    geometry: Geometry
+    pictures: Picture
+    motion: npt.NDArray[np.int16]
+    before: Picture | None
+    budget: TokenBudget
+
+    @property
+    def first(self) -> Picture:
+        return Picture(self.pictures.luma[:1], self.pictures.chroma[:1])
+
+    @property
+    def rest(self) -> Picture:
+        return Picture(self.pictures.luma[1:], self.pictures.chroma[1:])
+
+
+class Encoder:
+    """Encodes the GoPs of one stream, in order.
+
+    Args:
+        model: see `morphe_core.models.load_model`.
+        width: luma width of the source, even.
+        height: luma height of the source, even.
+        fps: frame rate; the codec itself does not depend on it.
+        config: settings.
+
+    Raises:
+        CodecConfigError: a size that cannot be coded.
+    """
+
+    def __init__(
+        self, model: Model, *, width: int, height: int, fps: Fraction, config: EncoderConfig
+    ) -> None:
+        if fps <= 0:
+            raise CodecConfigError(f"fps {fps}: must be more than 0")
+        self.model = model
+        self.config = config
+        self.fps = fps
+        self._geometries = {scale: Geometry.of(width, height, scale) for scale in (1, 2, 3)}
+        self._generator = np.random.default_rng(config.seed)
+        self._memory: Memory | None = None
+        self._share = Share()
+        self._index = 0
+        self._scale = 0
+
+    @torch.inference_mode()
+    def encode(self, pictures: Sequence[Packed], *, budget_bytes: int) -> EncodedGop:
+        """Encode the next GoP.
+
+        Args:
+            pictures: 1 to 9 packed yuv420p pictures of the source size, uint8.
+            budget_bytes: for all units with their own headers (packet headers not counted).
+
+        Raises:
+            CodecConfigError: no or too many pictures, a wrong size, or a budget below 1.
+        """
+        if budget_bytes < 1:
+            raise CodecConfigError(f"budget_bytes {budget_bytes}: must be at least 1")
+        geometry = self._geometry(budget_bytes, len(pictures))
+        work = self._begin(geometry, pictures, budget_bytes)
+        i_plan, i = self._code_i(work)
+        tokens, p_facts = self._code_p(work, i_plan, i)
+        facts = GopFacts(
+            self._index % GOP_MODULO, geometry, len(pictures), work.before is None,
+            self.model.backend,
+        )  # fmt: skip
+        units = pack_units(self.model.entropy, tokens, facts, self.config, budget_bytes)
+        self._finish(work, tokens, i, i_plan, units)
+        gop = EncodedGop(
+            self._index, geometry.scale, len(pictures), tuple(units),
+            {
+                "i_quality": tokens.i_quality,
+                "p_quality": tokens.p_quality,
+                "i_sent": float(tokens.i_sent.mean()),
+                "p_sent": float(tokens.p_sent.mean()),
+                "i_bits": float(i_plan.bits),
+                **p_facts,
+            },
+        )  # fmt: skip
+        self._index += 1
+        return gop
+
+    # -- steps -----------------------------------------------------------------------------------
+
+    def _geometry(self, budget_bytes: int, frames: int) -> Geometry:
+        if self.config.scale:
+            self._scale = self.config.scale
+        else:
+            source = self._geometries[1]
+            pixels = source.width * source.height * frames
+            self._scale = choose_scale(8 * budget_bytes / pixels, self._scale)
+        return self._geometries[self._scale]
+
+    def _begin(self, geometry: Geometry, pictures: Sequence[Packed], budget_bytes: int) -> _Work:
+        coded = geometry.coded(pictures, self.model.device)
+        cells = (geometry.grid.rows, geometry.grid.cols // MOTION_COLS, MOTION_CHANNELS)
+        motion = np.zeros(cells, np.int16)
+        if self.config.motion:
+            luma = (coded.luma[:, 0] + (MIDDLE + 0.5)).clamp(0, 255).to(torch.uint8).cpu().numpy()
+            step = step_of(max(0, self._share.quality - I_FINER))
+            # A cell's error at a knot stands for that of four pictures.
+            price = LAGRANGIAN * step * step / 4
+            motion = estimate_motion(luma, geometry.grid, price=price)
+        before = None
+        if self.config.keep and self._memory is not None:
+            before = self._memory.carried_on(geometry)
+        budget = TokenBudget(self.model.entropy, self.config, budget_bytes, geometry.grid)
+        return _Work(geometry, coded, motion, before, budget)
+
+    def _code_i(self, work: _Work) -> tuple[IPlan, DecodedI]:
+        tokenizer = self.model.network.tokenizer
+        values = tokenizer.analyse_i(work.first)
+        stay = None
+        if work.before is not None:
+            difference = to_patches(work.first) - to_patches(work.before)
+            stay = difference.square().sum(1)[0].cpu().numpy()
+            stay[self._due(work.geometry)] = np.inf
+        hint = self._share.hint
+        if hint is None or hint.shape[:2] != (work.geometry.grid.rows, work.geometry.grid.cols):
+            hint = self._linear_hint(work)
+        array = values[0].permute(1, 2, 0).cpu().numpy()
+        plan = work.budget.plan_i(array, stay, hint, self._share)
+        i = decode_i(tokenizer, plan.tokens, plan.sent, step_of(plan.quality), work.before)
+        return plan, i
+
+    def _linear_hint(self, work: _Work) -> npt.NDArray[np.float32]:
+        """P values as if the I picture were perfect: for the first GoP's shares only."""
+        tokenizer = self.model.network.tokenizer
+        motion = to_tensor(work.motion, self.model.device)
+        perfect = DecodedI(work.first, torch.empty(0))
+        residual = tokenizer.p_residual(work.rest, perfect, motion)
+        values = torch.einsum("oc,nchw->nhwo", tokenizer.p_basis, residual)[0]
+        array: npt.NDArray[np.float32] = values.cpu().numpy()
+        return array
+
+    def _due(self, geometry: Geometry) -> npt.NDArray[np.bool_]:
+        """Rows whose I tokens must be sent now: a rolling refresh, a few rows each GoP."""
+        rows = np.arange(geometry.grid.rows)
+        due: npt.NDArray[np.bool_] = (rows + self._index) % self.config.refresh_gops == 0
+        return due
+
+    def _code_p(
+        self, work: _Work, plan: IPlan, i: DecodedI
+    ) -> tuple[GopTokens, dict[str, float]]:
+        tokenizer = self.model.network.tokenizer
+        motion = to_tensor(work.motion, self.model.device)
+        values = tokenizer.analyse_p(work.rest, i, motion)
+        array = values[0].permute(1, 2, 0).cpu().numpy()
+        similarity = self._similarity(work, plan) if self.config.selection == "similarity" else None
+        p = work.budget.plan_p(array, plan, work.motion, similarity, self._share, self._generator)
+        tokens = GopTokens(
+            plan.tokens, p.tokens, plan.sent, p.sent, work.motion, plan.quality, p.quality
+        )
+        self._share.hint = array
+        return tokens, {"p_bits": p.bits, "motion_bits": p.motion_bits}
+
+    def _similarity(self, work: _Work, plan: IPlan) -> npt.NDArray[np.float32]:
+        """Eq. 3: P tokens in the space of the I tokens, against these."""
+        from morphe_core.vgc.selection import cosine_similarity
+
+        tokenizer = self.model.network.tokenizer
+        mean = to_patches(work.rest).mean(dim=0, keepdim=True)
+        p = torch.einsum("oc,nchw->nhwo", tokenizer.i_basis, mean)[0].cpu().numpy()
+        return cosine_similarity(p, plan.tokens.astype(np.float32) * step_of(plan.quality))
+
+    def _finish(
+        self, work: _Work, tokens: GopTokens, i: DecodedI, plan: IPlan, units: list[bytes]
+    ) -> None:
+        """Keep what the next GoP leans on, and learn how far the estimate was off."""
+        motion = to_tensor(work.motion, self.model.device)
+        p = decode_p(
+            self.model.network.tokenizer, tokens.p, tokens.p_sent, step_of(tokens.p_quality), i,
+            motion,
+        )  # fmt: skip
+        self._memory = Memory.of(i, p, motion, work.geometry.scale)
+        self._share.learn(plan, work.budget, sum(map(len, units)))
+        assert p.pictures.luma.shape[0] == GOP_FRAMES - 1

@@ -1,0 +1,166 @@
+"""From the tokens of a GoP to units (paper, section 6.2 and Figure 6), and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from morphe_core.errors import BitstreamError
+from morphe_core.vgc.allocation import expected_units
+from morphe_core.vgc.bitstream import Kind, Part, Unit, UnitHeader, send_order, unit_rows, write_unit
+from morphe_core.vgc.config import EncoderConfig
+from morphe_core.vgc.entropy import EntropyModel, decode_rows, encode_rows
+from morphe_core.vgc.geometry import Geometry
+from morphe_core.vgc.tokens import MOTION_CHANNELS, MOTION_COLS, GopTokens, Grid, Mask
+
+#: A unit may be this much larger than asked for before the GoP is split into more.
+_TOLERANCE = 1.15
+
+
+@dataclass(frozen=True, slots=True)
+class GopFacts:
+    """What every unit of a GoP says of it."""
+
+    index: int
+    geometry: Geometry
+    frames: int
+    intra: bool
+    backend: int
+
+    def header(
+        self, kind: Kind, part: Part, unit: int, count: int, i_quality: int, p_quality: int
+    ) -> UnitHeader:
+        """A unit's header."""
+        return UnitHeader(
+            kind=kind, part=part, gop=self.index, unit=unit, unit_count=count,
+            scale=self.geometry.scale, frames=self.frames, width=self.geometry.width,
+            height=self.geometry.height, i_quality=i_quality, p_quality=p_quality,
+            intra=self.intra, backend=self.backend,
+        )  # fmt: skip
+
+
+def pack_units(
+    entropy: EntropyModel, tokens: GopTokens, facts: GopFacts, config: EncoderConfig,
+    budget_bytes: int,
+) -> list[bytes]:  # fmt: skip
+    """The units of a GoP in sending order.
+
+    Args:
+        entropy: tables.
+        tokens: what is sent.
+        facts: for the headers.
+        config: settings.
+        budget_bytes: about the size; it decides how many units are tried first.
+    """
+    grid = tokens.grid
+    if config.packing == "rows":
+        return _row_units(entropy, tokens, facts)
+    count = expected_units(config, budget_bytes, grid)
+    while True:
+        units = [
+            _unit(entropy, tokens, facts, Part.JOINT, unit, count) for unit in send_order(count)
+        ]
+        if count >= grid.rows or max(map(len, units)) <= _TOLERANCE * config.unit_bytes:
+            return units
+        count += 1
+
+
+def _row_units(entropy: EntropyModel, tokens: GopTokens, facts: GopFacts) -> list[bytes]:
+    """The paper's plain form: each row of each matrix a packet; a row with nothing sends none."""
+    rows = tokens.grid.rows
+    units = []
+    for part, mask in ((Part.I_ONLY, tokens.i_sent), (Part.P_ONLY, tokens.p_sent)):
+        for row in send_order(rows):
+            if mask[row].any():
+                units.append(_unit(entropy, tokens, facts, part, row, rows))
+    return units
+
+
+def _unit(
+    entropy: EntropyModel, tokens: GopTokens, facts: GopFacts, part: Part, unit: int, count: int
+) -> bytes:
+    rows = unit_rows(tokens.grid.rows, count, unit)
+    payload = encode_rows(entropy, tokens, rows, part=part)
+    header = facts.header(
+        Kind.TOKENS, part, unit, count, tokens.i_quality, tokens.p_quality
+    )
+    return write_unit(header, payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What came of a GoP.
+
+    Attributes:
+        tokens: holes are zero and not sent.
+        motion_known: (rows,) bool, rows whose motion came.
+        units: units that could be used.
+        damaged: units that said something else than the first one, or could not be read.
+    """
+
+    tokens: GopTokens
+    motion_known: Mask
+    units: int
+    damaged: int
+
+
+def empty_tokens(entropy: EntropyModel, grid: Grid, i_quality: int, p_quality: int) -> GopTokens:
+    """A GoP of holes."""
+    shape = (grid.rows, grid.cols)
+    return GopTokens(
+        np.zeros((*shape, entropy.i_channels), np.int16),
+        np.zeros((*shape, entropy.p_channels), np.int16),
+        np.zeros(shape, np.bool_),
+        np.zeros(shape, np.bool_),
+        np.zeros((grid.rows, grid.cols // MOTION_COLS, MOTION_CHANNELS), np.int16),
+        i_quality,
+        p_quality,
+    )
+
+
+def unpack_units(entropy: EntropyModel, units: Sequence[Unit], grid: Grid) -> Received:
+    """The tokens of the units of one GoP.
+
+    Args:
+        entropy: tables.
+        units: at least one, with equal facts.
+        grid: of the GoP.
+    """
+    first = units[0].header
+    tokens = empty_tokens(entropy, grid, first.i_quality, first.p_quality)
+    motion_known = np.zeros(grid.rows, np.bool_)
+    used = damaged = 0
+    for unit in units:
+        header = unit.header
+        rows = header.rows
+        try:
+            came = decode_rows(
+                entropy, unit.payload, grid=grid, rows=rows, part=header.part,
+                i_quality=header.i_quality, p_quality=header.p_quality,
+            )  # fmt: skip
+        except BitstreamError:
+            damaged += 1
+            continue
+        used += 1
+        at = list(rows)
+        if header.part != Part.P_ONLY:
+            tokens.i[at], tokens.i_sent[at] = came.i, came.i_sent
+        if header.part != Part.I_ONLY:
+            tokens.p[at], tokens.p_sent[at] = came.p, came.p_sent
+            tokens.motion[at] = came.motion
+            motion_known[at] = True
+    return Received(tokens, motion_known, used, damaged)
+
+
+def fill_motion(received: Received) -> None:
+    """Give rows without motion the mean of the nearest rows above and below that have some."""
+    known = np.flatnonzero(received.motion_known)
+    motion = received.tokens.motion
+    if not len(known) or len(known) == len(motion):
+        return
+    for row in np.flatnonzero(~received.motion_known):
+        place = int(np.searchsorted(known, row))
+        near = known[max(0, place - 1) : place + 1]
+        motion[row] = np.rint(motion[near].astype(np.float32).mean(axis=0)).astype(np.int16)

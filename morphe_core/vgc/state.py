@@ -1,0 +1,86 @@
+"""What encoder and decoder carry from one GoP to the next, and what both do with tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from morphe_core.vgc.geometry import Geometry
+from morphe_core.vgc.motion import advance
+from morphe_core.vgc.pictures import Picture
+from morphe_core.vgc.small import DecodedI, DecodedP, SmallTokenizer
+from morphe_core.vgc.tokens import GOP_FRAMES
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The end of the GoP before, as the decoder has it.
+
+    Attributes:
+        last: its last decoded picture, coded size.
+        motion: its motion field (1, 4, rows, cells).
+        scale: its factor.
+    """
+
+    last: Picture
+    motion: Tensor
+    scale: int
+
+    def carried_on(self, geometry: Geometry) -> Picture:
+        """The picture that follows if the motion goes on, at the size of `geometry`."""
+        return geometry.adopt(advance(self.last, self.motion), self.scale)
+
+    @classmethod
+    def of(cls, i: DecodedI, p: DecodedP, motion: Tensor, scale: int) -> Memory:
+        """After a GoP; its last picture is the ninth."""
+        del i  # the ninth picture is a P picture: what is before it does not matter any more
+        planes = [plane[GOP_FRAMES - 2 :].clone() for plane in p.pictures]
+        return cls(Picture(*planes), motion, scale)
+
+
+def to_tensor(values: npt.NDArray[np.int16], device: torch.device) -> Tensor:
+    """(rows, cols, channels) integers as (1, channels, rows, cols) float."""
+    turned = np.ascontiguousarray(values.transpose(2, 0, 1)[None])
+    return torch.from_numpy(turned).to(device).float()
+
+
+def to_array(values: Tensor) -> npt.NDArray[np.int16]:
+    """(1, channels, rows, cols) whole numbers as (rows, cols, channels) int16."""
+    turned = values[0].permute(1, 2, 0).to(torch.int16).cpu().numpy()
+    return np.ascontiguousarray(turned)
+
+
+def mask_tensor(sent: npt.NDArray[np.bool_], device: torch.device) -> Tensor:
+    """(rows, cols) bool as (1, 1, rows, cols) float."""
+    return torch.from_numpy(sent).to(device).float()[None, None]
+
+
+def step_tensor(step: float, device: torch.device) -> Tensor:
+    """A step as the tokenizer takes it, (1, 1, 1, 1)."""
+    return torch.full((1, 1, 1, 1), step, device=device)
+
+
+def decode_i(
+    tokenizer: SmallTokenizer, tokens: npt.NDArray[np.int16], sent: npt.NDArray[np.bool_],
+    step: float, before: Picture | None,
+) -> DecodedI:  # fmt: skip
+    """The I picture from integers, the same call at both ends."""
+    device = tokenizer.i_basis.device
+    mask, size = mask_tensor(sent, device), step_tensor(step, device)
+    values = to_tensor(tokens, device) * size * mask
+    return tokenizer.synthesise_i(values, mask, size, before)
+
+
+def decode_p(
+    tokenizer: SmallTokenizer, tokens: npt.NDArray[np.int16], sent: npt.NDArray[np.bool_],
+    step: float, i: DecodedI, motion: Tensor,
+) -> DecodedP:  # fmt: skip
+    """The P pictures from integers, the same call at both ends."""
+    device = tokenizer.i_basis.device
+    mask, size = mask_tensor(sent, device), step_tensor(step, device)
+    values = to_tensor(tokens, device) * size * mask
+    return tokenizer.synthesise_p(values, mask, size, i, motion)
