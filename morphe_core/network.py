@@ -68,7 +68,7 @@ class Network(nn.Module):
         """Run the trunks in bfloat16 or in float32 (entropy decoding never depends on it)."""
         for module in self.modules():
             if isinstance(module, Trunk | SuperResolution):
-                module.half = half
+                module.reduced = half
 
     def state(self) -> dict[str, Tensor]:
         """Tensors by name, for a weights file."""

@@ -29,9 +29,11 @@ class SuperResolution(nn.Module):
         self.lean = nn.Conv2d(features, width, 1)
         self.blocks = nn.Sequential(*(Block(width) for _ in range(blocks)))
         self.head = nn.Conv2d(width, TOKEN_SIDE * TOKEN_SIDE * scale * scale, 1)
+        assert self.head.bias is not None
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        self.half = False
+        #: Run in bfloat16, as in `Trunk`.
+        self.reduced = False
 
     def forward(self, picture: Picture, features: Tensor) -> Tensor:
         """Luma to add to the interpolated picture.
@@ -44,7 +46,7 @@ class SuperResolution(nn.Module):
             (N, 1, H * scale, W * scale), in steps of the 8-bit scale.
         """
         patches = to_patches(picture) / UNIT
-        with torch.autocast(patches.device.type, torch.bfloat16, enabled=self.half):
+        with torch.autocast(patches.device.type, torch.bfloat16, enabled=self.reduced):
             out: Tensor = self.head(self.blocks(self.enter(patches) + self.lean(features)))
         return nn.functional.pixel_shuffle(out.float() * UNIT, TOKEN_SIDE * self.scale)
 
@@ -53,9 +55,7 @@ def interpolate(luma: Tensor, scale: int) -> Tensor:
     """Bicubic interpolation (A = -0.75, as OpenCV's), (N, 1, H, W) to `scale` times the size."""
     if scale == 1:
         return luma
-    return nn.functional.interpolate(
-        luma, scale_factor=scale, mode="bicubic", align_corners=False
-    )
+    return nn.functional.interpolate(luma, scale_factor=scale, mode="bicubic", align_corners=False)
 
 
 def enlarge(network: SuperResolution, picture: Picture, features: Tensor) -> Tensor:

@@ -190,14 +190,15 @@ def _plan(
             if span >= length:
                 return []
         low = max(SIDE / short, 0.2 if short > 900 else 0.5)
-        scale = float(np.exp(generator.uniform(np.log(low), np.log(max(low, min(1.0, 900 / short))))))
-        wide, high = (max(SIDE, round(side * scale) & ~1) for side in (width, height))
+        high = max(low, min(1.0, 900 / short))
+        scale = float(np.exp(generator.uniform(np.log(low), np.log(high))))
+        wide, tall = (max(SIDE, round(side * scale) & ~1) for side in (width, height))
         plans.add(
             _Window(
                 int(generator.integers(length - span)), step, bool(generator.random() < 0.3),
-                wide, high,
+                wide, tall,
                 int(generator.integers((wide - SIDE) // 2 + 1)) * 2,
-                int(generator.integers((high - SIDE) // 2 + 1)) * 2,
+                int(generator.integers((tall - SIDE) // 2 + 1)) * 2,
             )
         )  # fmt: skip
         if len(plans) == count:
@@ -233,11 +234,13 @@ def _camera(path: Path, generator: np.random.Generator) -> Bytes:
     zoom = 0.0 if still else generator.normal(0, 0.006)
     turn = 0.0 if still else generator.normal(0, 0.3)
     margin = SIDE * 0.6
-    centre = generator.uniform([margin, margin], [max(margin, width - margin), max(margin, height - margin)])
+    furthest = [max(margin, side - margin) for side in (width, height)]
+    centre = generator.uniform([margin, margin], furthest)
     pictures = []
     for number in range(WINDOW_FRAMES):
         at = centre + speed * (number - WINDOW_FRAMES / 2)
-        matrix = cv2.getRotationMatrix2D((float(at[0]), float(at[1])), turn * number, 1 + zoom * number)
+        pivot = (float(at[0]), float(at[1]))
+        matrix = cv2.getRotationMatrix2D(pivot, turn * number, 1 + zoom * number)
         matrix[:, 2] += SIDE / 2 - at
         view = cv2.warpAffine(
             image, matrix, (SIDE, SIDE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
@@ -315,5 +318,3 @@ def _mirrored(
     sign = np.array([-1, 1], np.float32)[:, None, None]
     packed = np.concatenate([luma, chroma.reshape(WINDOW_FRAMES, SIDE // 2, SIDE)], axis=1)
     return packed, flow[..., ::-1] * sign
-
-

@@ -35,4 +35,5 @@ class Covariance:
         _, vectors = torch.linalg.eigh(self._sum / max(1, self._count))
         rows = vectors.flip(1).T[:channels]
         largest = rows.gather(1, rows.abs().argmax(dim=1, keepdim=True))
-        return (rows * largest.sign()).float().contiguous()
+        basis: Tensor = (rows * largest.sign()).float().contiguous()
+        return basis

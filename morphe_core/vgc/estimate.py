@@ -77,8 +77,9 @@ def _choose(
 
 def _mean(flow: npt.NDArray[np.float32], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
     rows, cells = shape
-    mean = flow.reshape(rows, _CELL[0], cells, _CELL[1], 2).mean(axis=(1, 3))
-    return mean.astype(np.float32)
+    blocks = flow.reshape(rows, _CELL[0], cells, _CELL[1], 2)
+    mean: npt.NDArray[np.float32] = blocks.mean(axis=(1, 3)).astype(np.float32)
+    return mean
 
 
 def _steps(field: npt.NDArray[np.float32]) -> Tokens:
@@ -88,11 +89,12 @@ def _steps(field: npt.NDArray[np.float32]) -> Tokens:
 
 def _smoothed(field: Tokens) -> Tokens:
     """Median and mean of the 3x3 cells around each."""
-    planes = [
-        cv2.blur(cv2.medianBlur(np.ascontiguousarray(field[..., axis]), 3).astype(np.float32), (3, 3))
-        for axis in range(2)
-    ]
-    return np.rint(np.stack(planes, axis=-1)).astype(np.int16)
+    planes = []
+    for axis in range(2):
+        median = cv2.medianBlur(np.ascontiguousarray(field[..., axis]), 3)
+        planes.append(cv2.blur(median.astype(np.float32), (3, 3)))
+    smoothed: Tokens = np.rint(np.stack(planes, axis=-1)).astype(np.int16)
+    return smoothed
 
 
 def _error(

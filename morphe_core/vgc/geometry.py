@@ -67,10 +67,10 @@ class Geometry:
         if not 1 <= len(pictures) <= GOP_FRAMES:
             raise CodecConfigError(f"a GoP has 1 to {GOP_FRAMES} pictures, not {len(pictures)}")
         size = self.width * self.height * 3 // 2
-        for picture in pictures:
-            if picture.size != size:
+        for packed in pictures:
+            if packed.size != size:
                 raise CodecConfigError(
-                    f"a picture of {picture.size} bytes where {self.width}x{self.height} "
+                    f"a picture of {packed.size} bytes where {self.width}x{self.height} "
                     f"(yuv420p) needs {size}"
                 )
         stacked = np.stack([np.asarray(p).reshape(-1) for p in pictures])
@@ -98,7 +98,8 @@ class Geometry:
             large = torch.nn.functional.interpolate(
                 plane, scale_factor=scale, mode="bilinear", align_corners=False
             )
-            height, width = self.coded_height * self.scale // half, self.coded_width * self.scale // half
+            height = self.coded_height * self.scale // half
+            width = self.coded_width * self.scale // half
             large = large[..., :height, :width]
             large = _replicate(large, width - large.shape[-1], height - large.shape[-2])
             planes.append(large)

@@ -14,6 +14,7 @@ class Block(nn.Module):
         self.spatial = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.widen = nn.Conv2d(width, width * expansion, 1)
         self.narrow = nn.Conv2d(width * expansion, width, 1)
+        assert self.narrow.bias is not None
         nn.init.zeros_(self.narrow.bias)
         with torch.no_grad():
             self.narrow.weight.mul_(0.3)
@@ -32,14 +33,15 @@ class Trunk(nn.Module):
         self.enter = nn.Conv2d(inputs, width, 1)
         self.blocks = nn.Sequential(*(Block(width) for _ in range(blocks)))
         self.head = nn.Conv2d(width, outputs, 1)
+        assert self.head.bias is not None
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         #: Run in bfloat16; what comes out is float32 again, and pixels never pass through it.
-        self.half = False
+        self.reduced = False
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, inputs, h, w) to (N, outputs, h, w) and the features (N, width, h, w)."""
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.reduced):
             features = self.blocks(self.enter(x))
             added = self.head(features)
         return added.float(), features.float()

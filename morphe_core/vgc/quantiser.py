@@ -25,7 +25,8 @@ LAGRANGIAN = 0.13
 
 def step_of(quality: int) -> float:
     """Quantisation step of quality index 0..127."""
-    return COARSEST_STEP * 2.0 ** (-quality / INDICES_PER_OCTAVE)
+    step: float = COARSEST_STEP * 2.0 ** (-quality / INDICES_PER_OCTAVE)
+    return step
 
 
 def quality_of(step: float) -> int:

@@ -78,9 +78,7 @@ class SmallTokenizer(nn.Module):
         self.i_synthesis = nn.Parameter(torch.eye(config.i_channels, PATCH_CHANNELS).T.contiguous())
         self.p_basis = nn.Parameter(torch.eye(config.p_channels, P_CHANNELS_IN))
         self.p_synthesis = nn.Parameter(torch.eye(config.p_channels, P_CHANNELS_IN).T.contiguous())
-        self.i_analyse = Trunk(
-            PATCH_CHANNELS, width, config.encoder_blocks, config.i_channels
-        )
+        self.i_analyse = Trunk(PATCH_CHANNELS, width, config.encoder_blocks, config.i_channels)
         self.i_decode = Trunk(
             2 * PATCH_CHANNELS + FLAGS + 1, width, config.decoder_blocks, PATCH_CHANNELS
         )
@@ -104,7 +102,8 @@ class SmallTokenizer(nn.Module):
         """I token values before quantisation, (N, i_channels, h, w)."""
         patches = to_patches(picture)
         added, _ = self.i_analyse(patches / UNIT)
-        return _linear(self.i_basis, patches) + added * UNIT
+        values: Tensor = _linear(self.i_basis, patches) + added * UNIT
+        return values
 
     def synthesise_i(
         self, values: Tensor, sent: Tensor, step: Tensor, before: Picture | None
@@ -137,7 +136,8 @@ class SmallTokenizer(nn.Module):
         """
         residual = self.p_residual(pictures, decoded, motion)
         added, _ = self.p_analyse(torch.cat([residual / UNIT, decoded.features], dim=1))
-        return _linear(self.p_basis, residual) + added * UNIT
+        values: Tensor = _linear(self.p_basis, residual) + added * UNIT
+        return values
 
     def p_residual(self, pictures: Picture, decoded: DecodedI, motion: Tensor) -> Tensor:
         """What the motion field does not predict of the P pictures, (N, 768, h, w)."""
@@ -151,9 +151,7 @@ class SmallTokenizer(nn.Module):
         base = _stack(to_patches(predict(decoded.picture, motion)))
         base = base + _linear(self.p_synthesis, values * sent)
         vectors = motion.repeat_interleave(MOTION_COLS, dim=3) / UNIT
-        seen = torch.cat(
-            [base / UNIT, decoded.features, vectors, sent, _plane(step, sent)], dim=1
-        )
+        seen = torch.cat([base / UNIT, decoded.features, vectors, sent, _plane(step, sent)], dim=1)
         added, features = self.p_decode(seen)
         return DecodedP(from_patches(_unstack(base + added * UNIT)), features)
 
