@@ -22,6 +22,12 @@ _TIMEOUT_S: Final = 20
 _IPTABLES_REFUSES: Final = 111
 _TUN: Final = Path("/dev/net/tun")
 _IP_FORWARD: Final = Path("/proc/sys/net/ipv4/ip_forward")
+#: What the neural codec imports beside PyTorch: module and package.
+_CODEC_MODULES: Final = (
+    ("constriction", "constriction"),
+    ("safetensors", "safetensors"),
+    ("cv2", "opencv-python-headless"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +54,8 @@ def doctor(
 ) -> None:
     """Check what works here and say how to fix what does not.
 
-    Exit code 0 if the core works: encoders, decoders, clips and the cache folder. VMAF, mahimahi
-    and a GPU are needed only for what stands beside them.
+    Exit code 0 if the core works: encoders, decoders, clips and the cache folder. VMAF, mahimahi,
+    the neural codec and a GPU are needed only for what stands beside them.
     """
     findings = examine()
     if json:
@@ -236,6 +242,41 @@ def _iptables() -> Finding:
     )
 
 
+def _codec() -> list[Finding]:
+    import importlib.util
+
+    missing = [name for module, name in _CODEC_MODULES if importlib.util.find_spec(module) is None]
+    fix = f"{Path(sys.executable).name} -m pip install {' '.join(missing)}" if missing else ""
+    known = ", ".join(name for _, name in _CODEC_MODULES)
+    detail = f"not installed: {', '.join(missing)}" if missing else known
+    return [_pytorch(), Finding("codec packages", "codec", not missing, detail, fix), _weights()]
+
+
+def _pytorch() -> Finding:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        # A broken installation may complain at length.
+        reason = (str(error).splitlines() or ["it says not why"])[0]
+        fix = _pip("torch==2.13.0")
+        return Finding("PyTorch", "codec", False, f"cannot be imported: {reason}", fix)
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU that it can use"
+    detail = f"{torch.__version__}, {torch.get_num_threads()} threads, {gpu}"
+    return Finding("PyTorch", "codec", True, detail)
+
+
+def _weights() -> Finding:
+    from importlib.resources import files
+
+    folder = Path(str(files("morphe_core") / "weights"))
+    there = {path.stem: path.stat().st_size for path in sorted(folder.glob("*.safetensors"))}
+    if not there:
+        fix = "train a model, or install the package again from a release that ships one"
+        return Finding("codec weights", "codec", False, f"none in {folder}", fix)
+    listed = ", ".join(f"{name} ({size / 1e6:.1f} MB)" for name, size in there.items())
+    return Finding("codec weights", "codec", True, f"{listed} in {folder}")
+
+
 def _gpu() -> list[Finding]:
     listed = _output(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"])
     name = listed.strip().splitlines()[0] if listed and listed.strip() else None
@@ -251,6 +292,7 @@ CHECKS: Final[tuple[Callable[[], list[Finding]], ...]] = (
     _cache,
     _cores,
     _mahimahi,
+    _codec,
     _gpu,
 )
 

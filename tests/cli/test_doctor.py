@@ -1,5 +1,6 @@
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ def test_a_program_can_read_the_answer(capsys: pytest.CaptureFixture[str]) -> No
     for expected in (
         "python", "PyAV", "H.264 encoder", "H.265 encoder", "H.266 encoder", "H.266 decoder",
         "VMAF", "clips", "cache", "cores", "mm-link", "/dev/net/tun", "ip_forward", "GPU",
+        "PyTorch", "codec packages", "codec weights",
     ):  # fmt: skip
         assert expected in names
     for finding in answer:
@@ -73,6 +75,43 @@ def test_an_ffmpeg_without_vvenc_and_vmaf_is_found(
     assert "has no libvvenc" in found("H.266 encoder").detail
     assert not found("VMAF").ok
     assert "IMAGEIO_FFMPEG_EXE" in found("VMAF").fix
+
+
+class TestCodec:
+    def test_pytorch_says_version_threads_and_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        torch = pytest.importorskip("torch")
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        assert found("PyTorch").ok
+        assert found("PyTorch").detail == f"{torch.__version__}, 7 threads, no GPU that it can use"
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+        assert found("PyTorch").detail.endswith(", 7 threads, Some GPU")
+
+    def test_without_pytorch_the_core_still_works(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "torch", None)
+        assert run_command(["doctor"]) == 0
+        answer = capsys.readouterr().out
+        assert "no   PyTorch: cannot be imported: " in answer
+        assert "pip install --force-reinstall 'torch==2.13.0'" in answer
+
+    def test_missing_packages_are_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert found("codec packages").ok
+        monkeypatch.setattr(doctor, "_CODEC_MODULES", (("cv2", "a"), ("no_such_module", "b")))
+        assert found("codec packages").detail == "not installed: b"
+        assert found("codec packages").fix.endswith(" -m pip install b")
+
+    def test_weights_are_listed_with_their_size(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr("importlib.resources.files", lambda _: tmp_path)
+        assert not found("codec weights").ok
+        (tmp_path / "weights").mkdir()
+        (tmp_path / "weights" / "small.safetensors").write_bytes(bytes(2_500_000))
+        assert found("codec weights").ok
+        assert found("codec weights").detail == f"small (2.5 MB) in {tmp_path / 'weights'}"
 
 
 def test_a_program_that_hangs_or_fails_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
