@@ -45,11 +45,7 @@ class Clip:
         self._source = source
         self.width = spec.width or source.facts.width & ~1
         self.height = spec.height or source.facts.height & ~1
-        if not (16 <= self.width <= MAX_SIDE and 16 <= self.height <= MAX_SIDE):
-            raise ClipError(
-                f"clip {spec.source!r}: size {self.width}x{self.height} is not within "
-                f"16x16 and {MAX_SIDE}x{MAX_SIDE}"
-            )
+        check_size(spec.source, self.width, self.height)
         self.fps = fps
         self.frame_count = round(Fraction(spec.duration_s).limit_denominator(10**6) * fps)
         if self.frame_count < 1:
@@ -75,6 +71,11 @@ class Clip:
     def looped(self) -> bool:
         """The source is shorter than the stated duration and starts again."""
         return self._prepared.looped
+
+    @property
+    def source_frames(self) -> int:
+        """Frame slots until the source starts again."""
+        return self._prepared.period
 
     def frame(self, index: int) -> Picture:
         """Picture `index`, 0 <= index < frame_count (packed planes, read-only).
@@ -118,7 +119,7 @@ class Clip:
             "fps": str(self.fps),
             "frame_count": self.frame_count,
             "looped": self.looped,
-            "source_frames": self._prepared.period,
+            "source_frames": self.source_frames,
             "licence": entry.licence if entry else "",
             "citation": entry.citation if entry else "",
         }
@@ -139,7 +140,29 @@ def exact_fps(fps: float) -> Fraction:
     return Fraction(fps).limit_denominator(1001)
 
 
-def _open_source(spec: ClipSpec, fps: Fraction, base: Path) -> Source:
+def check_size(source: str, width: int, height: int) -> None:
+    """Refuse pictures that are no clip's.
+
+    Raises:
+        ClipError: not within 16x16 and `MAX_SIDE` x `MAX_SIDE`.
+    """
+    if not (16 <= width <= MAX_SIDE and 16 <= height <= MAX_SIDE):
+        raise ClipError(
+            f"clip {source!r}: size {width}x{height} is not within 16x16 and {MAX_SIDE}x{MAX_SIDE}"
+        )
+
+
+def open_source(spec: ClipSpec, fps: Fraction, base: Path) -> Source:
+    """The source that `spec` names, in its own form.
+
+    Args:
+        spec: name of the source; of the rest, only patterns take their size.
+        fps: frame rate of a pattern; 0 = its own.
+        base: folder that relative paths start from.
+
+    Raises:
+        ClipError: no such clip, unreadable, or without pictures.
+    """
     if spec.source.startswith(PATTERN_PREFIX):
         name = pattern_name(spec.source)
         return PatternSource(name, width=spec.width, height=spec.height, fps=fps)
@@ -173,5 +196,5 @@ def open_clip(spec: ClipSpec, *, base: Path) -> Clip:
     if not np.isfinite(spec.fps) or spec.fps < 0:
         raise ClipError(f"clip {spec.source!r}: fps {spec.fps:g} must not be negative")
     fps = exact_fps(spec.fps) if spec.fps else Fraction(0)
-    source = _open_source(spec, fps, base)
+    source = open_source(spec, fps, base)
     return Clip(spec, source, fps or source.facts.fps)

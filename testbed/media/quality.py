@@ -1,8 +1,10 @@
-"""Picture quality of what was displayed: VMAF, SSIM, PSNR, slot by slot.
+"""Picture quality of what was displayed: VMAF, VMAF NEG, SSIM, PSNR, slot by slot.
 
 One definition each, all from one run of the ffmpeg of `imageio-ffmpeg`:
 
 * `vmaf`: libvmaf, model vmaf_v0.6.1. Identical pictures give a little under 100, as VMAF does.
+* `vmaf_neg`: libvmaf, model vmaf_v0.6.1neg ("no enhancement gain"), which does not reward
+  sharpening; what a codec has above it in `vmaf` comes from enhancement.
 * `ssim`: FFmpeg's `ssim` filter on luma (8x8 windows at every fourth sample, uniform weights).
 * `psnr`: FFmpeg's `psnr` filter on luma, in dB, at most `PSNR_CAP_DB`.
 
@@ -30,10 +32,11 @@ from testbed.media.tools import run_ffmpeg
 from testbed.media.types import ReceivedFrame
 
 #: Metrics that `measure_displayed` knows.
-METRICS = ("vmaf", "ssim", "psnr")
+METRICS = ("vmaf", "ssim", "psnr", "vmaf_neg")
 #: Identical pictures have infinite PSNR; libvmaf writes 60 dB for 8 bits, and so do we.
 PSNR_CAP_DB = 60.0
-VMAF_MODEL = "version=vmaf_v0.6.1"
+#: Models of libvmaf by the metric that they give.
+VMAF_MODELS = {"vmaf": "vmaf_v0.6.1", "vmaf_neg": "vmaf_v0.6.1neg"}
 #: A 1080p frame takes 0.1 s on a slow core.
 TIMEOUT_PER_FRAME_S = 2.0
 TIMEOUT_START_S = 60.0
@@ -160,11 +163,12 @@ def compare(
             timeout_s=TIMEOUT_START_S + TIMEOUT_PER_FRAME_S * count,
         )
         printed = output.decode(errors="replace")
-        frames = json.loads(log.read_text())["frames"] if "vmaf" in metrics else []
+        models = [name for name in VMAF_MODELS if name in metrics]
+        frames = json.loads(log.read_text())["frames"] if models else []
     scores = {
         "ssim": _printed(printed, "ssim.Y"),
         "psnr": [min(value, PSNR_CAP_DB) for value in _printed(printed, "psnr.psnr.y")],
-        "vmaf": [frame["metrics"]["vmaf"] for frame in frames],
+        **{name: [frame["metrics"][name] for frame in frames] for name in models},
     }
     result = {name: np.asarray(scores[name], np.float64) for name in metrics}
     for name, values in result.items():
@@ -188,10 +192,13 @@ def _graph(width: int, height: int, metrics: Sequence[str], log: Path) -> str:
     filters = {
         "ssim": "ssim",
         "psnr": "psnr",
-        "vmaf": f"libvmaf=model={VMAF_MODEL.replace('=', chr(92) + '=')}:n_threads=1"
-        f":log_fmt=json:log_path={log}",
     }
-    wanted = [filters[name] for name in METRICS if name in metrics]
+    wanted = [filters[name] for name in METRICS if name in filters and name in metrics]
+    models = [f"version={VMAF_MODELS[name]}:name={name}" for name in VMAF_MODELS if name in metrics]
+    if models:
+        # Two levels of quoting: that of the graph, and that of the filter's list of options.
+        text = "|".join(models).replace(":", r"\\:")
+        wanted.append(f"libvmaf=model={text}:n_threads=1:log_fmt=json:log_path={log}")
     lines = [f"[0:v]split={len(wanted) + 1}[m]" + "".join(f"[s{n}]" for n in range(len(wanted)))]
     lines.append(f"[m]crop={width}:{height}:0:0[d0]")
     for number, name in enumerate(wanted):

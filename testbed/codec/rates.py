@@ -1,0 +1,73 @@
+"""Bytes on the wire, and the byte budget of each GoP.
+
+Every rate counts what the network carries: a unit (or a piece of an access unit) is one packet and
+has IP, UDP and RTP headers in front of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from typing import Final
+
+from testbed.network.packet import IP_UDP_HEADER_BYTES
+from testbed.protocol.rtp import RTP_HEADER_BYTES
+
+#: 20 IPv4 (RFC 791) + 8 UDP (RFC 768) + 12 RTP (RFC 3550) in front of every payload.
+PACKET_HEADER_BYTES: Final = IP_UDP_HEADER_BYTES + RTP_HEADER_BYTES
+#: Payload of a full packet, as WebRTC's packetisers fill it.
+PAYLOAD_BYTES: Final = 1200
+#: A GoP gets between these shares of what its frames are worth, whatever was spent before.
+LEAST_SHARE: Final = 0.25
+MOST_SHARE: Final = 2.0
+#: Even a hopeless rate leaves this much for a GoP.
+LEAST_BYTES: Final = 16
+BITS_PER_KBIT: Final = 1000
+
+
+def wire_bytes(payloads: Iterable[int]) -> int:
+    """Bytes on the wire of packets with these payload sizes in bytes."""
+    return sum(size + PACKET_HEADER_BYTES for size in payloads)
+
+
+def cut_to_packets(size_bytes: int) -> list[int]:
+    """Payload sizes of an access unit of `size_bytes`, cut into packets."""
+    full, rest = divmod(size_bytes, PAYLOAD_BYTES)
+    return [PAYLOAD_BYTES] * full + [rest] * (rest > 0)
+
+
+def kbps(total_bytes: float, frames: int, fps: Fraction) -> float:
+    """Rate of `total_bytes` over the time of `frames` pictures (> 0)."""
+    return float(total_bytes * 8 * fps / frames) / BITS_PER_KBIT
+
+
+class GopBudget:
+    """How many bytes the next GoP may have, so that the whole meets its rate.
+
+    What one GoP spent too much the next one gets less, and the other way round. Bytes that a still
+    scene left over are kept for one GoP's worth only: a burst after a pause helps nobody.
+
+    Args:
+        kbps: rate with packet headers, > 0.
+        fps: frame rate, > 0.
+    """
+
+    def __init__(self, kbps: float, fps: Fraction) -> None:
+        self._frame_bytes = kbps * BITS_PER_KBIT / 8 / float(fps)
+        self._owed = 0.0  # spent beyond the rate so far; negative: left over
+        self._packet_bytes = float(PAYLOAD_BYTES + PACKET_HEADER_BYTES)  # of the packets seen last
+
+    def next(self, frames: int) -> int:
+        """Payload bytes (without packet headers) for a GoP of `frames` pictures."""
+        worth = self._frame_bytes * frames
+        room = min(max(worth - self._owed, LEAST_SHARE * worth), MOST_SHARE * worth)
+        packets = max(1, math.ceil(room / self._packet_bytes - 1e-9))
+        return max(LEAST_BYTES, round(room - packets * PACKET_HEADER_BYTES))
+
+    def record(self, frames: int, units: Sequence[int]) -> None:
+        """A GoP of `frames` pictures became units of these sizes in bytes."""
+        worth, spent = self._frame_bytes * frames, wire_bytes(units)
+        self._owed = max(self._owed + spent - worth, -worth)
+        if units:
+            self._packet_bytes = spent / len(units)
