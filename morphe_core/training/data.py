@@ -226,7 +226,7 @@ def _camera(path: Path, generator: np.random.Generator) -> Bytes:
     if image is None:
         raise TrainingError(f"{path}: cannot be decoded")
     short = min(image.shape[:2])
-    size = generator.uniform(360, min(1000, short))
+    size = generator.uniform(360, max(360, min(1000, short)))
     image = cv2.resize(image, None, fx=size / short, fy=size / short, interpolation=cv2.INTER_AREA)
     height, width = image.shape[:2]
     still = generator.random() < 0.2
@@ -285,10 +285,18 @@ class Windows:
             self.sources = [
                 SourceFacts(**fact) for fact in json.loads((folder / "sources.json").read_text())
             ]
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, EOFError, ValueError, TypeError) as error:
             raise TrainingError(f"{folder}: not a packed training set ({error})") from None
         if len(self.pictures) != len(self.flow):
             raise TrainingError(f"{folder}: {len(self.pictures)} windows, {len(self.flow)} flows")
+        cells = SIDE // FLOW_CELL
+        for name, values, shape in (
+            ("pictures.npy", self.pictures, (WINDOW_FRAMES, SIDE * 3 // 2, SIDE)),
+            ("flow.npy", self.flow, (len(FLOW_AT), 2, cells, cells)),
+        ):
+            if values.shape[1:] != shape or not len(values):
+                sides = ", ".join(map(str, shape))
+                raise TrainingError(f"{folder / name}: {values.shape}, must be (N, {sides})")
 
     def __len__(self) -> int:
         return len(self.pictures)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,9 @@ BATCH_BY_SCALE = {1: 2, 2: 8, 3: 16}
 IMPAIRED_WEIGHT = 0.5
 #: Steps over which the learning rate rises at the start of a stage.
 WARM_UP_STEPS = 50
+
+#: What PyTorch raises on a file that is no checkpoint, beside a `RuntimeError`.
+_UNREADABLE = (pickle.UnpicklingError, EOFError, IndexError)
 
 Clock = Callable[[], float]
 
@@ -356,6 +360,6 @@ class Trainer:
             self.generator.bit_generator.state = state["generator"]
             torch.set_rng_state(state["torch"].cpu())
             self._sums = state["sums"]
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+        except (*_UNREADABLE, KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = (str(error).splitlines() or ["damaged"])[0]
             raise TrainingError(f"{path}: does not fit this training ({reason})") from None
