@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from morphe_core.vgc.concealment import fill_rows_from_neighbours
+from morphe_core.vgc.pictures import Picture
+
+ROWS, WIDTH = 6, 16
+
+
+def ramp() -> Picture:
+    """Falls by 2 a luma line (and thus by 4 a chroma line), and rises along a line."""
+    down, across = torch.arange(ROWS * 8.0)[:, None], torch.arange(float(WIDTH))
+    luma = (50 - 2 * down + across).reshape(1, 1, ROWS * 8, WIDTH)
+    chroma = torch.stack([luma[0, 0, ::2, ::2], -luma[0, 0, ::2, ::2]])[None]
+    return Picture(luma, chroma)
+
+
+def noise(seed: int = 1) -> Picture:
+    generator = torch.Generator().manual_seed(seed)
+    return Picture(
+        torch.randn(1, 1, ROWS * 8, WIDTH, generator=generator),
+        torch.randn(1, 2, ROWS * 4, WIDTH // 2, generator=generator),
+    )
+
+
+def lines(known: np.ndarray, plane: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(np.repeat(known, plane.shape[-2] // ROWS))
+
+
+def damaged(picture: Picture, known: np.ndarray) -> Picture:
+    planes = [plane.clone() for plane in picture]
+    for plane in planes:
+        plane[..., ~lines(known, plane), :] = 1e6
+    return Picture(*planes)
+
+
+@pytest.mark.parametrize("lost", [(1,), (2, 3), (1, 2, 3, 4), (1, 4)])
+def test_a_ramp_is_restored_between_known_rows(lost: tuple[int, ...]) -> None:
+    known = ~np.isin(np.arange(ROWS), lost)
+    got = fill_rows_from_neighbours(damaged(ramp(), known), known)
+    for plane, wanted in zip(got, ramp(), strict=True):
+        torch.testing.assert_close(plane, wanted, rtol=0, atol=1e-4)
+
+
+def test_beyond_the_last_known_line_it_is_repeated() -> None:
+    known = np.array([False, False, True, True, False, False])
+    got = fill_rows_from_neighbours(damaged(ramp(), known), known)
+    for plane, source, side in zip(got, ramp(), (8, 4), strict=True):
+        first, last = source[..., 2 * side, :], source[..., 4 * side - 1, :]
+        assert bool((plane[..., : 2 * side, :] == first[..., None, :]).all())
+        assert bool((plane[..., 4 * side :, :] == last[..., None, :]).all())
+
+
+@given(st.lists(st.booleans(), min_size=ROWS, max_size=ROWS).filter(any), st.integers(0, 9))
+def test_known_rows_stay_and_lost_ones_are_never_looked_at(which: list[bool], seed: int) -> None:
+    known, source = np.array(which), noise(seed)
+    got = fill_rows_from_neighbours(source, known)
+    again = fill_rows_from_neighbours(damaged(source, known), known)
+    for plane, repeated, wanted in zip(got, again, source, strict=True):
+        assert torch.equal(plane, repeated)
+        stay = lines(known, plane)
+        assert torch.equal(plane[..., stay, :], wanted[..., stay, :])
+        # What is filled in lies between what surrounds it.
+        columns = wanted[..., stay, :]
+        assert bool((plane <= columns.amax(-2, keepdim=True) + 1e-5).all())
+        assert bool((plane >= columns.amin(-2, keepdim=True) - 1e-5).all())
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_with_all_or_none_known_nothing_changes(value: bool) -> None:
+    source = noise()
+    assert fill_rows_from_neighbours(source, np.full(ROWS, value)) is source
