@@ -1,0 +1,397 @@
+"""Fitting the entropy coder's model to tokens.
+
+In the order in which they lean on each other: prediction weights by least squares, a small network
+a step by gradient descent on the bits of an ordinal model, and, with the networks rounded to
+integers, frequency tables by counting. Tables are smoothed towards what all channels have in
+common, and those towards everything being possible, so every value stays codable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from morphe_core.errors import TrainingError
+from morphe_core.vgc.contexts import INPUT_MAX, PREDICTION_SHIFT, SIGN_CONTEXTS, Contexts, Layout
+from morphe_core.vgc.mask_coding import code_mask, default_frequencies
+from morphe_core.vgc.matrix_coding import MatrixCoder, even_bases, predict_odd
+from morphe_core.vgc.range_coding import FREQUENCY_SUM, Floats, Index, Ints, Meter, Table
+from morphe_core.vgc.tables import (
+    CLASS_SHIFT,
+    CLASSES,
+    EXACT,
+    FIRST_SYMBOLS,
+    HIDDEN,
+    HIDDEN_MAX,
+    HIDDEN_SHIFT,
+    LARGE_BUCKETS,
+    LARGE_CLASSES,
+    MASK_CONTEXTS,
+    MASK_LEVELS,
+    EntropyModel,
+    MatrixModel,
+    Net,
+    Predictor,
+    layouts_of,
+)
+from morphe_core.vgc.tokens import MOTION_MAX, TOKEN_MAX, GopTokens
+
+#: Tokens of one parity that a network is trained on; more do not change it.
+SAMPLES = 60_000
+BATCH = 2048
+LEARNING_RATE = 0.01
+#: Magnitudes whose being reached is modelled: the ordinal model of `_bits`.
+STEPS_OF_MAGNITUDE = (1, 2, 4, 8, 16)
+#: Classes per unit of the logarithm of the odds, and the class of even odds.
+CLASSES_PER_LOGIT = 2.0
+CLASS_OF_ZERO = 18.0
+#: One unit of a hidden activation is this many integers.
+HIDDEN_UNIT = 16.0
+#: Counts that what channels have in common weighs in each context.
+COMMON_COUNTS = 6.0
+#: Counts that the tables' uniform part weighs.
+UNIFORM_COUNTS = 0.5
+
+_Doubles = npt.NDArray[np.float64]
+_Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """One GoP's matrix: what to code and what is known before."""
+
+    values: npt.NDArray[np.int16]
+    sent: npt.NDArray[np.bool_]
+    quality: int
+    extras: Floats
+
+    def contexts(self, layout: Layout) -> Contexts:
+        rows = np.array([0, len(self.values)])
+        return Contexts(layout, self.sent, rows, self.quality, self.extras)
+
+    def parity(self, contexts: Contexts, odd: int) -> Ints:
+        """Values of the tokens of one parity, (tokens, channels)."""
+        picked = contexts.columns[odd].pick(self.values[:, odd::2])
+        return picked.astype(np.int32)
+
+
+def fit(gops: Iterable[GopTokens], *, steps: int, seed: int) -> EntropyModel:
+    """See `EntropyModel.fit`."""
+    known = list(gops)
+    if not known:
+        raise TrainingError("an entropy model needs at least one GoP to be fitted to")
+    sizes = {(gop.i.shape[2], gop.p.shape[2], gop.motion.shape[2]) for gop in known}
+    if len(sizes) > 1:
+        raise TrainingError(f"GoPs of different backends: channels {sorted(sizes)}")
+    ((i_channels, p_channels, motion_channels),) = sizes
+    matrices = {}
+    for name, layout in layouts_of(i_channels, p_channels, motion_channels).items():
+        samples = [_sample(gop, name) for gop in known]
+        matrices[name] = _fit_matrix(layout, samples, steps, seed, _limit(name))
+    return EntropyModel(i_channels, p_channels, motion_channels, matrices, _fit_masks(known))
+
+
+def _limit(name: str) -> int:
+    return MOTION_MAX if name == "motion" else TOKEN_MAX
+
+
+def _sample(gop: GopTokens, name: str) -> _Sample:
+    from morphe_core.vgc.entropy import i_extras, motion_extras
+
+    nothing = np.zeros((*gop.i_sent.shape, 0), np.float32)
+    if name == "i":
+        return _Sample(gop.i, gop.i_sent, gop.i_quality, nothing)
+    if name == "motion":
+        everywhere = np.ones(gop.motion.shape[:2], np.bool_)
+        return _Sample(gop.motion, everywhere, 0, np.zeros((*everywhere.shape, 0), np.float32))
+    extras = motion_extras(gop.motion)
+    if name == "p":
+        extras = np.concatenate([extras, i_extras(gop.i, gop.i_sent)], axis=2)
+    return _Sample(gop.p, gop.p_sent, gop.p_quality, extras)
+
+
+def _fit_matrix(
+    layout: Layout, samples: Sequence[_Sample], steps: int, seed: int, limit: int
+) -> MatrixModel:
+    predictors = _fit_predictors(layout, samples)
+    pools = _pool(layout, samples, predictors, np.random.default_rng(seed))
+    nets = tuple(
+        (
+            _fit_net(pools[0][group], steps, seed),
+            _fit_net(pools[1][group], steps, seed),
+        )
+        for group in range(len(layout.groups))
+    )
+    channels, predicted = layout.channels, layout.predicted
+    blank = MatrixModel(
+        layout,
+        nets,
+        predictors,
+        _flat_table(channels * CLASSES, FIRST_SYMBOLS),
+        _flat_table(channels * LARGE_CLASSES, LARGE_BUCKETS),
+        _flat_table(predicted * SIGN_CONTEXTS, 2),
+    )
+    counter = _Counter()
+    for sample in samples:
+        contexts = sample.contexts(layout)
+        MatrixCoder(blank, counter, contexts, limit=limit, actual=sample.values).run()
+    return MatrixModel(
+        layout,
+        nets,
+        predictors,
+        _table(counter.counts(blank.first), channels),
+        _table(counter.counts(blank.large), channels),
+        _table(counter.counts(blank.signs), predicted),
+    )
+
+
+# ---- prediction ------------------------------------------------------------------------------
+
+
+def _fit_predictors(
+    layout: Layout, samples: Sequence[_Sample]
+) -> tuple[tuple[Predictor, Predictor], ...]:
+    """Least squares, with every token weighed down by how large its numbers are."""
+    leading = [group for group in range(len(layout.groups)) if layout.leading(group)]
+    sums: dict[tuple[int, int, int], tuple[_Doubles, _Doubles]] = {}
+    for sample in samples:
+        contexts = sample.contexts(layout)
+        for group in leading:
+            low, high = layout.groups[group]
+            for odd in (0, 1):
+                values = sample.parity(contexts, odd)[:, low:high]
+                signed = contexts.signed_known(group, odd)
+                before = _before(contexts, values) if not odd else np.zeros_like(values)
+                weight = 1.0 / (1.0 + np.abs(values).mean(axis=1) + np.abs(before).mean(axis=1))
+                for channel in range(high - low):
+                    known = np.concatenate([signed, before[:, channel : channel + 1]], axis=1)
+                    scaled = known * weight[:, None]
+                    size = known.shape[1]
+                    gram, target = sums.setdefault(
+                        (group, odd, channel), (np.zeros((size, size)), np.zeros(size))
+                    )
+                    gram += scaled.T @ known
+                    target += scaled.T @ values[:, channel]
+                contexts.publish(group, odd, values)
+    out = []
+    for group in leading:
+        low, high = layout.groups[group]
+        pair = []
+        for odd in (0, 1):
+            columns = []
+            for channel in range(high - low):
+                gram, target = sums[group, odd, channel]
+                ridge = np.eye(len(target)) * (1e-3 * np.trace(gram) / len(target) + 1e-3)
+                columns.append(np.linalg.solve(gram + ridge, target))
+            exact = np.stack(columns, axis=1) * (1 << PREDICTION_SHIFT)
+            fixed = np.clip(np.round(exact), -32767, 32767)
+            pair.append(Predictor(fixed[:-1], fixed[-1].astype(np.int64)))
+        out.append((pair[0], pair[1]))
+    return tuple(out)
+
+
+def _before(contexts: Contexts, values: Ints) -> Ints:
+    """The value of the last token sent before in the same row and parity, zero before the first."""
+    columns = contexts.columns[0]
+    plane = columns.spread(values)
+    place = np.where(columns.sent, np.arange(plane.shape[1]), -1)
+    last = np.maximum.accumulate(place, axis=1)
+    shifted = np.concatenate([np.full((len(plane), 1), -1), last[:, :-1]], axis=1)
+    rows = np.arange(len(plane))[:, None]
+    held = np.where(shifted[..., None] >= 0, plane[rows, np.maximum(shifted, 0)], 0)
+    out: Ints = columns.pick(held.astype(np.int32))
+    return out
+
+
+# ---- networks --------------------------------------------------------------------------------
+
+
+@dataclass
+class _Pool:
+    """Samples of one step: inputs (n, inputs) uint8 and magnitudes (n, channels)."""
+
+    inputs: npt.NDArray[np.uint8]
+    magnitudes: Ints
+
+
+def _pool(
+    layout: Layout,
+    samples: Sequence[_Sample],
+    predictors: tuple[tuple[Predictor, Predictor], ...],
+    generator: np.random.Generator,
+) -> list[list[_Pool]]:
+    """Inputs and magnitudes of each step, by parity and group."""
+    share = min(1.0, 2 * SAMPLES / max(1, sum(int(s.sent.sum()) for s in samples)))
+    rows: list[list[_Bytes]] = [[], []]
+    guesses: list[list[list[_Bytes]]] = [[[] for _ in layout.groups] for _ in (0, 1)]
+    coded: list[list[list[Ints]]] = [[[] for _ in layout.groups] for _ in (0, 1)]
+    for sample in samples:
+        contexts = sample.contexts(layout)
+        chosen = [
+            np.flatnonzero(generator.random(len(columns.where)) < share)
+            for columns in contexts.columns
+        ]
+        for group, (low, high) in enumerate(layout.groups):
+            for odd in (0, 1):
+                values = sample.parity(contexts, odd)[:, low:high]
+                rest: Ints = values
+                if layout.leading(group):
+                    predictor = predictors[group][odd]
+                    if odd:
+                        found = predict_odd(predictor, contexts.signed_known(group, 1))
+                        guesses[1][group].append(found.inputs[chosen[1]].astype(np.uint8))
+                        rest = values - found.base
+                    else:
+                        rest = values - even_bases(
+                            predictor, contexts, group, values, coded_are_values=True
+                        )
+                coded[odd][group].append(np.abs(rest[chosen[odd]]))
+                contexts.publish(group, odd, values)
+        for odd in (0, 1):
+            rows[odd].append(contexts.rows[odd][chosen[odd]].astype(np.uint8))
+    pools: list[list[_Pool]] = []
+    for odd in (0, 1):
+        whole = np.concatenate(rows[odd])
+        steps = []
+        for group in range(len(layout.groups)):
+            inputs = whole[:, : layout.known(group, odd)]
+            if guesses[odd][group]:
+                inputs = np.concatenate([inputs, np.concatenate(guesses[odd][group])], axis=1)
+            steps.append(_Pool(inputs, np.concatenate(coded[odd][group])))
+        pools.append(steps)
+    return pools
+
+
+def _fit_net(pool: _Pool, steps: int, seed: int) -> Net:
+    """Train the network of one step and round it to integers."""
+    torch.manual_seed(seed)
+    magnitudes = torch.from_numpy(pool.magnitudes)
+    inputs = pool.inputs.shape[1]
+    mean = torch.from_numpy(pool.inputs.mean(axis=0, dtype=np.float64)).float()
+    spread = torch.from_numpy(pool.inputs.std(axis=0, dtype=np.float64)).float() + 0.5
+    first, second = nn.Linear(inputs, HIDDEN), nn.Linear(HIDDEN, magnitudes.shape[1])
+    start = (magnitudes > 0).float().mean(0).clamp(1e-3, 0.999)
+    nn.init.zeros_(second.weight)
+    second.bias.data = torch.log(start / (1 - start))
+    slopes = nn.Parameter(torch.full((len(STEPS_OF_MAGNITUDE), magnitudes.shape[1]), 0.7))
+    offsets = nn.Parameter(torch.full((len(STEPS_OF_MAGNITUDE), magnitudes.shape[1]), -1.0))
+    optimiser = torch.optim.Adam(
+        [*first.parameters(), *second.parameters(), slopes, offsets], lr=LEARNING_RATE
+    )
+    generator = torch.Generator().manual_seed(seed)
+    data = torch.from_numpy(pool.inputs)
+    for step in range(steps if len(data) else 0):
+        for settings in optimiser.param_groups:
+            settings["lr"] = LEARNING_RATE * 0.5 * (1 + np.cos(np.pi * step / steps)) + 1e-5
+        chosen = torch.randint(len(data), (BATCH,), generator=generator)
+        seen = (data[chosen].float() - mean) / spread
+        hidden = first(seen).clamp(0, HIDDEN_MAX / HIDDEN_UNIT)
+        loss = _bits(second(hidden), magnitudes[chosen], slopes, offsets).sum(1).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    weight = (first.weight / spread).detach()
+    bias = (first.bias - weight @ mean).detach()
+    return _rounded(weight.T, bias, second.weight.detach().T, second.bias.detach())
+
+
+def _bits(logit: Tensor, magnitudes: Tensor, slopes: Tensor, offsets: Tensor) -> Tensor:
+    """Length of an ordinal code: is the first magnitude reached, if so the second, and so on."""
+    total = torch.zeros_like(logit)
+    below = 0
+    for number, reached in enumerate(STEPS_OF_MAGNITUDE):
+        odds = logit if number == 0 else logit * slopes[number] + offsets[number]
+        is_in = (magnitudes >= below).float()
+        yes = (magnitudes >= reached).float()
+        total = total + is_in * (nn.functional.softplus(odds) - yes * odds)
+        below = reached
+    return total
+
+
+def _rounded(weight: Tensor, bias: Tensor, weight2: Tensor, bias2: Tensor) -> Net:
+    """The network in integers; weights are made smaller where sums could become inexact."""
+    unit = HIDDEN_UNIT * (1 << HIDDEN_SHIFT)
+    first, first_bias = (np.round(part.double().numpy() * unit) for part in (weight, bias))
+    first = np.clip(first, -32767, 32767)
+    reach = np.abs(first).sum(0) * INPUT_MAX + np.abs(first_bias)
+    shrink = np.minimum(1.0, (EXACT - 1) / np.maximum(reach, 1))
+    first, first_bias = np.trunc(first * shrink), np.trunc(first_bias * shrink)
+    scale = CLASSES_PER_LOGIT * (1 << CLASS_SHIFT)
+    second = np.clip(np.round(weight2.double().numpy() * scale / HIDDEN_UNIT), -32767, 32767)
+    start = np.round(bias2.double().numpy() * scale + CLASS_OF_ZERO * (1 << CLASS_SHIFT))
+    reach = np.abs(second).sum(0) * HIDDEN_MAX + np.abs(start)
+    shrink = np.minimum(1.0, (EXACT - 1) / np.maximum(reach, 1))
+    second, start = np.trunc(second * shrink), np.trunc(start * shrink)
+    return Net(*(part.astype(np.float32) for part in (first, first_bias, second, start)))
+
+
+# ---- tables ----------------------------------------------------------------------------------
+
+
+class _Counter(Meter):
+    """A coder that counts symbols in their contexts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts: dict[int, npt.NDArray[np.float64]] = {}
+
+    def categorical(
+        self, table: Table, contexts: Index, bounds: Index, actual: Ints | None
+    ) -> Ints:
+        """See `Coder`."""
+        assert actual is not None
+        counts = self.counts(table)
+        size = counts.shape[1]
+        counts += np.bincount(contexts * size + actual, minlength=counts.size).reshape(-1, size)
+        return super().categorical(table, contexts, bounds, actual)
+
+    def counts(self, table: Table) -> npt.NDArray[np.float64]:
+        """Counts of a table's contexts and symbols so far."""
+        shape = table.probabilities.shape
+        return self._counts.setdefault(id(table), np.zeros(shape))
+
+
+def _flat_table(contexts: int, symbols: int) -> Table:
+    return Table(np.full((contexts, symbols - 1), FREQUENCY_SUM // symbols, np.uint16))
+
+
+def _table(counts: npt.NDArray[np.float64], channels: int) -> Table:
+    """Counts (channels * contexts, symbols) smoothed: contexts lean on all channels' ones."""
+    symbols = counts.shape[1]
+    by_channel = counts.reshape(max(channels, 1), -1, symbols)
+    common = by_channel.sum(axis=0)
+    overall = common.sum(axis=0) + UNIFORM_COUNTS / symbols
+    overall /= overall.sum()
+    common = common + UNIFORM_COUNTS * overall
+    common /= common.sum(axis=1, keepdims=True)
+    return frequencies((by_channel + COMMON_COUNTS * common).reshape(-1, symbols))
+
+
+def frequencies(weights: npt.NDArray[np.float64]) -> Table:
+    """Frequencies in proportion to `weights` (contexts, symbols), each at least 1."""
+    symbols = weights.shape[1]
+    share = weights / weights.sum(axis=1, keepdims=True)
+    exact = np.floor(share * (FREQUENCY_SUM - symbols)).astype(np.int64) + 1
+    # The most frequent symbol takes what rounding left, so that the sum is right.
+    largest = exact.argmax(axis=1)
+    exact[np.arange(len(exact)), largest] += FREQUENCY_SUM - exact.sum(axis=1)
+    return Table(exact[:, :-1].astype(np.uint16))
+
+
+def _fit_masks(gops: Sequence[GopTokens]) -> Table:
+    chance = default_frequencies()
+    blank = _flat_table(MASK_LEVELS * MASK_CONTEXTS, 2)
+    counter = _Counter()
+    for gop in gops:
+        rows, cols = gop.i_sent.shape
+        whole = np.array([0, rows])
+        code_mask(counter, blank, whole, cols, actual=gop.i_sent, lead=None)
+        code_mask(counter, blank, whole, cols, actual=gop.p_sent, lead=None)
+        code_mask(counter, blank, whole, cols, actual=gop.p_sent, lead=gop.i_sent)
+    start = np.stack([1 - chance, chance], axis=1) * COMMON_COUNTS
+    return frequencies(counter.counts(blank) + start)

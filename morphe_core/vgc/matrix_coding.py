@@ -1,0 +1,303 @@
+"""One walk through a matrix, for writing it, reading it and counting its bits.
+
+Each value is coded as a first symbol (zero, one, more), a bucket and a place in it for larger
+magnitudes, and a sign. Values of the first channels are differences to a prediction, with a sign
+that leans on what rounding cut off; the signs of the others are coins, tossed at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from morphe_core.vgc.contexts import PREDICTION_SHIFT, Contexts, level
+from morphe_core.vgc.range_coding import Coder, Floats, Index, Ints, Meter, Reader
+from morphe_core.vgc.tables import (
+    BUCKET_SIZES,
+    BUCKET_STARTS,
+    CLASSES,
+    CLASSES_PER_LARGE,
+    LARGE_CLASSES,
+    MatrixModel,
+    Predictor,
+    bucket_of,
+    round_prediction,
+)
+from morphe_core.vgc.tokens import TOKEN_MAX
+
+_SIGN_FRACTIONS = 8
+_FRACTION_SHIFT = 5
+_LEVEL_OF_FRACTION_SHIFT = 3
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a step's values are expected to be.
+
+    Attributes:
+        base: (tokens, channels) int32, the nearest integers.
+        inputs: (tokens, 2 * channels) float32, for the step's network.
+        signs: (tokens, channels), sign context of each value within its channel.
+    """
+
+    base: Ints
+    inputs: Floats
+    signs: Index
+
+
+def predict_odd(predictor: Predictor, signed: npt.NDArray[np.float64]) -> Prediction:
+    """The prediction of odd columns, which know both neighbours."""
+    limit = TOKEN_MAX << PREDICTION_SHIFT
+    exact = np.clip(predictor.known_part(signed), -limit, limit)
+    base = round_prediction(exact)
+    fraction = exact - (base << PREDICTION_SHIFT)
+    near = (np.abs(fraction) >> _LEVEL_OF_FRACTION_SHIFT).astype(np.float32)
+    inputs = np.concatenate([near, level(base)], axis=1)
+    half = 1 << PREDICTION_SHIFT - 1
+    signs = (np.sign(base) + 1) * _SIGN_FRACTIONS + ((fraction + half) >> _FRACTION_SHIFT)
+    return Prediction(base.astype(np.int32), inputs, signs.astype(np.intp))
+
+
+def even_bases(
+    predictor: Predictor, contexts: Contexts, group: int, coded: Ints, *, coded_are_values: bool
+) -> Ints:
+    """Predictions of even columns, which also lean on the last token sent before in the row.
+
+    Args:
+        predictor: of the step.
+        contexts: what is known.
+        group: of the step.
+        coded: (tokens, channels), the values or what was coded of them.
+        coded_are_values: which of the two.
+
+    Returns:
+        (tokens, channels) int32.
+    """
+    columns = contexts.columns[0]
+    limit = TOKEN_MAX << PREDICTION_SHIFT
+    known = predictor.known_part(contexts.signed_known(group, 0))
+    part = columns.spread(np.clip(known, -limit, limit).astype(np.int32)).astype(np.int64)
+    plane = columns.spread(coded)
+    bases = np.zeros(plane.shape, np.int32)
+    before = np.zeros((plane.shape[0], plane.shape[2]), np.int64)
+    complete, sent = columns.complete, columns.sent[..., None]
+    for column in range(plane.shape[1]):
+        base = round_prediction(part[:, column] + predictor.left * before)
+        base = np.clip(base, -TOKEN_MAX, TOKEN_MAX)
+        bases[:, column] = base
+        value = plane[:, column] if coded_are_values else base + plane[:, column]
+        before = (value if complete else np.where(sent[:, column], value, before)).astype(np.int64)
+    out: Ints = columns.pick(bases)
+    return out
+
+
+class MatrixCoder:
+    """Codes one matrix of all units.
+
+    Args:
+        model: of the matrix.
+        coder: writes, reads or measures.
+        contexts: nothing known yet.
+        limit: largest magnitude of a value.
+        actual: (rows, cols, channels), what to write; None to read.
+    """
+
+    def __init__(
+        self,
+        model: MatrixModel,
+        coder: Coder,
+        contexts: Contexts,
+        *,
+        limit: int,
+        actual: npt.NDArray[np.integer] | None,
+    ) -> None:
+        self._model = model
+        self._coder = coder
+        self._contexts = contexts
+        self._limit = limit
+        self._actual: list[Ints] | None = None
+        if actual is not None:
+            self._actual = [
+                columns.pick(actual[:, columns.odd :: 2]).astype(np.int32)
+                for columns in contexts.columns
+            ]
+        #: Bits of each token by parity; only where `coder` is a meter.
+        self.bits = [np.zeros(len(columns.where), np.float32) for columns in contexts.columns]
+
+    def run(self) -> Ints:
+        """Code the matrix; returns it, (rows, cols, channels), zero where nothing is sent."""
+        used = self._code_used()
+        for group in range(len(self._model.layout.groups)):
+            if not (used > group).any():
+                break
+            for odd in (0, 1):
+                self._step(group, odd, used > group)
+        self._signs_at_the_end()
+        even, odd_plane = self._contexts.values
+        out = np.empty((even.shape[0], even.shape[1] + odd_plane.shape[1], even.shape[2]), np.int32)
+        out[:, ::2], out[:, 1::2] = even, odd_plane
+        return out
+
+    def _code_used(self) -> npt.NDArray[np.integer]:
+        """How many groups each unit uses; the others are zero and cost nothing."""
+        units = len(self._contexts.columns[0].bounds) - 1
+        ends = self._model.layout.ends
+        sizes = np.full(units, len(ends) + 1, np.int32)
+        used: Ints | None = None
+        if self._actual is not None:
+            last = np.zeros(units, np.int64)
+            for columns, values in zip(self._contexts.columns, self._actual, strict=True):
+                token, channel = np.nonzero(values)
+                unit = np.searchsorted(columns.bounds, token, side="right") - 1
+                np.maximum.at(last, unit, channel + 1)
+            groups = np.searchsorted(ends, last, side="left") + (last > 0)
+            used = groups.astype(np.int32)
+        return self._coder.uniform(sizes, np.arange(units + 1), used)
+
+    def _step(self, group: int, odd: int, active: npt.NDArray[np.bool_]) -> None:
+        contexts, layout = self._contexts, self._model.layout
+        columns = contexts.columns[odd]
+        low, high = layout.groups[group]
+        count = len(columns.where)
+        values = None if self._actual is None else self._actual[odd][:, low:high]
+        inputs, prediction, base = contexts.known(group, odd), None, None
+        if layout.leading(group):
+            predictor = self._model.predictors[group][odd]
+            if odd:
+                prediction = predict_odd(predictor, contexts.signed_known(group, 1))
+                inputs = np.concatenate([inputs, prediction.inputs], axis=1)
+                base = prediction.base
+            elif values is not None:
+                base = even_bases(predictor, contexts, group, values, coded_are_values=True)
+        coded = values if values is None or base is None else values - base
+        tokens, bounds = _only(active, columns.bounds)
+        if tokens is not None:
+            inputs = inputs[tokens]
+        classes = self._model.nets[group][odd].classes(inputs)
+        some = coded if coded is None or tokens is None else coded[tokens]
+        signs = None
+        if layout.leading(group):
+            signs = np.zeros_like(classes) if prediction is None else prediction.signs
+            if prediction is not None and tokens is not None:
+                signs = signs[tokens]
+        self._where = odd, tokens
+        found = self._symbols(classes, low, bounds, signs, some)
+        if tokens is not None:
+            coded = np.zeros((count, high - low), np.int32)
+            coded[tokens] = found
+        else:
+            coded = found
+        if values is not None:
+            result = np.ascontiguousarray(values)
+        elif base is not None:
+            result = coded + base
+        elif layout.leading(group):
+            result = coded + even_bases(predictor, contexts, group, coded, coded_are_values=False)
+        else:
+            result = coded
+        contexts.publish(group, odd, self._checked(result, columns.bounds))
+
+    def _checked(self, values: Ints, bounds: Index) -> Ints:
+        """Values that no encoder writes mean that the bytes are not ours."""
+        if self._actual is None and (np.abs(values) > self._limit).any():
+            tokens = np.flatnonzero((np.abs(values) > self._limit).any(axis=1))
+            assert isinstance(self._coder, Reader)
+            for unit in np.unique(np.searchsorted(bounds, tokens, side="right") - 1):
+                self._coder.fail(int(unit))
+            np.clip(values, -self._limit, self._limit, out=values)
+        return values
+
+    def _symbols(
+        self, classes: Index, low: int, bounds: Index, signs: Index | None, actual: Ints | None
+    ) -> Ints:
+        """Code a step's numbers (tokens, channels); without `signs` only their magnitudes."""
+        count, size = classes.shape
+        channels = np.arange(low, low + size)
+        rows = (classes + channels * CLASSES).ravel()
+        flat = None if actual is None else np.abs(actual).ravel()
+        first = self._coder.categorical(
+            self._model.first, rows, bounds * size, None if flat is None else np.minimum(flat, 2)
+        )
+        self._note(None, size)
+        magnitudes = first.copy() if flat is None else flat
+        big = np.flatnonzero(first == 2)
+        if big.size:
+            magnitudes[big] = self._large(
+                classes.ravel()[big] // CLASSES_PER_LARGE + (low + big % size) * LARGE_CLASSES,
+                np.searchsorted(big, bounds * size), big // size,
+                None if flat is None else flat[big],
+            )  # fmt: skip
+        if signs is not None:
+            which = np.flatnonzero(magnitudes)
+            negative = None if actual is None else (actual.ravel()[which] < 0).astype(np.int32)
+            context = (signs + channels * 3 * _SIGN_FRACTIONS).ravel()[which]
+            found = self._coder.categorical(
+                self._model.signs, context, np.searchsorted(which, bounds * size), negative
+            )
+            self._note(which // size)
+            magnitudes = magnitudes.copy()
+            magnitudes[which] *= 1 - 2 * found
+        return magnitudes.reshape(count, size)
+
+    def _large(self, rows: Index, bounds: Index, tokens: Index, actual: Ints | None) -> Ints:
+        """Magnitudes from 2 on."""
+        bucket = self._coder.categorical(
+            self._model.large, rows, bounds, None if actual is None else bucket_of(actual)
+        )
+        self._note(tokens)
+        out: Ints = BUCKET_STARTS[bucket]
+        sizes = BUCKET_SIZES[bucket]
+        wide = np.flatnonzero(sizes > 1)
+        if wide.size:
+            out[wide] += self._coder.uniform(
+                sizes[wide], np.searchsorted(wide, bounds),
+                None if actual is None else actual[wide] - out[wide],
+            )  # fmt: skip
+            self._note(tokens[wide])
+        return out
+
+    def _signs_at_the_end(self) -> None:
+        """Signs of the channels that are not predicted."""
+        contexts, first = self._contexts, self._model.layout.predicted
+        for odd, columns in enumerate(contexts.columns):
+            plane = contexts.values[odd]
+            values = columns.pick(plane)[:, first:]
+            token, channel = np.nonzero(values)
+            if not token.size:
+                continue
+            actual = None
+            if self._actual is not None:
+                actual = (self._actual[odd][token, channel + first] < 0).astype(np.int32)
+            found = self._coder.coins(np.searchsorted(token, columns.bounds), actual)
+            self._where = odd, None
+            self._note(token)
+            if self._actual is None:
+                flat = plane.reshape(-1, plane.shape[2])
+                flat[columns.where[token], channel + first] *= 1 - 2 * found
+
+    def _note(self, tokens: Index | None, size: int = 1) -> None:
+        """Give the bits of the latest symbols to their tokens (None: `size` of every token)."""
+        if not isinstance(self._coder, Meter):
+            return
+        odd, chosen = self._where
+        bits = self.bits[odd]
+        if tokens is None:
+            added = self._coder.last.reshape(-1, size).sum(axis=1)
+        else:
+            count = len(bits) if chosen is None else len(chosen)
+            added = np.bincount(tokens, self._coder.last, count).astype(np.float32)
+        if chosen is None:
+            bits += added
+        else:
+            bits[chosen] += added
+
+
+def _only(active: npt.NDArray[np.bool_], bounds: Index) -> tuple[Index | None, Index]:
+    """Tokens of the active units (None: all) and their bounds."""
+    if active.all():
+        return None, bounds
+    lengths = np.diff(bounds) * active
+    tokens = np.flatnonzero(np.repeat(active, np.diff(bounds)))
+    return tokens, np.concatenate([[0], np.cumsum(lengths)])
