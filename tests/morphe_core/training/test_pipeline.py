@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+
+from morphe_core.training.data import SIDE
+from morphe_core.training.pipeline import (
+    Batch,
+    Coded,
+    Draw,
+    Pipeline,
+    distortion,
+    fill_rows,
+    prepare,
+)
+from morphe_core.training.rate import RateModel
+from morphe_core.vgc.pictures import Picture, to_patches
+from morphe_core.vgc.small import SmallConfig, SmallTokenizer
+
+CPU = torch.device("cpu")
+TINY = SmallConfig(12, 16, width=8, encoder_blocks=1, decoder_blocks=1)
+#: Its I tokens hold a block completely.
+WHOLE = replace(TINY, i_channels=96)
+CALM = Draw(loss_share=0, drop_share=0)
+ROWS = SIDE // 24  # token rows of a window at a third of its size
+
+
+def windows(count: int = 2, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth random windows with an arbitrary small flow."""
+    generator = np.random.default_rng(seed)
+    coarse = gaussian_filter(generator.normal(size=(count, 10, 54, 36)), (0, 1, 2, 2))
+    pictures = (128 + 250 * coarse).repeat(8, axis=2).repeat(8, axis=3)
+    flow = generator.uniform(-4, 4, (count, 2, 2, 36, 36)).astype(np.float32)
+    return np.clip(pictures, 0, 255).astype(np.uint8), flow
+
+
+def batch(count: int = 2, seed: int = 1) -> Batch:
+    return prepare(*windows(count, seed), 3, CPU)
+
+
+def tokenizer(config: SmallConfig = TINY) -> SmallTokenizer:
+    """As training starts it, with transforms that keep the mean of a block first."""
+    torch.manual_seed(2)
+    made = SmallTokenizer(config)
+    bases = []
+    for channels, size in ((config.i_channels, 96), (config.p_channels, 768)):
+        wide = torch.randn(size, size)
+        wide[:, 0] = 1
+        bases.append(torch.linalg.qr(wide)[0].T[:channels])
+    made.set_transforms(*bases)
+    return made
+
+
+def code(
+    draw: Draw, these: Batch | None = None, seed: int = 7, config: SmallConfig = TINY
+) -> Coded:
+    rates = RateModel(config.i_channels), RateModel(config.p_channels)
+    pipeline = Pipeline(tokenizer(config), *rates, np.random.default_rng(seed))
+    with torch.no_grad():
+        return pipeline.run(these or batch(), draw)
+
+
+# -- batches ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3])
+def test_pictures_are_in_their_places_and_shrunk(scale: int) -> None:
+    pictures, flow = windows()
+    made = prepare(pictures, flow, scale, CPU)
+    assert made.size == 2
+    assert made.scale == scale
+    assert made.source.luma.shape == (20, 1, SIDE, SIDE)
+
+    def wanted(window: int, number: int) -> np.ndarray:
+        luma = pictures[window, number, :SIDE].astype(np.float32) - 128
+        size = (SIDE // scale, SIDE // scale)
+        return cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
+
+    for window in range(2):
+        np.testing.assert_allclose(made.before.luma[window, 0], wanted(window, 0), atol=1e-3)
+        np.testing.assert_allclose(made.first.luma[window, 0], wanted(window, 1), atol=1e-3)
+        for number in range(8):
+            got = made.rest.luma[8 * window + number, 0]
+            np.testing.assert_allclose(got, wanted(window, 2 + number), atol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3])
+def test_motion_is_the_mean_flow_in_quarters_of_coded_pixels(scale: int) -> None:
+    pictures, flow = windows()
+    motion = prepare(pictures, flow, scale, CPU).motion
+    side, cells = 36 // scale, 36 // scale // 2
+    assert motion.shape == (2, 4, side, cells)
+    means = flow.reshape(2, 4, side, scale, cells, 2 * scale).mean(axis=(3, 5))
+    np.testing.assert_array_equal(motion, np.rint(means * 4 / scale))
+
+
+def test_motion_stays_within_what_can_be_sent() -> None:
+    pictures, flow = windows()
+    motion = prepare(pictures, flow * 100, 1, CPU).motion
+    assert motion.abs().max() == 255
+
+
+# -- rows of motion -----------------------------------------------------------------------------
+
+
+def column(values: list[float]) -> torch.Tensor:
+    """A field of one cell a row, the same in all four channels."""
+    return torch.tensor(values).reshape(1, 1, -1, 1).expand(1, 4, -1, 1)
+
+
+def rows(came: list[int]) -> torch.Tensor:
+    return torch.tensor(came).float().reshape(1, 1, -1, 1).expand(1, 1, -1, 2)
+
+
+@pytest.mark.parametrize(
+    ("came", "wanted"),
+    [
+        ([1, 1, 1, 1, 1, 1], [10, 20, 30, 40, 50, 60]),
+        ([1, 0, 1, 1, 1, 1], [10, 20, 30, 40, 50, 60]),  # between two: their mean
+        ([1, 0, 0, 1, 1, 1], [10, 10, 40, 40, 50, 60]),  # the nearest one
+        ([0, 0, 1, 1, 1, 0], [30, 30, 30, 40, 50, 50]),  # at the edges
+        ([0, 0, 0, 0, 1, 0], [50, 50, 50, 50, 50, 50]),
+        ([1, 0, 0, 0, 1, 1], [10, 10, 30, 50, 50, 60]),
+        ([0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]),  # none came
+    ],
+)
+def test_motion_of_lost_rows_comes_from_the_nearest(came: list[int], wanted: list[float]) -> None:
+    sent = [10.0, 20, 30, 40, 50, 60]
+    assert fill_rows(column(sent), rows(came))[0, 0, :, 0].tolist() == wanted
+    # What the lost rows held does not matter.
+    spoilt = [value if here else -999.0 for value, here in zip(sent, came, strict=True)]
+    assert torch.equal(fill_rows(column(spoilt), rows(came)), fill_rows(column(sent), rows(came)))
+
+
+@settings(max_examples=15)
+@given(st.lists(st.booleans(), min_size=5, max_size=5).filter(any), st.integers(0, 99))
+def test_each_sample_is_filled_by_itself(came: list[bool], seed: int) -> None:
+    motion = torch.randn(2, 4, 5, 3, generator=torch.Generator().manual_seed(seed))
+    arrived = torch.cat([rows([int(here) for here in came]), rows([1, 0, 1, 0, 1])])
+    both = fill_rows(motion, arrived)
+    torch.testing.assert_close(both[:1], fill_rows(motion[:1], arrived[:1]))
+    torch.testing.assert_close(both[1:], fill_rows(motion[1:], arrived[1:]))
+
+
+# -- distortion ---------------------------------------------------------------------------------
+
+
+def test_distortion_weighs_a_luma_sample_as_patches_do() -> None:
+    nothing = Picture(torch.zeros(3, 1, 16, 16), torch.zeros(3, 2, 8, 8))
+    luma = Picture(
+        torch.tensor([1.0, 2, 0]).reshape(3, 1, 1, 1).expand(3, 1, 16, 16), nothing.chroma
+    )
+    torch.testing.assert_close(distortion(luma, nothing), torch.tensor([0.8, 3.2, 0.0]))
+    chroma = Picture(nothing.luma, torch.full((3, 2, 8, 8), 3.0))
+    torch.testing.assert_close(distortion(chroma, nothing), torch.full((3,), 9 * 0.2))
+    # In patches chroma samples count 0.7 squared: the same shares, to a few per cent.
+    energy = [float(to_patches(p)[:1].square().sum()) for p in (luma, chroma)]
+    assert energy[1] / energy[0] == pytest.approx(9 * 0.2 / 0.8, rel=0.03)
+
+
+# -- runs ---------------------------------------------------------------------------------------
+
+
+def everything(coded: Coded) -> list[torch.Tensor]:
+    return [
+        *coded.i.picture, coded.i.features, *coded.p.pictures, coded.p.features,
+        coded.i_bits, coded.p_bits, coded.p_step, coded.impaired,
+    ]  # fmt: skip
+
+
+def test_a_run_is_finite_and_follows_its_generator() -> None:
+    draw = Draw(loss_share=0.5, drop_share=0.5)
+    one, other, third = code(draw), code(draw), code(draw, seed=8)
+    assert one.p.pictures.luma.shape == (16, 1, 96, 96)
+    for value, again in zip(everything(one), everything(other), strict=True):
+        assert bool(value.isfinite().all())
+        assert torch.equal(value, again)
+    assert not torch.equal(one.p_step, third.p_step)
+
+
+def test_gradients_reach_every_weight() -> None:
+    rates = RateModel(TINY.i_channels), RateModel(TINY.p_channels)
+    made = tokenizer()
+    for name, value in made.named_parameters():
+        if name.endswith("head.weight"):
+            torch.nn.init.normal_(value, std=0.02)
+    these = batch()
+    coded = Pipeline(made, *rates, np.random.default_rng(1)).run(these, Draw(no_before=0))
+    error = distortion(coded.i.picture, these.first).sum()
+    error = error + distortion(coded.p.pictures, these.rest).sum()
+    (error + coded.i_bits.mean() + coded.p_bits.mean()).backward()
+    for part in (made, *rates):
+        for name, value in part.named_parameters():
+            assert value.grad is not None, name
+            assert bool(value.grad.isfinite().all()), name
+            assert bool(value.grad.any()), name
+
+
+def test_steps_are_drawn_from_their_range() -> None:
+    these = batch(8)
+    steps = torch.cat(
+        [
+            code(replace(CALM, finest_step=20, coarsest_step=40), these, seed).p_step
+            for seed in (1, 2)
+        ]
+    )
+    assert steps.min() >= 20
+    assert steps.max() <= 40
+    assert steps.std() > 2
+
+
+def test_finer_steps_cost_more_and_show_more() -> None:
+    these = batch()
+    fine = code(replace(CALM, finest_step=6, coarsest_step=6.001, no_before=1), these)
+    coarse = code(replace(CALM, finest_step=150, coarsest_step=150.1, no_before=1), these)
+    assert fine.i_bits.mean() > 1.5 * coarse.i_bits.mean()
+    assert fine.p_bits.mean() > 1.5 * coarse.p_bits.mean()
+    finer, coarser = (distortion(c.i.picture, these.first).sum() for c in (fine, coarse))
+    assert finer < coarser
+
+
+def test_without_losses_nothing_is_impaired() -> None:
+    assert not code(CALM, batch(8)).impaired.any()
+
+
+def grey_rows(picture: Picture, count: int) -> torch.Tensor:
+    """Which token rows of which picture hold nothing at all, (N, rows)."""
+    return (picture.luma.reshape(count, ROWS, -1) == 0).all(dim=2)
+
+
+def test_lost_rows_are_lost() -> None:
+    # With nothing before and trunks that add nothing, a lost row of I is grey.
+    draw = Draw(loss_share=1, max_row_loss=0.9, drop_share=0, no_before=1, coarsest_step=16.001)
+    these = batch(6)
+    # Not even one sample of the source's rows is zero throughout.
+    assert not grey_rows(these.first, 6).any()
+    coded, whole = code(draw, these), code(replace(draw, loss_share=0), these)
+    lost = grey_rows(coded.i.picture, 6)
+    assert not grey_rows(whole.i.picture, 6).any()
+    assert torch.equal(lost.any(1), coded.impaired)
+    assert 0.1 < lost.float().mean() < 0.8
+    # So are their P tokens: where nothing moves, all of P is grey as well, and only there.
+    still = replace(these, motion=torch.zeros_like(these.motion))
+    coded = code(draw, still)
+    lost = grey_rows(coded.i.picture, 6)
+    strongest = coded.p.pictures.luma.reshape(6, 8, ROWS, -1).abs().amax(dim=(1, 3))
+    assert torch.equal(strongest < 0.1, lost)
+    # The encoder does not know what will be lost: it pays for everything.
+    assert bool((coded.i_bits > 0).all())
+
+
+def test_interleaved_packets_are_lost_too() -> None:
+    draw = Draw(loss_share=1, max_row_loss=0.9, drop_share=0, no_before=1)
+    these = batch(6)
+    patterns = torch.cat([grey_rows(code(draw, these, seed).i.picture, 6) for seed in range(4)])
+    patterns = patterns[patterns.any(1)]
+    every_fourth = (patterns.reshape(-1, ROWS // 4, 4) == patterns[:, None, :4]).all(2).all(1)
+    assert 0.25 < every_fourth.float().mean() < 0.75
+
+
+def test_lost_rows_show_the_picture_before_when_there_is_one() -> None:
+    these = batch(4)
+    same = replace(these, before=these.first, motion=torch.zeros_like(these.motion))
+    draw = Draw(loss_share=1, max_row_loss=0.9, drop_share=0, coarsest_step=16.001)
+    errors = {}
+    for name, share in (("before", 0.0), ("nothing", 1.0)):
+        coded = code(replace(draw, no_before=share), same, config=WHOLE)
+        assert coded.impaired.any()
+        errors[name] = float(distortion(coded.i.picture, same.first)[coded.impaired].mean())
+    assert errors["before"] < 0.3 * errors["nothing"]
+
+
+def test_what_the_picture_before_shows_is_not_sent_again() -> None:
+    these = batch(4)
+    same = replace(these, before=these.first, motion=torch.zeros_like(these.motion))
+    cut = replace(these, before=Picture(*(plane.flip(0) + 60 for plane in these.first)))
+    draw = replace(CALM, no_before=0, coarsest_step=17.0)
+    # How strict the choice is, is drawn.
+    shares = {
+        name: [
+            float((code(draw, what, seed, WHOLE).i_bits == 0).float().mean()) for seed in range(6)
+        ]
+        for name, what in (("same", same), ("cut", cut))
+    }
+    assert min(shares["same"]) > 0.9
+    assert max(shares["cut"]) < 0.1
+
+
+@pytest.mark.parametrize("most", [0.1, 0.25])
+def test_the_weakest_p_tokens_are_dropped(most: float) -> None:
+    these = batch(6)
+    # At fine steps no two tokens are alike: equal ones would go together.
+    draw = Draw(0.5, 0.501, loss_share=0, drop_share=1, max_drop=most, no_before=1)
+    coded, whole = code(draw, these), code(replace(draw, drop_share=0), these)
+    assert coded.impaired.all()
+    dropped = (coded.p_bits == 0).flatten(1)
+    shares = dropped.float().mean(1)
+    assert shares.max() <= most + 1 / 144
+    assert shares.mean() > 0.2 * most
+    assert not (whole.p_bits == 0).any()
+    # What is dropped was cheaper than what stays.
+    for gone, price in zip(dropped, whole.p_bits.flatten(1), strict=True):
+        assert price[gone].mean() < price[~gone].mean()
+
+
+def test_decoded_i_does_not_depend_on_p_pictures() -> None:
+    draw = Draw(loss_share=0.5, drop_share=0.5)
+    these = batch()
+    other = replace(these, rest=Picture(*(plane.flip(0) for plane in these.rest)))
+    one, two = code(draw, these), code(draw, other)
+    assert torch.equal(one.i.picture.luma, two.i.picture.luma)
+    assert torch.equal(one.i_bits, two.i_bits)
+    assert not torch.equal(one.p_bits, two.p_bits)
+
+
+def test_what_i_shows_costs_no_p_bits() -> None:
+    these = batch()
+    eight = Picture(*(plane.repeat_interleave(8, 0) for plane in these.first))
+    still = replace(these, rest=eight, motion=torch.zeros_like(these.motion))
+    draw = replace(CALM, finest_step=100, coarsest_step=101)
+    quiet, busy = (code(draw, what, config=WHOLE).p_bits for what in (still, these))
+    assert quiet.mean() < 0.3 * busy.mean()

@@ -1,0 +1,386 @@
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+from morphe_core.errors import TrainingError
+from morphe_core.network import Network, NetworkConfig
+from morphe_core.training import trainer as trainer_module
+from morphe_core.training.data import SIDE, Windows, window_flow
+from morphe_core.training.pipeline import Draw, prepare
+from morphe_core.training.trainer import Progress, StageConfig, Trainer, initialise
+from morphe_core.vgc.pictures import to_patches
+from morphe_core.vgc.small import SmallConfig
+
+TINY = NetworkConfig(
+    SmallConfig(10, 12, width=8, encoder_blocks=1, decoder_blocks=1), sr_width=8, sr_blocks=1
+)
+THIRD = {3: 1.0}
+BASE = StageConfig("base", steps=3, scales=THIRD)
+SR = StageConfig("sr", steps=2, scales=THIRD, losses={"pixel": 1.0, "detail": 0.5})
+ROBUST = StageConfig(
+    "robust", steps=3, scales=THIRD, draw=Draw(loss_share=0.5), losses={"pixel": 0.1}
+)
+
+
+class StoppedError(Exception):
+    """What a stopped process stands for."""
+
+
+@pytest.fixture(autouse=True)
+def _tiny_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer_module, "BATCH_BY_SCALE", {3: 2})
+
+
+@pytest.fixture(scope="module")
+def windows(tmp_path_factory: pytest.TempPathFactory) -> Windows:
+    folder = tmp_path_factory.mktemp("set")
+    generator = np.random.default_rng(1)
+    down, across = np.mgrid[:SIDE, :SIDE].astype(float)
+    pictures = []
+    for _ in range(3):
+        noise = generator.normal(size=(SIDE, SIDE))
+        layers = [gaussian_filter(noise, sigma, mode="wrap") * sigma**2 for sigma in (3, 8, 20)]
+        texture = 128 + 35 * np.sum(layers, axis=0) / np.std(np.sum(layers, axis=0))
+        x, y = generator.uniform(-2, 2, 2)
+        luma = [
+            map_coordinates(texture, [down - y * n, across - x * n], order=1, mode="grid-wrap")
+            for n in range(10)
+        ]
+        chroma = np.full((10, SIDE // 2, SIDE), 120 + 5 * x)
+        pictures.append(np.clip(np.concatenate([luma, chroma], axis=1), 0, 255).astype(np.uint8))
+    np.save(folder / "pictures.npy", np.stack(pictures))
+    np.save(folder / "flow.npy", np.stack([window_flow(window) for window in pictures]))
+    (folder / "sources.json").write_text('[{"name": "made", "sha256": "", "windows": 3}]')
+    return Windows(folder)
+
+
+def network(config: NetworkConfig = TINY) -> Network:
+    torch.manual_seed(4)
+    return Network(config)
+
+
+def started(
+    windows: Windows,
+    folder: Path,
+    stages: list[StageConfig],
+    clock: Callable[[], float],
+    **rest: object,
+) -> Trainer:
+    return Trainer(network(), windows, stages, folder, seed=5, clock=clock, report_steps=2, **rest)  # type: ignore[arg-type]
+
+
+def ticking() -> Callable[[], float]:
+    """A clock that goes on by a second each time it is read."""
+    return itertools.count(0.0, 1.0).__next__
+
+
+def silent(_: str) -> None:
+    """Where reports go."""
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    parts = {"network": trainer.network, "i": trainer.i_rate, "p": trainer.p_rate}
+    return {
+        f"{name}.{key}": value.clone()
+        for name, part in parts.items()
+        for key, value in part.state_dict().items()
+    }
+
+
+def logged(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+
+# -- learning -----------------------------------------------------------------------------------
+
+
+def test_the_cost_falls_from_a_bad_start(windows: Windows, tmp_path: Path) -> None:
+    """The transforms start as the first samples of a block, which is a very bad codec."""
+    stage = StageConfig("base", steps=30, learning_rate=0.02, scales=THIRD)
+    stage = replace(stage, draw=Draw(finest_step=40, coarsest_step=41, loss_share=0, drop_share=0))
+    trainer = started(windows, tmp_path, [stage], ticking())
+    costs = []
+    original = trainer.step
+
+    def step(stage: StageConfig) -> dict[str, float]:
+        facts = original(stage)
+        costs.append(facts["cost"])
+        return facts
+
+    trainer.step = step  # type: ignore[method-assign]
+    trainer.run(silent)
+    assert len(costs) == 30
+    # In octaves.
+    assert np.mean(costs[-8:]) < np.mean(costs[:8]) - 0.5
+
+
+def test_the_closed_form_start_is_much_better_than_none(windows: Windows, tmp_path: Path) -> None:
+    stage = replace(BASE, draw=Draw(loss_share=0, drop_share=0))
+    facts = {}
+    for name in ("none", "klt"):
+        trainer = started(windows, tmp_path, [stage], ticking())
+        if name == "klt":
+            initialise(trainer.network, windows, batches=2, seed=1)
+        facts[name] = trainer.step(stage)
+    assert facts["klt"]["psnr"] > facts["none"]["psnr"] + 3
+
+
+def test_the_closed_form_start_keeps_most_of_any_transform(windows: Windows) -> None:
+    """Eckart-Young: no ten directions hold more of the pictures that were seen than SVD's."""
+    made = network()
+    initialise(made, windows, batches=2, seed=1)
+    tokenizer = made.tokenizer
+    for basis, synthesis in (
+        (tokenizer.i_basis, tokenizer.i_synthesis),
+        (tokenizer.p_basis, tokenizer.p_synthesis),
+    ):
+        rows = basis.detach()
+        torch.testing.assert_close(rows @ rows.T, torch.eye(len(rows)), rtol=0, atol=1e-5)
+        assert torch.equal(synthesis.detach(), rows.T)
+    generator = np.random.default_rng(1)
+    parts = [
+        to_patches(prepare(*windows.batch(12, generator), 2 + n, torch.device("cpu")).first)
+        for n in range(2)
+    ]
+    vectors = np.concatenate([p.permute(0, 2, 3, 1).reshape(-1, 96).numpy() for p in parts])
+    best = np.linalg.svd(vectors.astype(float), compute_uv=False)[:10]
+    kept = np.square(vectors @ tokenizer.i_basis.detach().numpy().T).sum()
+    assert kept == pytest.approx(np.square(best).sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["base", "sr", "robust"])
+def test_a_stage_trains_its_own_weights_and_no_others(
+    windows: Windows, tmp_path: Path, name: str
+) -> None:
+    stage = {"base": BASE, "sr": SR, "robust": ROBUST}[name]
+    trainer = started(windows, tmp_path, [stage], ticking())
+    before = weights(trainer)
+    trainer.run(silent)
+    after = weights(trainer)
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    upscalers = {key for key in before if "super_resolution" in key}
+    if name == "sr":
+        # Only that of the factor seen.
+        assert changed
+        assert changed <= {key for key in upscalers if "super_resolution.3." in key}
+        return
+    assert not changed & upscalers
+    for part in ("i_basis", "p_synthesis", "i_analyse", "p_decode"):
+        assert any(part in key for key in changed), part
+    assert any(key.startswith(("i.", "p.")) for key in changed)
+
+
+def test_super_resolution_learns(
+    windows: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against a run on the same batches whose learning rate is next to nothing."""
+    monkeypatch.setattr(trainer_module, "WARM_UP_STEPS", 1)
+    calm = Draw(finest_step=60, coarsest_step=61, loss_share=0, drop_share=0)
+    errors = {}
+    for rate in (1e-9, 0.02):
+        stage = replace(SR, steps=8, learning_rate=rate, draw=calm, losses={"pixel": 1.0})
+        folder = tmp_path / str(rate)
+        trainer = started(windows, folder, [stage], ticking())
+        trainer.run(silent)
+        errors[rate] = np.array([entry["sr_pixel"] for entry in logged(folder)], float)
+    assert (errors[0.02][-2:] < 0.9 * errors[1e-9][-2:]).all()
+
+
+# -- keeping ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def unbroken(
+    windows: Windows, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, torch.Tensor], Path]:
+    """Weights and folder of three stages without a stop."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer_module, "BATCH_BY_SCALE", {3: 2})
+        trainer = started(windows, folder, [BASE, SR, ROBUST], ticking())
+        trainer.run(silent)
+    return weights(trainer), folder
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 7])
+def test_a_stopped_run_goes_on_to_the_same_weights(
+    windows: Windows,
+    tmp_path: Path,
+    unbroken: tuple[dict[str, torch.Tensor], Path],
+    stop_after: int,
+) -> None:
+    stages = [BASE, SR, ROBUST]
+    first = started(windows, tmp_path, stages, ticking(), checkpoint_seconds=0.5)
+    original, steps = first.step, itertools.count()
+
+    def step(stage: StageConfig) -> dict[str, float]:
+        if next(steps) == stop_after:
+            raise StoppedError
+        return original(stage)
+
+    first.step = step  # type: ignore[method-assign]
+    with pytest.raises(StoppedError):
+        first.run(silent)
+    # Nothing of the new process is as in the old one.
+    torch.manual_seed(77)
+    other = Network(TINY)
+    again = Trainer(other, windows, stages, tmp_path, seed=99, clock=ticking(), report_steps=2)
+    again.run(silent)
+    assert again.progress.total_steps == 8
+    wanted, folder = unbroken
+    for name, value in weights(again).items():
+        assert torch.equal(value, wanted[name]), name
+    # The log has the same numbers too; only times differ.
+    logs = [
+        [{key: value for key, value in entry.items() if key != "seconds"} for entry in logged(path)]
+        for path in (tmp_path, folder)
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_steps_since_the_last_checkpoint_are_run_again(
+    windows: Windows, tmp_path: Path, unbroken: tuple[dict[str, torch.Tensor], Path]
+) -> None:
+    stages = [BASE, SR, ROBUST]
+    first = started(windows, tmp_path, stages, ticking(), checkpoint_seconds=1.5)
+    original, steps = first.step, itertools.count()
+
+    def step(stage: StageConfig) -> dict[str, float]:
+        facts = original(stage)
+        if next(steps) == 6:  # the checkpoint was written at the start of this stage
+            raise StoppedError
+        return facts
+
+    first.step = step  # type: ignore[method-assign]
+    with pytest.raises(StoppedError):
+        first.run(silent)
+    again = started(windows, tmp_path, stages, ticking())
+    again.run(silent)
+    for name, value in weights(again).items():
+        assert torch.equal(value, unbroken[0][name]), name
+
+
+def test_a_finished_run_does_nothing_more(
+    windows: Windows, unbroken: tuple[dict[str, torch.Tensor], Path]
+) -> None:
+    wanted, folder = unbroken
+    again = started(windows, folder, [BASE, SR, ROBUST], ticking())
+    entries = logged(folder)
+    again.run(silent)
+    assert logged(folder) == entries
+    for name, value in weights(again).items():
+        assert torch.equal(value, wanted[name]), name
+
+
+def test_the_log_counts_steps_and_names_stages(
+    unbroken: tuple[dict[str, torch.Tensor], Path],
+) -> None:
+    entries = logged(unbroken[1])
+    assert [(entry["stage"], entry["step"]) for entry in entries] == [
+        ("base", 2), ("sr", 5), ("robust", 7),
+    ]  # fmt: skip
+    for entry in entries:
+        assert {"cost", "psnr", "i_bits", "p_bits", "norm"} <= set(entry)
+        assert all(np.isfinite(value) for value in entry.values() if isinstance(value, float))
+    assert "sr_pixel" in entries[1]
+
+
+def test_no_half_written_checkpoint_stays(unbroken: tuple[dict[str, torch.Tensor], Path]) -> None:
+    assert sorted(path.name for path in unbroken[1].iterdir()) == ["checkpoint.pt", "metrics.jsonl"]
+
+
+def test_checkpoints_are_evaluated(windows: Windows, tmp_path: Path) -> None:
+    seen = []
+
+    def evaluate(network: Network, progress: Progress) -> dict[str, float]:
+        seen.append(progress.total_steps)
+        return {"vmaf": 50.0} if progress.total_steps < 2 else {}
+
+    stage = replace(BASE, steps=2)
+    started(
+        windows, tmp_path, [stage], ticking(), checkpoint_seconds=0.5, after_checkpoint=evaluate
+    ).run(silent)
+    assert seen[:2] == [1, 2]
+    (entry,) = logged(tmp_path, "evaluation.jsonl")
+    assert entry["step"] == 1
+    assert entry["vmaf"] == 50.0
+
+
+def test_a_stage_may_last_for_a_time(windows: Windows, tmp_path: Path) -> None:
+    stage = replace(BASE, seconds=4.0, steps=0)
+    trainer = started(windows, tmp_path, [stage], ticking())
+    trainer.run(silent)
+    assert trainer.progress.total_steps == 4
+    assert trainer.progress.total_seconds == 4.0
+
+
+def test_the_learning_rate_rises_and_then_falls(windows: Windows, tmp_path: Path) -> None:
+    stage = StageConfig("base", steps=400, learning_rate=0.01, scales=THIRD)
+    trainer = started(windows, tmp_path, [stage], ticking())
+    rates = []
+    for step in range(400):
+        trainer.progress.step = step
+        trainer._set_learning_rate(stage)
+        rates.append([group["lr"] for group in trainer.optimiser.param_groups])
+    trunks = np.array(rates)[:, 1]
+    assert trunks.argmax() == pytest.approx(49, abs=2)
+    assert trunks[0] == pytest.approx(0.01 / 50)
+    assert 0.009 < trunks.max() < 0.01
+    assert (np.diff(trunks[50:]) < 0).all()
+    assert trunks[-1] == pytest.approx(0.02 * 0.01, rel=0.01)
+    # Transforms are slower, the rate model faster.
+    np.testing.assert_allclose(np.array(rates)[:, [0, 2]] / trunks[:, None], [[0.1, 10.0]] * 400)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(TINY, sr_width=12),
+        replace(TINY, tokenizer=replace(TINY.tokenizer, i_channels=11)),
+        replace(TINY, tokenizer=replace(TINY.tokenizer, decoder_blocks=2)),
+    ],
+)
+def test_a_checkpoint_of_another_network_is_refused(
+    windows: Windows, tmp_path: Path, other: NetworkConfig
+) -> None:
+    stage = replace(BASE, steps=1)
+    started(windows, tmp_path, [stage], ticking()).save()
+    wrong = Trainer(network(other), windows, [stage], tmp_path, seed=1, clock=ticking())
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt: does not fit this training") as error:
+        wrong.run(silent)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", b"PK\x03\x04" + bytes(100), b"\x80\x02N."])
+def test_a_damaged_checkpoint_is_refused(windows: Windows, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    trainer = started(windows, tmp_path, [BASE], ticking())
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt: does not fit this training") as error:
+        trainer.run(silent)
+    assert "\n" not in str(error.value)
+
+
+def test_a_step_that_is_not_finite_changes_nothing(
+    windows: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = started(windows, tmp_path, [BASE], ticking())
+    before = weights(trainer)
+    original = trainer._loss
+
+    def loss(*arguments: object) -> tuple[torch.Tensor, dict[str, float]]:
+        value, facts = original(*arguments)  # type: ignore[arg-type]
+        return value * float("nan"), facts
+
+    monkeypatch.setattr(trainer, "_loss", loss)
+    trainer.step(BASE)
+    for name, value in weights(trainer).items():
+        assert torch.equal(value, before[name]), name
