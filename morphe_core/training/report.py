@@ -90,7 +90,7 @@ _LABELS: Final = {
 Entry = Mapping[str, Any]
 
 
-def draw_curves(run: Path, out: Path | None = None) -> list[Path]:
+def draw_report(run: Path, out: Path | None = None) -> list[Path]:
     """Draw every curve of a training run, as SVG and PNG (300 dpi, one column wide).
 
     Args:

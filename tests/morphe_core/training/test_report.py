@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from morphe_core.errors import TrainingError
-from morphe_core.training.report import draw_curves, read_metrics
+from morphe_core.training.report import draw_report, read_metrics
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -87,10 +87,10 @@ class TestReadMetrics:
             read_metrics(tmp_path / "m.jsonl")
 
 
-class TestDrawCurves:
+class TestDrawReport:
     def test_draws_each_group_that_has_values(self, tmp_path: Path) -> None:
         write(tmp_path / "metrics.jsonl", entries())
-        found = draw_curves(tmp_path)
+        found = draw_report(tmp_path)
         assert [path.name for path in found] == [
             "psnr.svg", "psnr.png", "rate.svg", "rate.png", "loss.svg", "loss.png",
         ]  # fmt: skip
@@ -98,7 +98,7 @@ class TestDrawCurves:
 
     def test_figures_are_one_column_wide_at_300_dpi(self, tmp_path: Path) -> None:
         write(tmp_path / "metrics.jsonl", entries())
-        for path in draw_curves(tmp_path):
+        for path in draw_report(tmp_path):
             if path.suffix == ".png":
                 with Image.open(path) as image:
                     assert image.width == 990
@@ -107,14 +107,14 @@ class TestDrawCurves:
     @pytest.mark.parametrize("count", [10, 30])
     def test_every_value_is_in_the_curve(self, tmp_path: Path, count: int) -> None:
         write(tmp_path / "metrics.jsonl", entries(count))
-        draw_curves(tmp_path)
+        draw_report(tmp_path)
         assert longest_curves(tmp_path / "figures/psnr.svg") == [count, count]
 
     def test_the_same_run_gives_the_same_bytes(self, tmp_path: Path) -> None:
         write(tmp_path / "metrics.jsonl", entries())
         for one, other in zip(
-            draw_curves(tmp_path, tmp_path / "a"),
-            draw_curves(tmp_path, tmp_path / "b"),
+            draw_report(tmp_path, tmp_path / "a"),
+            draw_report(tmp_path, tmp_path / "b"),
             strict=True,
         ):
             assert one.read_bytes() == other.read_bytes()
@@ -125,19 +125,19 @@ class TestDrawCurves:
             tmp_path / "evaluation.jsonl",
             [{"step": 100 * n, "seconds": 60.0 * n, "vmaf": 40.0 + n, "clip": "x"} for n in (1, 2)],
         )
-        names = [path.name for path in draw_curves(tmp_path)]
+        names = [path.name for path in draw_report(tmp_path)]
         assert names[-2:] == ["evaluation-vmaf.svg", "evaluation-vmaf.png"]
         assert not any("evaluation-loss" in name for name in names)
 
     def test_values_that_are_no_numbers_are_left_out(self, tmp_path: Path) -> None:
         odd = [{"step": 1, "psnr": float("nan")}, {"step": 2, "psnr": 30.0, "ok": True, "x": None}]
         write(tmp_path / "metrics.jsonl", odd)
-        assert [path.name for path in draw_curves(tmp_path)] == ["psnr.svg", "psnr.png"]
+        assert [path.name for path in draw_report(tmp_path)] == ["psnr.svg", "psnr.png"]
 
     def test_leaves_matplotlib_as_it_was(self, tmp_path: Path) -> None:
         write(tmp_path / "metrics.jsonl", entries(4))
         before = dict(plt.rcParams)
-        draw_curves(tmp_path)
+        draw_report(tmp_path)
         assert dict(plt.rcParams) == before
         assert plt.get_fignums() == []
 
@@ -145,4 +145,4 @@ class TestDrawCurves:
         write(tmp_path / "metrics.jsonl", entries(4))
         (tmp_path / "figures").write_text("a file")
         with pytest.raises(TrainingError, match=r"psnr\.svg: cannot be written"):
-            draw_curves(tmp_path)
+            draw_report(tmp_path)
