@@ -189,12 +189,13 @@ class Contexts:
         layout: of the matrix.
         sent: (rows, cols) bool, the tokens to code.
         unit_rows: (units + 1), first row of each unit and the end.
-        quality: of the matrix, 0..127.
+        quality: of the matrix, 0..127, or (rows,) of each row.
         extras: (rows, cols, layout.extras) float32, integers 0..`INPUT_MAX`.
     """
 
     def __init__(
-        self, layout: Layout, sent: npt.NDArray[np.bool_], unit_rows: Index, quality: int,
+        self, layout: Layout, sent: npt.NDArray[np.bool_], unit_rows: Index,
+        quality: int | Index,
         extras: Floats,
     ) -> None:  # fmt: skip
         self.layout = layout
@@ -202,11 +203,12 @@ class Contexts:
         self.rows: list[Floats] = []
         self.values: list[Ints] = []
         self._signed: list[npt.NDArray[np.float64]] = []
-        coarse = quality // 4
+        coarse = np.broadcast_to(quality, len(sent)) // 4
         for columns in self.columns:
             count = len(columns.where)
             rows = np.zeros((count, layout.width), np.float32)
-            rows[:, 0], rows[:, 1] = coarse, coarse * coarse // 32
+            own = coarse[columns.where // max(columns.shape[1], 1)]
+            rows[:, 0], rows[:, 1] = own, own * own // 32
             rows[:, 2:3] = columns.left.astype(np.float32) + columns.right
             rows[:, 3] = columns.where % max(columns.shape[1], 1) == 0
             rows[:, BASE : BASE + layout.extras] = columns.pick(extras[:, columns.odd :: 2])

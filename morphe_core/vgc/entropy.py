@@ -196,7 +196,8 @@ def token_bits(
         model: of the tokens' backend.
         values: (rows, cols, channels).
         quality: of the matrix.
-        matrix: "i", "p" (in the joint form; needs `i_tokens`), "p_alone" or "motion".
+        matrix: "i", "p" (in the joint form), "p_alone" or "motion". Without `i_tokens`, "p" is
+            estimated as "p_alone", which is a little more.
         sent: (rows, cols), None for all; others cost nothing.
         i_tokens: the GoP's I tokens.
         i_sent: None for all.
@@ -218,9 +219,9 @@ def token_bits(
         if motion is None:
             motion = np.zeros((rows, cols // MOTION_COLS, model.motion_channels), np.int16)
         extras = motion_extras(motion)
-    if matrix == "p":
-        if i_tokens is None:
-            raise CodecConfigError("matrix 'p' needs i_tokens")
+    if matrix == "p" and i_tokens is None:
+        matrix = "p_alone"
+    if matrix == "p" and i_tokens is not None:
         i_sent = np.ones((rows, cols), np.bool_) if i_sent is None else i_sent
         extras = np.concatenate([extras, i_extras(i_tokens, i_sent)], axis=2)
     found = model.matrices[matrix]

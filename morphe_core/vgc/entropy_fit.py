@@ -44,6 +44,8 @@ from morphe_core.vgc.tokens import MOTION_MAX, TOKEN_MAX, GopTokens
 #: Tokens of one parity that a network is trained on; more do not change it.
 SAMPLES = 60_000
 BATCH = 2048
+#: Rows that are walked through together; bounds the memory.
+ROWS_AT_ONCE = 256
 LEARNING_RATE = 0.01
 #: Magnitudes whose being reached is modelled: the ordinal model of `_bits`.
 STEPS_OF_MAGNITUDE = (1, 2, 4, 8, 16)
@@ -63,11 +65,11 @@ _Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class _Sample:
-    """One GoP's matrix: what to code and what is known before."""
+    """Rows of a matrix, of any number of GoPs: what to code and what is known before."""
 
     values: npt.NDArray[np.int16]
     sent: npt.NDArray[np.bool_]
-    quality: int
+    quality: Index
     extras: Floats
 
     def contexts(self, layout: Layout) -> Contexts:
@@ -91,7 +93,7 @@ def fit(gops: Iterable[GopTokens], *, steps: int, seed: int) -> EntropyModel:
     ((i_channels, p_channels, motion_channels),) = sizes
     matrices = {}
     for name, layout in layouts_of(i_channels, p_channels, motion_channels).items():
-        samples = [_sample(gop, name) for gop in known]
+        samples = _joined([_sample(gop, name) for gop in known])
         matrices[name] = _fit_matrix(layout, samples, steps, seed, _limit(name))
     return EntropyModel(i_channels, p_channels, motion_channels, matrices, _fit_masks(known))
 
@@ -104,15 +106,36 @@ def _sample(gop: GopTokens, name: str) -> _Sample:
     from morphe_core.vgc.entropy import i_extras, motion_extras
 
     nothing = np.zeros((*gop.i_sent.shape, 0), np.float32)
+    rows = len(gop.i)
     if name == "i":
-        return _Sample(gop.i, gop.i_sent, gop.i_quality, nothing)
+        return _Sample(gop.i, gop.i_sent, np.full(rows, gop.i_quality), nothing)
     if name == "motion":
         everywhere = np.ones(gop.motion.shape[:2], np.bool_)
-        return _Sample(gop.motion, everywhere, 0, np.zeros((*everywhere.shape, 0), np.float32))
+        still = np.zeros((*everywhere.shape, 0), np.float32)
+        return _Sample(gop.motion, everywhere, np.zeros(rows, np.intp), still)
     extras = motion_extras(gop.motion)
     if name == "p":
         extras = np.concatenate([extras, i_extras(gop.i, gop.i_sent)], axis=2)
-    return _Sample(gop.p, gop.p_sent, gop.p_quality, extras)
+    return _Sample(gop.p, gop.p_sent, np.full(rows, gop.p_quality), extras)
+
+
+def _joined(samples: Sequence[_Sample]) -> list[_Sample]:
+    """Samples of equal width one below the other, as rows know nothing of each other."""
+    parts: dict[tuple[int, int], list[_Sample]] = {}
+    rows: dict[int, int] = {}
+    for sample in samples:
+        width = sample.values.shape[1]
+        rows[width] = rows.get(width, 0) + len(sample.values)
+        parts.setdefault((width, rows[width] // ROWS_AT_ONCE), []).append(sample)
+    return [
+        _Sample(
+            np.concatenate([one.values for one in part]),
+            np.concatenate([one.sent for one in part]),
+            np.concatenate([one.quality for one in part]),
+            np.concatenate([one.extras for one in part]),
+        )
+        for part in parts.values()
+    ]
 
 
 def _fit_matrix(
@@ -158,7 +181,7 @@ def _fit_predictors(
 ) -> tuple[tuple[Predictor, Predictor], ...]:
     """Least squares, with every token weighed down by how large its numbers are."""
     leading = [group for group in range(len(layout.groups)) if layout.leading(group)]
-    sums: dict[tuple[int, int, int], tuple[_Doubles, _Doubles]] = {}
+    sums: dict[tuple[int, int], tuple[_Doubles, _Doubles]] = {}
     for sample in samples:
         contexts = sample.contexts(layout)
         for group in leading:
@@ -168,29 +191,32 @@ def _fit_predictors(
                 signed = contexts.signed_known(group, odd)
                 before = _before(contexts, values) if not odd else np.zeros_like(values)
                 weight = 1.0 / (1.0 + np.abs(values).mean(axis=1) + np.abs(before).mean(axis=1))
-                for channel in range(high - low):
-                    known = np.concatenate([signed, before[:, channel : channel + 1]], axis=1)
-                    scaled = known * weight[:, None]
-                    size = known.shape[1]
-                    gram, target = sums.setdefault(
-                        (group, odd, channel), (np.zeros((size, size)), np.zeros(size))
-                    )
-                    gram += scaled.T @ known
-                    target += scaled.T @ values[:, channel]
+                known = np.concatenate([signed, before], axis=1)
+                scaled = (known * weight[:, None]).T
+                size = known.shape[1]
+                gram, target = sums.setdefault(
+                    (group, odd), (np.zeros((size, size)), np.zeros((size, high - low)))
+                )
+                gram += scaled @ known
+                target += scaled @ values
                 contexts.publish(group, odd, values)
     out = []
     for group in leading:
         low, high = layout.groups[group]
         pair = []
         for odd in (0, 1):
-            columns = []
+            gram, target = sums[group, odd]
+            exact = np.zeros((gram.shape[0] - (high - low) + 1, high - low))
             for channel in range(high - low):
-                gram, target = sums[group, odd, channel]
-                ridge = np.eye(len(target)) * (1e-3 * np.trace(gram) / len(target) + 1e-3)
-                columns.append(np.linalg.solve(gram + ridge, target))
-            exact = np.stack(columns, axis=1) * (1 << PREDICTION_SHIFT)
+                # All signed numbers, and of the values before only the channel's own.
+                used = [*range(len(exact) - 1), len(exact) - 1 + channel]
+                part = gram[np.ix_(used, used)]
+                ridge = np.eye(len(used)) * (1e-3 * np.trace(part) / len(used) + 1e-3)
+                exact[:, channel] = np.linalg.solve(part + ridge, target[used, channel])
+            exact *= 1 << PREDICTION_SHIFT
             fixed = np.clip(np.round(exact), -32767, 32767)
-            pair.append(Predictor(fixed[:-1], fixed[-1].astype(np.int64)))
+            weights = fixed[:-1].astype(np.float64)
+            pair.append(Predictor(weights, fixed[-1].astype(np.int64)))
         out.append((pair[0], pair[1]))
     return tuple(out)
 
