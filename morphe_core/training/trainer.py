@@ -356,7 +356,9 @@ class Trainer:
             self.p_rate.load_state_dict(state["p_rate"])
             if self.progress.stage < len(self.stages):
                 self.optimiser = self._new_optimiser()
-                self.optimiser.load_state_dict(state["optimiser"])
+                # A stage that has not begun starts afresh, also if it was added to a finished run.
+                if self.progress.step:
+                    self.optimiser.load_state_dict(state["optimiser"])
             self.generator.bit_generator.state = state["generator"]
             torch.set_rng_state(state["torch"].cpu())
             self._sums = state["sums"]

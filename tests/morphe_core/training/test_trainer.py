@@ -281,6 +281,16 @@ def test_a_finished_run_does_nothing_more(
         assert torch.equal(value, wanted[name]), name
 
 
+def test_stages_can_be_added_to_a_finished_run(
+    windows: Windows, tmp_path: Path, unbroken: tuple[dict[str, torch.Tensor], Path]
+) -> None:
+    for stages in ([BASE], [BASE], [BASE, SR, ROBUST]):
+        trainer = started(windows, tmp_path, stages, ticking())
+        trainer.run(silent)
+    for name, value in weights(trainer).items():
+        assert torch.equal(value, unbroken[0][name]), name
+
+
 def test_the_log_counts_steps_and_names_stages(
     unbroken: tuple[dict[str, torch.Tensor], Path],
 ) -> None:
