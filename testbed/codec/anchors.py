@@ -31,6 +31,7 @@ from testbed.errors import InputError, OutputError, ToolFailedError
 from testbed.media import annexb
 from testbed.media.clips import Clip, Picture
 from testbed.media.decoding import decode
+from testbed.media.prepared import FORM as PICTURES_FORM
 from testbed.media.quality import METRICS, compare
 from testbed.media.tools import ffmpeg_identity, run_ffmpeg
 from testbed.media.types import ReceivedFrame
@@ -238,7 +239,7 @@ def _key(name: str, clip: Clip, frames: int, target_kbps: float) -> str:
 
     arguments = list(ANCHORS.get(name).arguments)
     what = [clip.pictures_sha256, frames, name, arguments, float(target_kbps), list(METRICS)]
-    text = json.dumps([FORM, *what, ffmpeg_identity(), av.__version__])
+    text = json.dumps([FORM, PICTURES_FORM, *what, ffmpeg_identity(), av.__version__])
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 

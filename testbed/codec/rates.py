@@ -51,9 +51,11 @@ class GopBudget:
     Args:
         kbps: rate with packet headers, > 0.
         fps: frame rate, > 0.
+        least_packets: a GoP takes at least this many, >= 1.
     """
 
-    def __init__(self, kbps: float, fps: Fraction) -> None:
+    def __init__(self, kbps: float, fps: Fraction, *, least_packets: int = 1) -> None:
+        self._least_packets = least_packets
         self._frame_bytes = kbps * BITS_PER_KBIT / 8 / float(fps)
         self._owed = 0.0  # spent beyond the rate so far; negative: left over
         self._packet_bytes = float(PAYLOAD_BYTES + PACKET_HEADER_BYTES)  # of the packets seen last
@@ -62,7 +64,7 @@ class GopBudget:
         """Payload bytes (without packet headers) for a GoP of `frames` pictures."""
         worth = self._frame_bytes * frames
         room = min(max(worth - self._owed, LEAST_SHARE * worth), MOST_SHARE * worth)
-        packets = max(1, math.ceil(room / self._packet_bytes - 1e-9))
+        packets = max(self._least_packets, math.ceil(room / self._packet_bytes - 1e-9))
         return max(LEAST_BYTES, round(room - packets * PACKET_HEADER_BYTES))
 
     def record(self, frames: int, units: Sequence[int]) -> None:

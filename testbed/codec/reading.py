@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from testbed.codec.colour import FULL_RANGE, SMPTE170M, UNSPECIFIED, UNTAGGED, Colour
 from testbed.errors import ClipError
 from testbed.media.catalogue import PATTERN_PREFIX
 from testbed.media.clips import MAX_DURATION_S, Clip, check_size, exact_fps, open_clip, open_source
@@ -29,6 +30,8 @@ class Video:
         fps: frame rate; pictures are repeated or left out where the source's own varies.
         limit: most pictures to read.
         expected: how many there will be, 0 if the file does not say.
+        colour: what the source says of its colours.
+        bit_depth: of the source's samples; pictures have 8.
     """
 
     width: int
@@ -36,6 +39,8 @@ class Video:
     fps: Fraction
     limit: int
     expected: int
+    colour: Colour
+    bit_depth: int
     _source: Source
 
     def pictures(self) -> Iterator[Picture]:
@@ -72,22 +77,34 @@ def open_video(name: str, *, duration_s: float = 0.0, base: Path | None = None) 
     limit = round(Fraction(duration_s or MAX_DURATION_S).limit_denominator(10**6) * fps)
     if limit < 1:
         raise ClipError(f"{name}: duration {duration_s:g} s is shorter than one picture")
-    expected = limit if duration_s else 0
-    told = round(_duration_s(source.path) * fps) if isinstance(source, FileSource) else 0
-    if told:
-        expected = min(told, limit)
-    return Video(width, height, fps, limit, expected, source)
+    expected, colour, bit_depth = limit if duration_s else 0, UNTAGGED, 8
+    if isinstance(source, FileSource):
+        told_s, colour, bit_depth = _told(source.path)
+        expected = min(round(told_s * fps), limit) or expected
+    return Video(width, height, fps, limit, expected, colour, bit_depth, source)
 
 
-def _duration_s(path: Path) -> Fraction:
-    """What the file says of its duration, 0 if nothing."""
+def _told(path: Path) -> tuple[Fraction, Colour, int]:
+    """What a file says of its duration in seconds (0: nothing), its colours and its bit depth."""
     import av
 
     with av.open(str(path)) as container:
-        stream = container.streams.video[0]
+        stream: Any = container.streams.video[0]
+        duration_s = Fraction(container.duration or 0, av.time_base)
         if stream.duration and stream.time_base:
-            return stream.duration * stream.time_base
-        return Fraction(container.duration or 0, av.time_base)
+            duration_s = stream.duration * stream.time_base
+        context = stream.codec_context
+        form = context.format
+        depth = max((part.bits for part in form.components), default=8) if form else 8
+        # "yuvj" formats are full range by name. swscale makes BT.601 of RGB, whose own matrix is 0.
+        full = int(context.color_range) == FULL_RANGE or (form and form.name.startswith("yuvj"))
+        numbers = [int(context.color_primaries), int(context.color_trc), int(context.colorspace)]
+        primaries, transfer, matrix = (n if 0 <= n <= 255 else UNSPECIFIED for n in numbers)
+        return (
+            duration_s,
+            Colour(primaries, transfer, matrix or SMPTE170M, bool(full)),
+            min(max(depth, 8), 16),
+        )
 
 
 def in_gops(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:

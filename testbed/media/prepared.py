@@ -24,7 +24,7 @@ from testbed.media.sources import Picture, Source
 from testbed.paths import cache_dir
 
 #: Changes when the content of these files changes.
-FORM = 1
+FORM = 2
 #: Prepared clips beyond this are removed, the longest unused first (10 s of 720p30 is 415 MB).
 LIMIT_BYTES = 8 << 30
 

@@ -32,6 +32,8 @@ PATTERN_SIZE = (640, 360)
 PATTERN_FPS = Fraction(30)
 #: swscale flags: bicubic, and the same result on every CPU.
 SCALE_FLAGS = "bicubic+accurate_rnd+bitexact"
+#: FFmpeg's AVCOL_SPC_UNSPECIFIED.
+MATRIX_UNSPECIFIED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ class Source(Protocol):
 class Shaper:
     """Brings decoded frames of any size and format to packed yuv420p of one size.
 
-    A source that is only one column or row too large (odd sizes) is cropped, not scaled.
+    A source that is only one column or row too large (odd sizes) is cropped, not scaled. The colour
+    matrix stays as it is, named or not; RGB becomes BT.601.
     """
 
     def __init__(self, width: int, height: int) -> None:
@@ -75,6 +78,8 @@ class Shaper:
         if key not in self._graphs:
             self._graphs[key] = self._graph(frame)
         graph = self._graphs[key]
+        # swscale would convert a matrix that the frame names to the one that the graph does not.
+        frame.colorspace = MATRIX_UNSPECIFIED
         graph.push(frame)
         shaped: Any = graph.pull()
         return np.ascontiguousarray(shaped.to_ndarray()).reshape(-1)

@@ -203,6 +203,26 @@ def test_full_range_becomes_limited(tmp_path: Path, clip_of: OpenClip) -> None:
     assert int(clip_of(str(path), duration_s=0.1).frame(0)[0]) == 235
 
 
+@pytest.mark.parametrize("matrix", [1, 2, 5, 6, 9])
+def test_a_named_matrix_changes_no_sample(tmp_path: Path, clip_of: OpenClip, matrix: int) -> None:
+    """The same losslessly coded picture, whatever matrix the file names."""
+    path = tmp_path / "tagged.mkv"
+    picture = np.concatenate(
+        [np.tile(np.arange(32, 224, 6, dtype=np.uint8), 32), np.full(256, 90), np.full(256, 170)]
+    ).astype(np.uint8)
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=10, options={"qp": "0"})
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.colorspace = matrix
+        frame = av.VideoFrame.from_ndarray(picture.reshape(48, 32), format="yuv420p")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        assert next(container.decode(video=0)).colorspace == matrix
+    assert (clip_of(str(path), duration_s=0.1).frame(0) == picture).all()
+
+
 def test_pictures_are_read_only_and_in_range(clip_of: OpenClip) -> None:
     clip = clip_of("test:testsrc2", width=64, height=48, fps=10, duration_s=0.5)
     with pytest.raises(ValueError, match="read-only"):

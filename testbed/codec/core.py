@@ -1,0 +1,151 @@
+"""The way to the codec core: models, encoders and decoders, with the testbed's errors.
+
+The core needs PyTorch and more, which is an extra; nothing is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Final
+
+from testbed.errors import InputError, ToolMissingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from morphe_core.models import Model
+    from morphe_core.vgc.codec import Decoder, Encoder, EncoderConfig
+
+#: Pictures of a GoP (paper, section 4.3); the core has the same constant.
+GOP_FRAMES: Final = 9
+DEVICES: Final = ("cpu", "cuda")
+PROFILES: Final = ("morphe", "morphe-paper")
+SCALES: Final = {"auto": 0, "1": 1, "2": 2, "3": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """A loaded model and how to use it.
+
+    Attributes:
+        name: of the model's backend.
+        sha256: of its weights, hexadecimal.
+        model: the core's own object.
+    """
+
+    name: str
+    sha256: str
+    model: Model
+
+    def encoder(self, *, width: int, height: int, fps: Fraction, settings: Settings) -> Encoder:
+        """A fresh encoder.
+
+        Args:
+            width: luma width, even.
+            height: luma height, even.
+            fps: frame rate.
+            settings: profile and scale.
+
+        Raises:
+            MorpheError: a size that cannot be coded.
+        """
+        from morphe_core.vgc.codec import Encoder
+
+        return Encoder(self.model, width=width, height=height, fps=fps, config=settings.config())
+
+    def decoder(self, *, width: int, height: int, smoothing: int | None = None) -> Decoder:
+        """A fresh decoder.
+
+        Args:
+            width: luma width.
+            height: luma height.
+            smoothing: pictures blended at a GoP boundary; None = as the codec thinks best.
+
+        Raises:
+            MorpheError: impossible smoothing.
+        """
+        from morphe_core.vgc.codec import Decoder
+
+        if smoothing is None:
+            return Decoder(self.model, width=width, height=height)
+        return Decoder(self.model, width=width, height=height, smoothing=smoothing)
+
+    def describe(self) -> dict[str, Any]:
+        """What is known of the model (JSON values)."""
+        return self.model.describe()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to encode.
+
+    Attributes:
+        profile: any of `PROFILES`.
+        scale: source pixels per coded pixel; 0 = chosen by the budget.
+    """
+
+    profile: str = "morphe"
+    scale: int = 0
+
+    def __post_init__(self) -> None:
+        if self.profile not in PROFILES:
+            raise InputError(
+                f"profile {self.profile!r} is not known; allowed: {', '.join(PROFILES)}"
+            )
+        if self.scale not in SCALES.values():
+            raise InputError(f"scale {self.scale} is not known; allowed: {', '.join(SCALES)}")
+
+    def config(self) -> EncoderConfig:
+        """The core's own settings."""
+        with _needing_the_extra():
+            from morphe_core.vgc.codec import profile
+        return replace(profile(self.profile), scale=self.scale)
+
+
+def parse_scale(text: str) -> int:
+    """The scale that `auto`, `1`, `2` or `3` means.
+
+    Raises:
+        InputError: anything else.
+    """
+    if text not in SCALES:
+        raise InputError(f"--scale {text}: is not known; allowed: {', '.join(SCALES)}")
+    return SCALES[text]
+
+
+def load_core(weights: str = "small", *, device: str = "cpu") -> Core:
+    """Load a model.
+
+    Args:
+        weights: name of a shipped model, or path of a weights file.
+        device: any of `DEVICES`.
+
+    Raises:
+        ToolMissingError: PyTorch or another package of the core is not installed.
+        InputError: no such device, or it is not there.
+        MorpheError: no such weights, or they are damaged.
+    """
+    if device not in DEVICES:
+        raise InputError(f"--device {device}: is not known; allowed: {', '.join(DEVICES)}")
+    with _needing_the_extra():
+        from morphe_core.models import load_model
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError("--device cuda: PyTorch finds no GPU here; allowed: cpu")
+    model = load_model(weights, device=device)
+    return Core(model.name, model.sha256, model)
+
+
+@contextmanager
+def _needing_the_extra() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise ToolMissingError(
+            f"the codec core cannot be loaded ({error}); "
+            "get what it needs with: pip install 'morphe-testbed[codec]'"
+        ) from None
