@@ -20,6 +20,7 @@ from morphe_core.vgc.bitstream import Part
 from morphe_core.vgc.contexts import Contexts, level
 from morphe_core.vgc.mask_coding import code_mask
 from morphe_core.vgc.matrix_coding import MatrixCoder
+from morphe_core.vgc.motion_coding import MotionCoder, MotionModel
 from morphe_core.vgc.range_coding import Coder, Floats, Index, Meter, Reader, Writer
 from morphe_core.vgc.tables import I_AROUND, EntropyModel
 from morphe_core.vgc.tokens import (
@@ -204,15 +205,18 @@ def token_bits(
         motion: (rows, cols // 2, 4); None counts as no motion.
 
     Returns:
-        (rows, cols) float32. Their sum is within 1 to 2 per cent of the real size of a GoP, whose
-        masks, unit ends and headers come on top.
+        (rows, cols) float32, for motion (rows, cols // 2). Their sum is within 1 to 2 per cent of
+        the real size of a GoP, whose masks, unit ends and headers come on top.
 
     Raises:
         CodecConfigError: no such matrix in this model.
     """
-    if matrix not in model.matrices:
-        raise CodecConfigError(f"matrix {matrix!r}: the model has {', '.join(model.matrices)}")
     rows, cols = values.shape[:2]
+    if matrix == "motion" and model.motion is not None:
+        return _motion_bits(model.motion, values)
+    if matrix not in model.matrices:
+        known = [*model.matrices, *(["motion"] if model.motion else [])]
+        raise CodecConfigError(f"matrix {matrix!r}: the model has {', '.join(known)}")
     sent = np.ones((rows, cols), np.bool_) if sent is None else sent
     extras = np.zeros((rows, cols, 0), np.float32)
     if matrix in ("p", "p_alone"):
@@ -226,12 +230,19 @@ def token_bits(
         extras = np.concatenate([extras, i_extras(i_tokens, i_sent)], axis=2)
     found = model.matrices[matrix]
     contexts = Contexts(found.layout, sent, np.array([0, rows]), quality, extras)
-    coder = MatrixCoder(found, Meter(), contexts, limit=TOKEN_MAX, actual=values)
+    coder = MatrixCoder(found, Meter(), contexts, actual=values)
     coder.run()
     out = np.zeros((rows, cols), np.float32)
     for columns, bits in zip(contexts.columns, coder.bits, strict=True):
         out[:, columns.odd :: 2].flat[columns.where] = bits
     return out
+
+
+def _motion_bits(model: MotionModel, motion: Tokens) -> Floats:
+    rows, cells = motion.shape[:2]
+    coder = MotionCoder(model, Meter(), np.array([0, rows]), cells, motion)
+    coder.run()
+    return coder.bits
 
 
 def total_bits(model: EntropyModel, tokens: GopTokens, *, part: Part = Part.JOINT) -> float:
@@ -305,17 +316,14 @@ class _Walk:
     ) -> Tokens:
         model = self._model.matrices[name]
         contexts = Contexts(model.layout, sent, self._unit_rows, quality, extras)
-        coder = MatrixCoder(model, self._coder, contexts, limit=TOKEN_MAX, actual=actual)
+        coder = MatrixCoder(model, self._coder, contexts, actual=actual)
         return coder.run().astype(np.int16)
 
     def _motion(self, actual: Tokens | None) -> Tokens:
-        model = self._model.matrices["motion"]
-        shape = int(self._unit_rows[-1]), self._cols // MOTION_COLS
-        contexts = Contexts(
-            model.layout, np.ones(shape, np.bool_), self._unit_rows, 0,
-            np.zeros((*shape, 0), np.float32),
-        )  # fmt: skip
-        coder = MatrixCoder(model, self._coder, contexts, limit=MOTION_MAX, actual=actual)
+        assert self._model.motion is not None
+        coder = MotionCoder(
+            self._model.motion, self._coder, self._unit_rows, self._cols // MOTION_COLS, actual
+        )
         return coder.run().astype(np.int16)
 
 

@@ -18,9 +18,12 @@ from torch import Tensor, nn
 
 from morphe_core.errors import TrainingError
 from morphe_core.vgc.contexts import INPUT_MAX, PREDICTION_SHIFT, SIGN_CONTEXTS, Contexts, Layout
+from morphe_core.vgc.counting import COMMON_COUNTS, Counter, flat_table, frequencies, smoothed
 from morphe_core.vgc.mask_coding import code_mask, default_frequencies
 from morphe_core.vgc.matrix_coding import MatrixCoder, even_bases, predict_odd
-from morphe_core.vgc.range_coding import FREQUENCY_SUM, Floats, Index, Ints, Meter, Table
+from morphe_core.vgc.motion_fit import fit_motion
+from morphe_core.vgc.range_coding import Floats, Index, Ints, Table
+from morphe_core.vgc.symbols import LARGE_BUCKETS
 from morphe_core.vgc.tables import (
     CLASS_SHIFT,
     CLASSES,
@@ -29,7 +32,6 @@ from morphe_core.vgc.tables import (
     HIDDEN,
     HIDDEN_MAX,
     HIDDEN_SHIFT,
-    LARGE_BUCKETS,
     LARGE_CLASSES,
     MASK_CONTEXTS,
     MASK_LEVELS,
@@ -39,7 +41,7 @@ from morphe_core.vgc.tables import (
     Predictor,
     layouts_of,
 )
-from morphe_core.vgc.tokens import MOTION_MAX, TOKEN_MAX, GopTokens
+from morphe_core.vgc.tokens import GopTokens
 
 #: Tokens of one parity that a network is trained on; more do not change it.
 SAMPLES = 60_000
@@ -54,10 +56,6 @@ CLASSES_PER_LOGIT = 2.0
 CLASS_OF_ZERO = 18.0
 #: One unit of a hidden activation is this many integers.
 HIDDEN_UNIT = 16.0
-#: Counts that what channels have in common weighs in each context.
-COMMON_COUNTS = 6.0
-#: Counts that the tables' uniform part weighs.
-UNIFORM_COUNTS = 0.5
 
 _Doubles = npt.NDArray[np.float64]
 _Bytes = npt.NDArray[np.uint8]
@@ -94,12 +92,10 @@ def fit(gops: Iterable[GopTokens], *, steps: int, seed: int) -> EntropyModel:
     matrices = {}
     for name, layout in layouts_of(i_channels, p_channels, motion_channels).items():
         samples = _joined([_sample(gop, name) for gop in known])
-        matrices[name] = _fit_matrix(layout, samples, steps, seed, _limit(name))
-    return EntropyModel(i_channels, p_channels, motion_channels, matrices, _fit_masks(known))
-
-
-def _limit(name: str) -> int:
-    return MOTION_MAX if name == "motion" else TOKEN_MAX
+        matrices[name] = _fit_matrix(layout, samples, steps, seed)
+    motion = fit_motion([gop.motion for gop in known]) if motion_channels else None
+    masks = _fit_masks(known)
+    return EntropyModel(i_channels, p_channels, motion_channels, matrices, motion, masks)
 
 
 def _sample(gop: GopTokens, name: str) -> _Sample:
@@ -109,10 +105,6 @@ def _sample(gop: GopTokens, name: str) -> _Sample:
     rows = len(gop.i)
     if name == "i":
         return _Sample(gop.i, gop.i_sent, np.full(rows, gop.i_quality), nothing)
-    if name == "motion":
-        everywhere = np.ones(gop.motion.shape[:2], np.bool_)
-        still = np.zeros((*everywhere.shape, 0), np.float32)
-        return _Sample(gop.motion, everywhere, np.zeros(rows, np.intp), still)
     extras = motion_extras(gop.motion)
     if name == "p":
         extras = np.concatenate([extras, i_extras(gop.i, gop.i_sent)], axis=2)
@@ -138,9 +130,7 @@ def _joined(samples: Sequence[_Sample]) -> list[_Sample]:
     ]
 
 
-def _fit_matrix(
-    layout: Layout, samples: Sequence[_Sample], steps: int, seed: int, limit: int
-) -> MatrixModel:
+def _fit_matrix(layout: Layout, samples: Sequence[_Sample], steps: int, seed: int) -> MatrixModel:
     predictors = _fit_predictors(layout, samples)
     pools = _pool(layout, samples, predictors, np.random.default_rng(seed))
     nets = tuple(
@@ -155,21 +145,21 @@ def _fit_matrix(
         layout,
         nets,
         predictors,
-        _flat_table(channels * CLASSES, FIRST_SYMBOLS),
-        _flat_table(channels * LARGE_CLASSES, LARGE_BUCKETS),
-        _flat_table(predicted * SIGN_CONTEXTS, 2),
+        flat_table(channels * CLASSES, FIRST_SYMBOLS),
+        flat_table(channels * LARGE_CLASSES, LARGE_BUCKETS),
+        flat_table(predicted * SIGN_CONTEXTS, 2),
     )
-    counter = _Counter()
+    counter = Counter()
     for sample in samples:
         contexts = sample.contexts(layout)
-        MatrixCoder(blank, counter, contexts, limit=limit, actual=sample.values).run()
+        MatrixCoder(blank, counter, contexts, actual=sample.values).run()
     return MatrixModel(
         layout,
         nets,
         predictors,
-        _table(counter.counts(blank.first), channels),
-        _table(counter.counts(blank.large), channels),
-        _table(counter.counts(blank.signs), predicted),
+        smoothed(counter.counts(blank.first), channels),
+        smoothed(counter.counts(blank.large), channels),
+        smoothed(counter.counts(blank.signs), predicted),
     )
 
 
@@ -356,63 +346,13 @@ def _rounded(weight: Tensor, bias: Tensor, weight2: Tensor, bias2: Tensor) -> Ne
     return Net(*(part.astype(np.float32) for part in (first, first_bias, second, start)))
 
 
-# ---- tables ----------------------------------------------------------------------------------
-
-
-class _Counter(Meter):
-    """A coder that counts symbols in their contexts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._counts: dict[int, npt.NDArray[np.float64]] = {}
-
-    def categorical(
-        self, table: Table, contexts: Index, bounds: Index, actual: Ints | None
-    ) -> Ints:
-        """See `Coder`."""
-        assert actual is not None
-        counts = self.counts(table)
-        size = counts.shape[1]
-        counts += np.bincount(contexts * size + actual, minlength=counts.size).reshape(-1, size)
-        return super().categorical(table, contexts, bounds, actual)
-
-    def counts(self, table: Table) -> npt.NDArray[np.float64]:
-        """Counts of a table's contexts and symbols so far."""
-        shape = table.probabilities.shape
-        return self._counts.setdefault(id(table), np.zeros(shape))
-
-
-def _flat_table(contexts: int, symbols: int) -> Table:
-    return Table(np.full((contexts, symbols - 1), FREQUENCY_SUM // symbols, np.uint16))
-
-
-def _table(counts: npt.NDArray[np.float64], channels: int) -> Table:
-    """Counts (channels * contexts, symbols) smoothed: contexts lean on all channels' ones."""
-    symbols = counts.shape[1]
-    by_channel = counts.reshape(max(channels, 1), -1, symbols)
-    common = by_channel.sum(axis=0)
-    overall = common.sum(axis=0) + UNIFORM_COUNTS / symbols
-    overall /= overall.sum()
-    common = common + UNIFORM_COUNTS * overall
-    common /= common.sum(axis=1, keepdims=True)
-    return frequencies((by_channel + COMMON_COUNTS * common).reshape(-1, symbols))
-
-
-def frequencies(weights: npt.NDArray[np.float64]) -> Table:
-    """Frequencies in proportion to `weights` (contexts, symbols), each at least 1."""
-    symbols = weights.shape[1]
-    share = weights / weights.sum(axis=1, keepdims=True)
-    exact = np.floor(share * (FREQUENCY_SUM - symbols)).astype(np.int64) + 1
-    # The most frequent symbol takes what rounding left, so that the sum is right.
-    largest = exact.argmax(axis=1)
-    exact[np.arange(len(exact)), largest] += FREQUENCY_SUM - exact.sum(axis=1)
-    return Table(exact[:, :-1].astype(np.uint16))
+# ---- masks -----------------------------------------------------------------------------------
 
 
 def _fit_masks(gops: Sequence[GopTokens]) -> Table:
     chance = default_frequencies()
-    blank = _flat_table(MASK_LEVELS * MASK_CONTEXTS, 2)
-    counter = _Counter()
+    blank = flat_table(MASK_LEVELS * MASK_CONTEXTS, 2)
+    counter = Counter()
     for gop in gops:
         rows, cols = gop.i_sent.shape
         whole = np.array([0, rows])

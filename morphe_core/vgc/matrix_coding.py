@@ -14,15 +14,13 @@ import numpy.typing as npt
 
 from morphe_core.vgc.contexts import PREDICTION_SHIFT, Contexts, level
 from morphe_core.vgc.range_coding import Coder, Floats, Index, Ints, Meter, Reader
+from morphe_core.vgc.symbols import BUCKET_SIZES, BUCKET_STARTS, bucket_of
 from morphe_core.vgc.tables import (
-    BUCKET_SIZES,
-    BUCKET_STARTS,
     CLASSES,
     CLASSES_PER_LARGE,
     LARGE_CLASSES,
     MatrixModel,
     Predictor,
-    bucket_of,
     round_prediction,
 )
 from morphe_core.vgc.tokens import TOKEN_MAX
@@ -100,7 +98,6 @@ class MatrixCoder:
         model: of the matrix.
         coder: writes, reads or measures.
         contexts: nothing known yet.
-        limit: largest magnitude of a value.
         actual: (rows, cols, channels), what to write; None to read.
     """
 
@@ -110,13 +107,11 @@ class MatrixCoder:
         coder: Coder,
         contexts: Contexts,
         *,
-        limit: int,
         actual: npt.NDArray[np.integer] | None,
     ) -> None:
         self._model = model
         self._coder = coder
         self._contexts = contexts
-        self._limit = limit
         self._actual: list[Ints] | None = None
         if actual is not None:
             self._actual = [
@@ -201,12 +196,12 @@ class MatrixCoder:
 
     def _checked(self, values: Ints, bounds: Index) -> Ints:
         """Values that no encoder writes mean that the bytes are not ours."""
-        if self._actual is None and (np.abs(values) > self._limit).any():
-            tokens = np.flatnonzero((np.abs(values) > self._limit).any(axis=1))
+        if self._actual is None and (np.abs(values) > TOKEN_MAX).any():
+            tokens = np.flatnonzero((np.abs(values) > TOKEN_MAX).any(axis=1))
             assert isinstance(self._coder, Reader)
             for unit in np.unique(np.searchsorted(bounds, tokens, side="right") - 1):
                 self._coder.fail(int(unit))
-            np.clip(values, -self._limit, self._limit, out=values)
+            np.clip(values, -TOKEN_MAX, TOKEN_MAX, out=values)
         return values
 
     def _symbols(

@@ -16,7 +16,17 @@ import numpy.typing as npt
 
 from morphe_core.errors import WeightsError
 from morphe_core.vgc.contexts import INPUT_MAX, PREDICTION_SHIFT, SIGN_CONTEXTS, Layout
-from morphe_core.vgc.range_coding import FREQUENCY_SUM, Floats, Index, Ints, Table
+from morphe_core.vgc.motion_coding import (
+    CHOICE_CONTEXTS,
+    CHOICES,
+    PREDICTION_INPUTS,
+    PREDICTIONS,
+    VALUE_CONTEXTS,
+    VALUE_SYMBOLS,
+    MotionModel,
+)
+from morphe_core.vgc.range_coding import FREQUENCY_SUM, Floats, Index, Table
+from morphe_core.vgc.symbols import LARGE_BUCKETS
 from morphe_core.vgc.tokens import MOTION_CHANNELS, GopTokens
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -37,23 +47,6 @@ CLASS_SHIFT = 12
 EXACT = 1 << 24
 #: I channels whose sum over both neighbours a P token of the same unit knows.
 I_AROUND = 8
-
-#: Magnitudes from 2 on: bucket 0.. holds 2, 3, ... 7, then two buckets an octave.
-_SINGLE_BUCKETS = 6
-_SINGLE_END = 8
-_OCTAVES = 11
-LARGE_BUCKETS = _SINGLE_BUCKETS + 2 * _OCTAVES
-_BUCKET_EXTRA = np.array([0] * _SINGLE_BUCKETS + [2 + n // 2 for n in range(2 * _OCTAVES)])
-BUCKET_SIZES: Ints = (1 << _BUCKET_EXTRA).astype(np.int32)
-BUCKET_STARTS: Ints = np.concatenate(
-    [[2], 2 + np.cumsum(BUCKET_SIZES, dtype=np.int64)[:-1]]
-).astype(np.int32)
-
-
-def bucket_of(magnitudes: Ints) -> Ints:
-    """Bucket of magnitudes from 2 on."""
-    found = np.searchsorted(BUCKET_STARTS, magnitudes, side="right") - 1
-    return found.astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -135,8 +128,6 @@ class MatrixModel:
     signs: Table
 
 
-#: Parts of a model: I, P that knows I, P by itself, motion.
-MATRICES = ("i", "p", "p_alone", "motion")
 #: Levels of raggedness of a mask, and contexts at each: even columns, then odd ones by neighbours;
 #: all twice, by what the I mask does.
 MASK_LEVELS = 8
@@ -151,7 +142,8 @@ class EntropyModel:
         i_channels: numbers of an I token.
         p_channels: numbers of a P token.
         motion_channels: 4, or 0 for a backend without motion.
-        matrices: the models of `MATRICES`.
+        matrices: "i"; "p", which knows I; "p_alone".
+        motion: None without motion.
         masks: (MASK_LEVELS * MASK_CONTEXTS) contexts of a bit of a mask.
     """
 
@@ -159,6 +151,7 @@ class EntropyModel:
     p_channels: int
     motion_channels: int
     matrices: Mapping[str, MatrixModel]
+    motion: MotionModel | None
     masks: Table
 
     @classmethod
@@ -181,6 +174,10 @@ class EntropyModel:
         """The model as named integer arrays, for a weights file."""
         sizes = [self.i_channels, self.p_channels, self.motion_channels]
         out: Arrays = {"sizes": np.array(sizes, np.int32), "masks": self.masks.frequencies}
+        if self.motion is not None:
+            out["motion.choices"] = self.motion.choices.frequencies
+            out["motion.values"] = self.motion.values.frequencies
+            out["motion.predictions"] = self.motion.predictions.astype(np.int16)
         for name, model in self.matrices.items():
             for key in ("first", "large", "signs"):
                 out[f"{name}.{key}"] = getattr(model, key).frequencies
@@ -212,22 +209,19 @@ class EntropyModel:
         layouts = layouts_of(i_channels, p_channels, motion_channels)
         matrices = {name: reader.matrix(name, layout) for name, layout in layouts.items()}
         masks = reader.table("masks", MASK_LEVELS * MASK_CONTEXTS, 2)
-        return cls(i_channels, p_channels, motion_channels, matrices, masks)
+        motion = reader.motion() if motion_channels else None
+        return cls(i_channels, p_channels, motion_channels, matrices, motion, masks)
 
 
 def layouts_of(i_channels: int, p_channels: int, motion_channels: int) -> dict[str, Layout]:
     """Layouts of the matrices that a backend has."""
-    layouts = {
+    return {
         "i": Layout.of_tokens(i_channels, 0),
         "p": Layout.of_tokens(
             p_channels, motion_channels + i_channels + min(I_AROUND, i_channels) + 1
         ),
         "p_alone": Layout.of_tokens(p_channels, motion_channels),
     }
-    if motion_channels:
-        half = motion_channels // 2
-        layouts["motion"] = Layout(motion_channels, 0, (half, motion_channels), motion_channels)
-    return layouts
 
 
 class _ArrayReader:
@@ -255,6 +249,13 @@ class _ArrayReader:
         if not table.is_valid:
             raise WeightsError(f"entropy model: {name} gives a symbol no frequency")
         return table
+
+    def motion(self) -> MotionModel:
+        return MotionModel(
+            self.table("motion.choices", CHOICE_CONTEXTS, CHOICES),
+            self.table("motion.values", VALUE_CONTEXTS, VALUE_SYMBOLS),
+            self.take("motion.predictions", (PREDICTIONS, PREDICTION_INPUTS)),
+        )
 
     def matrix(self, name: str, layout: Layout) -> MatrixModel:
         nets, predictors = [], []

@@ -1,0 +1,74 @@
+"""Fitting the motion coder's model to fields: weights by least squares, tables by counting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from morphe_core.vgc.counting import Counter, flat_table, smoothed
+from morphe_core.vgc.motion_coding import (
+    CHOICE_CONTEXTS,
+    CHOICES,
+    LEVELS,
+    NEW,
+    PREDICTION_INPUTS,
+    PREDICTION_SHIFT,
+    PREDICTIONS,
+    VALUE_CONTEXTS,
+    VALUE_SYMBOLS,
+    MotionCoder,
+    MotionModel,
+    choose,
+    prediction_inputs,
+)
+from morphe_core.vgc.tokens import Tokens
+
+#: Squared motion steps that keep the weights near what an unseen field would want.
+_RIDGE = 100.0
+_ROUNDS = 3
+
+
+def fit_motion(fields: Sequence[Tokens]) -> MotionModel:
+    """The model of motion fields (rows, cells, 4)."""
+    model = MotionModel(
+        flat_table(CHOICE_CONTEXTS, CHOICES),
+        flat_table(VALUE_CONTEXTS, VALUE_SYMBOLS),
+        np.stack([_weights(fields, number) for number in range(PREDICTIONS)]),
+    )
+    counter = Counter()
+    for field in fields:
+        rows = np.array([0, len(field)])
+        MotionCoder(model, counter, rows, field.shape[1], field).run()
+    choices = smoothed(counter.counts(model.choices), LEVELS)
+    values = smoothed(counter.counts(model.values), 4)
+    return MotionModel(choices, values, model.predictions)
+
+
+def _weights(fields: Sequence[Tokens], number: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Weights of one prediction, in its fixed point.
+
+    Each vector weighs less the longer it is, and again the worse it is predicted, so that what
+    counts is the length in bits of what differs, more than its square.
+    """
+    knot, axis, moved = number // 4, number // 2 % 2, number % 2
+    parts = []
+    for field in fields:
+        vectors = field[..., 2 * knot : 2 * knot + 2].astype(np.int64)
+        inputs, known = prediction_inputs(knot, field[..., :2].astype(np.int64), vectors)
+        chosen = (choose(vectors) == NEW) & (known == bool(moved))
+        target = vectors[chosen][:, axis, None]
+        parts.append(np.concatenate([inputs[chosen][:, axis], target], axis=1))
+    data = np.concatenate(parts).astype(np.float64)
+    known_part, target_part = data[:, :-1], data[:, -1]
+    # Without anything seen: what moved last goes on, and the second knot lies twice as far.
+    start = np.array([[0.0, 0, 2 * knot], [1.0, 0, 0]][moved])
+    weights = start
+    for _ in range(_ROUNDS):
+        error = np.abs(target_part - known_part @ weights)
+        trust = 1 / (1 + error)
+        gram = (known_part * trust[:, None]).T @ known_part + _RIDGE * np.eye(PREDICTION_INPUTS)
+        pull = (known_part * trust[:, None]).T @ target_part + _RIDGE * start
+        weights = np.linalg.solve(gram, pull)
+    fixed = np.round(weights * (1 << PREDICTION_SHIFT))
+    return np.clip(fixed, -32767, 32767).astype(np.int64)
