@@ -265,10 +265,14 @@ def _pytorch() -> Finding:
     return Finding("PyTorch", "codec", True, detail)
 
 
-def _weights() -> Finding:
+def _weights_folder() -> Path:
     from importlib.resources import files
 
-    folder = Path(str(files("morphe_core") / "weights"))
+    return Path(str(files("morphe_core") / "weights"))
+
+
+def _weights() -> Finding:
+    folder = _weights_folder()
     there = {path.stem: path.stat().st_size for path in sorted(folder.glob("*.safetensors"))}
     if not there:
         fix = "train a model, or install the package again from a release that ships one"

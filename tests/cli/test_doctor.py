@@ -106,12 +106,14 @@ class TestCodec:
     def test_weights_are_listed_with_their_size(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr("importlib.resources.files", lambda _: tmp_path)
+        monkeypatch.setattr(doctor, "_weights_folder", lambda: tmp_path)
         assert not found("codec weights").ok
-        (tmp_path / "weights").mkdir()
-        (tmp_path / "weights" / "small.safetensors").write_bytes(bytes(2_500_000))
+        (tmp_path / "small.safetensors").write_bytes(bytes(2_500_000))
         assert found("codec weights").ok
-        assert found("codec weights").detail == f"small (2.5 MB) in {tmp_path / 'weights'}"
+        assert found("codec weights").detail == f"small (2.5 MB) in {tmp_path}"
+
+    def test_weights_are_looked_for_in_the_codec_core(self) -> None:
+        assert (doctor._weights_folder() / "__init__.py").is_file()
 
 
 def test_a_program_that_hangs_or_fails_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
