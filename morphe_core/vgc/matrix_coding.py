@@ -118,14 +118,16 @@ class MatrixCoder:
                 columns.pick(actual[:, columns.odd :: 2]).astype(np.int32)
                 for columns in contexts.columns
             ]
+        self._where: tuple[int, Index | None] = (0, None)
         #: Bits of each token by parity; only where `coder` is a meter.
         self.bits = [np.zeros(len(columns.where), np.float32) for columns in contexts.columns]
 
     def run(self) -> Ints:
         """Code the matrix; returns it, (rows, cols, channels), zero where nothing is sent."""
         used = self._code_used()
-        for group in range(len(self._model.layout.groups)):
-            if not (used > group).any():
+        layout = self._model.layout
+        for group in range(len(layout.groups)):
+            if not layout.leading(group) and not (used > group).any():
                 break
             for odd in (0, 1):
                 self._step(group, odd, used > group)
@@ -136,7 +138,10 @@ class MatrixCoder:
         return out
 
     def _code_used(self) -> npt.NDArray[np.integer]:
-        """How many groups each unit uses; the others are zero and cost nothing."""
+        """How many groups each unit uses; the others are zero and cost nothing.
+
+        The predicted groups are always coded: zero is not what is expected of them.
+        """
         units = len(self._contexts.columns[0].bounds) - 1
         ends = self._model.layout.ends
         sizes = np.full(units, len(ends) + 1, np.int32)
@@ -152,47 +157,49 @@ class MatrixCoder:
         return self._coder.uniform(sizes, np.arange(units + 1), used)
 
     def _step(self, group: int, odd: int, active: npt.NDArray[np.bool_]) -> None:
-        contexts, layout = self._contexts, self._model.layout
+        contexts, net = self._contexts, self._model.nets[group][odd]
         columns = contexts.columns[odd]
-        low, high = layout.groups[group]
-        count = len(columns.where)
-        values = None if self._actual is None else self._actual[odd][:, low:high]
-        inputs, prediction, base = contexts.known(group, odd), None, None
-        if layout.leading(group):
-            predictor = self._model.predictors[group][odd]
-            if odd:
-                prediction = predict_odd(predictor, contexts.signed_known(group, 1))
-                inputs = np.concatenate([inputs, prediction.inputs], axis=1)
-                base = prediction.base
-            elif values is not None:
-                base = even_bases(predictor, contexts, group, values, coded_are_values=True)
-        coded = values if values is None or base is None else values - base
-        tokens, bounds = _only(active, columns.bounds)
-        if tokens is not None:
-            inputs = inputs[tokens]
-        classes = self._model.nets[group][odd].classes(inputs)
-        some = coded if coded is None or tokens is None else coded[tokens]
-        signs = None
-        if layout.leading(group):
-            signs = np.zeros_like(classes) if prediction is None else prediction.signs
-            if prediction is not None and tokens is not None:
-                signs = signs[tokens]
-        self._where = odd, tokens
-        found = self._symbols(classes, low, bounds, signs, some)
-        if tokens is not None:
-            coded = np.zeros((count, high - low), np.int32)
-            coded[tokens] = found
+        low, high = self._model.layout.groups[group]
+        self._where = odd, None
+        values = None
+        if self._actual is not None:
+            values = np.ascontiguousarray(self._actual[odd][:, low:high])
+        if self._model.layout.leading(group):
+            found = self._predicted(group, odd, values)
         else:
-            coded = found
+            tokens, bounds = _only(active, columns.bounds)
+            inputs = contexts.known(group, odd)
+            if tokens is None:
+                found = self._symbols(net.classes(inputs), low, bounds, None, values)
+            else:
+                self._where = odd, tokens
+                found = np.zeros((len(columns.where), high - low), np.int32)
+                some = None if values is None else values[tokens]
+                classes = net.classes(inputs[tokens])
+                found[tokens] = self._symbols(classes, low, bounds, None, some)
+        contexts.publish(
+            group, odd, self._checked(found, columns.bounds) if values is None else values
+        )
+
+    def _predicted(self, group: int, odd: int, values: Ints | None) -> Ints:
+        """Code a step of a predicted group; returns the values."""
+        contexts = self._contexts
+        columns, low = contexts.columns[odd], self._model.layout.groups[group][0]
+        predictor, net = self._model.predictors[group][odd], self._model.nets[group][odd]
+        inputs = contexts.known(group, odd)
+        if odd:
+            guess = predict_odd(predictor, contexts.signed_known(group, 1))
+            classes = net.classes(np.concatenate([inputs, guess.inputs], axis=1))
+            coded = None if values is None else values - guess.base
+            return guess.base + self._symbols(classes, low, columns.bounds, guess.signs, coded)
+        classes = net.classes(inputs)
+        unsigned = np.zeros_like(classes)
         if values is not None:
-            result = np.ascontiguousarray(values)
-        elif base is not None:
-            result = coded + base
-        elif layout.leading(group):
-            result = coded + even_bases(predictor, contexts, group, coded, coded_are_values=False)
-        else:
-            result = coded
-        contexts.publish(group, odd, self._checked(result, columns.bounds))
+            coded = values - even_bases(predictor, contexts, group, values, coded_are_values=True)
+            self._symbols(classes, low, columns.bounds, unsigned, coded)
+            return values
+        coded = self._symbols(classes, low, columns.bounds, unsigned, None)
+        return coded + even_bases(predictor, contexts, group, coded, coded_are_values=False)
 
     def _checked(self, values: Ints, bounds: Index) -> Ints:
         """Values that no encoder writes mean that the bytes are not ours."""
