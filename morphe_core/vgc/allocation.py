@@ -36,10 +36,12 @@ SCALE_LIMITS = ((2, 0.0065), (1, 0.055))
 SCALE_BAND = 0.15
 #: Search steps for a quality: each costs an estimate over all tokens.
 _TRIES = 5
-#: Bits of a mask per token when it is neither all nor none, and of a moving cell; both are small
-#: beside the tokens and learnt away.
+#: Rows that a search looks at, at least; more rows add time and hardly certainty.
+_SAMPLE_ROWS = 12
+#: Octaves of bits per octave of the step: the usual start of a search.
+_SLOPE = 0.75
+#: Bits of a mask per token when it is neither all nor none: small beside the tokens, learnt away.
 _MASK_BITS = 0.7
-_MOTION_BITS = 9.0
 
 
 def choose_scale(bits_per_pixel: float, current: int) -> int:
@@ -120,22 +122,28 @@ class TokenBudget:
         self.bits = max(64.0, 8.0 * (budget_bytes - HEADER_BYTES * self.units))
         self.estimated = 0.0
 
-    def plan_i(self, values: Values, stay: Values | None, hint: Values, share: Share) -> IPlan:
+    def plan_i(
+        self, values: Values, stay: Values | None, hint: Values, motion: Tokens, share: Share
+    ) -> IPlan:
         """Choose the I tokens' quality so that I and P together meet the budget.
 
         Args:
             values: (rows, cols, i_channels), before quantisation.
             stay: (rows, cols), squared error of keeping what the GoP before shows; None = cannot.
             hint: P values of about this GoP, for its share.
+            motion: (rows, cols // 2, 4).
             share: what was learnt.
         """
-        plans: dict[int, IPlan] = {}
+        sample = _sample(values.shape[0])
+        some = slice(None, None, sample)
+        stay_there = None if stay is None else stay[some]
 
         def cost(quality: int) -> float:
-            plans[quality] = self._i_at(values, stay, quality)
+            plan = self._i_at(values[some], stay_there, quality)
             p_quality = max(COARSEST, quality - I_FINER)
-            p = quantise_array(hint, step_of(p_quality))
-            return plans[quality].bits + float(token_bits(self._entropy, p, p_quality, "p").sum())
+            p = quantise_array(hint[some], step_of(p_quality))
+            bits = plan.bits + float(self._p_bits(p, p_quality, plan, motion[some]).sum())
+            return bits * values.shape[0] / p.shape[0]
 
         if self._config.fixed_quality >= 0:
             # The paper's form: the quality is given, unless the I tokens alone are too much.
@@ -146,8 +154,9 @@ class TokenBudget:
                 return plan
             quality = search(lambda q: self._i_at(values, stay, q).bits, target, top)
             return self._i_at(values, stay, min(top, quality))
-        quality = search(cost, self.bits / share.bias, share.quality)
-        return plans[quality] if quality in plans else self._i_at(values, stay, quality)
+        wanted = self.bits / share.bias - self._motion_bits(motion)
+        quality = search(cost, wanted, share.quality)
+        return self._i_at(values, stay, quality)
 
     def _i_at(self, values: Values, stay: Values | None, quality: int) -> IPlan:
         step = step_of(quality)
@@ -178,13 +187,17 @@ class TokenBudget:
             generator: for random selection.
             correction: real over wanted size of an earlier try with the same GoP.
         """
-        motion_bits = _motion_bits(motion)
+        motion_bits = self._motion_bits(motion)
         wanted = self.bits / share.bias / correction - plan.bits - motion_bits
         finest = min(QUALITIES - 1, plan.quality + P_FINER_AT_MOST)
 
+        some = slice(None, None, _sample(values.shape[0]))
+        seen = IPlan(plan.quality, plan.tokens[some], plan.sent[some], 0.0)
+
         def cost(quality: int) -> float:
-            tokens = quantise_array(values, step_of(quality))
-            return float(token_bits(self._entropy, tokens, quality, "p").sum())
+            tokens = quantise_array(values[some], step_of(quality))
+            bits = float(self._p_bits(tokens, quality, seen, motion[some]).sum())
+            return bits * values.shape[0] / tokens.shape[0]
 
         if self._config.fixed_quality >= 0:
             quality = plan.quality
@@ -192,7 +205,16 @@ class TokenBudget:
             start = max(COARSEST, plan.quality - I_FINER)
             quality = min(finest, search(cost, max(1.0, wanted), start))
         tokens = quantise_array(values, step_of(quality))
-        bits = token_bits(self._entropy, tokens, quality, "p")
+        bits = self._p_bits(tokens, quality, plan, motion)
+        if self._config.fixed_quality < 0 and wanted > 1:
+            # The search looked at some rows only: one step corrects what all of them say.
+            slope = _SLOPE * math.log(2) / INDICES_PER_OCTAVE
+            miss = math.log(max(float(bits.sum()), 1.0) / wanted)
+            better = min(max(quality - math.ceil(miss / slope - 0.5), COARSEST), finest)
+            if better != quality:
+                quality = better
+                tokens = quantise_array(values, step_of(quality))
+                bits = self._p_bits(tokens, quality, plan, motion)
         sent = np.ones(bits.shape, np.bool_)
         if bits.sum() > max(0.0, wanted) * 1.02:
             sent = self._select(tokens, bits, similarity, max(0.0, wanted), generator)
@@ -200,6 +222,20 @@ class TokenBudget:
         total = float(bits[sent].sum())
         self.estimated = plan.bits + motion_bits + total
         return PPlan(quality, tokens, sent, total, motion_bits)
+
+    def _p_bits(self, tokens: Tokens, quality: int, plan: IPlan, motion: Tokens) -> Values:
+        """Bits of P tokens as the packing will code them: beside their I tokens, or alone."""
+        if self._config.packing == "rows":
+            return token_bits(self._entropy, tokens, quality, "p_alone", motion=motion)
+        return token_bits(
+            self._entropy, tokens, quality, "p", i_tokens=plan.tokens, i_sent=plan.sent,
+            motion=motion,
+        )  # fmt: skip
+
+    def _motion_bits(self, motion: Tokens) -> float:
+        if not self._config.motion:
+            return 0.0
+        return float(token_bits(self._entropy, motion, 0, "motion").sum())
 
     def _select(
         self, tokens: Tokens, bits: Values, similarity: Values | None, wanted: float,
@@ -242,7 +278,7 @@ def search(cost: Callable[[int], float], wanted: float, start: int) -> int:
     """
     tried: dict[int, float] = {}
     quality = min(max(start, COARSEST), QUALITIES - 1)
-    slope = 0.75 * math.log(2) / INDICES_PER_OCTAVE
+    slope = _SLOPE * math.log(2) / INDICES_PER_OCTAVE
     for _ in range(_TRIES):
         tried[quality] = math.log(max(cost(quality), 1.0) / max(wanted, 1.0))
         below = max((q for q, miss in tried.items() if miss <= 0), default=None)
@@ -262,6 +298,11 @@ def search(cost: Callable[[int], float], wanted: float, start: int) -> int:
     return max(fitting) if fitting else min(tried)
 
 
+def _sample(rows: int) -> int:
+    """Every how many rows a search looks at."""
+    return max(1, rows // _SAMPLE_ROWS)
+
+
 def quantise_array(values: Values, step: float) -> Tokens:
     """`vgc.quantiser.quantise` for arrays, int16."""
     scaled = values * np.float32(1 / step)
@@ -269,10 +310,3 @@ def quantise_array(values: Values, step: float) -> Tokens:
     whole = np.copysign(np.minimum(magnitude, TOKEN_MAX), scaled)
     tokens: Tokens = whole.astype(np.int16)
     return tokens
-
-
-def _motion_bits(motion: Tokens) -> float:
-    """About what the motion field costs: cells that differ from the one before them."""
-    change = np.diff(motion, axis=1, prepend=motion[:, :1]) if motion.size else motion
-    new = float((change != 0).any(axis=-1).sum()) if motion.size else 0.0
-    return _MOTION_BITS * new + 0.2 * motion.shape[0] * motion.shape[1]

@@ -104,9 +104,7 @@ class Decoder:
         device = self.model.device
         tokenizer = self.model.network.tokenizer
         before = None
-        if self._memory is not None and not units[0].header.intra:
-            before = self._memory.carried_on(geometry)
-        elif self._memory is not None and not tokens.i_sent.all():
+        if self._memory and not (units[0].header.intra and tokens.i_sent.all()):
             before = self._memory.carried_on(geometry)
         motion = to_tensor(tokens.motion, device)
         step = step_of(tokens.i_quality)
@@ -115,11 +113,11 @@ class Decoder:
             # Nothing is known of what the holes hide: let the rows around them stand in.
             stand_in = fill_rows_from_neighbours(i.picture, tokens.i_sent.any(axis=1))
             i = decode_i(tokenizer, tokens.i, tokens.i_sent, step, stand_in)
-        p = decode_p(
-            tokenizer, tokens.p, tokens.p_sent, step_of(tokens.p_quality), i, motion
-        )
+        p = decode_p(tokenizer, tokens.p, tokens.p_sent, step_of(tokens.p_quality), i, motion)
         self._memory = Memory.of(i, p, motion, geometry.scale)
-        pictures = Picture(*(torch.cat(planes) for planes in zip(i.picture, p.pictures, strict=True)))
+        pictures = Picture(
+            *(torch.cat(planes) for planes in zip(i.picture, p.pictures, strict=True))
+        )
         features = torch.cat([i.features, p.features.expand(GOP_FRAMES - 1, -1, -1, -1)])
         return self._enlarged(pictures, features, geometry)
 
@@ -156,7 +154,7 @@ class Decoder:
 
 
 def _same_gop(header: UnitHeader, first: UnitHeader) -> bool:
-    names = ("gop", "scale", "frames", "i_quality", "p_quality", "intra")
+    names = ("gop", "scale", "frames", "unit_count", "i_quality", "p_quality", "intra")
     if header.kind is not first.kind:
         names = ("gop", "scale", "frames")
     return all(getattr(header, name) == getattr(first, name) for name in names)

@@ -177,7 +177,7 @@ class Encoder:
         if hint is None or hint.shape[:2] != (work.geometry.grid.rows, work.geometry.grid.cols):
             hint = self._linear_hint(work)
         array = values[0].permute(1, 2, 0).cpu().numpy()
-        plan = work.budget.plan_i(array, stay, hint, self._share)
+        plan = work.budget.plan_i(array, stay, hint, work.motion, self._share)
         i = decode_i(tokenizer, plan.tokens, plan.sent, step_of(plan.quality), work.before)
         return plan, i
 
@@ -197,9 +197,7 @@ class Encoder:
         due: npt.NDArray[np.bool_] = (rows + self._index) % self.config.refresh_gops == 0
         return due
 
-    def _code_p(
-        self, work: _Work, plan: IPlan, i: DecodedI
-    ) -> tuple[GopTokens, dict[str, float]]:
+    def _code_p(self, work: _Work, plan: IPlan, i: DecodedI) -> tuple[GopTokens, dict[str, float]]:
         tokenizer = self.model.network.tokenizer
         motion = to_tensor(work.motion, self.model.device)
         values = tokenizer.analyse_p(work.rest, i, motion)

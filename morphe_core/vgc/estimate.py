@@ -23,9 +23,6 @@ from morphe_core.vgc.tokens import (
 
 #: Pictures of the GoP (0 = I) whose motion is estimated.
 _AT = (4, 8)
-#: Bits for a cell whose motion differs from that of the cell before it, beyond none. Measured on
-#: fields of training clips with the shipped tables, to a bit or so.
-_BITS_NEW = 7.0
 _CELL = (TOKEN_SIDE, TOKEN_SIDE * MOTION_COLS)
 
 
@@ -61,18 +58,61 @@ def _choose(
     shape: tuple[int, int],
     price: float,
 ) -> Tokens:
-    """Per cell the candidate with the least cost, (rows, cells, 2)."""
+    """Per cell the candidate with the least cost, (rows, cells, 2).
+
+    What a vector costs depends on the one before it in the row, so the choice goes along the rows.
+    The error of the vector before, which no picture was predicted with, comes from the texture of
+    the cell: a displacement d adds d' G d, with G the sum of the gradients' outer products.
+    """
     own = _steps(_mean(flow, shape))
-    calm = _smoothed(own)
-    none = np.zeros_like(own)
-    errors = [_error(target, reference, field, shape) for field in (none, calm, own)]
-    costs = np.stack([errors[0], errors[1] + price * _BITS_NEW / 2, errors[2] + price * _BITS_NEW])
-    choice = costs.argmin(axis=0)[..., None]
-    picked = np.where(choice == 0, none, np.where(choice == 1, calm, own))
-    # A cell may also follow its left neighbour, which is nearly free.
-    left = np.concatenate([picked[:, :1], picked[:, :-1]], axis=1)
-    follow = _error(target, reference, left, shape) < costs.min(axis=0)
-    return np.where(follow[..., None], left, picked).astype(np.int16)
+    candidates = np.stack([own, _smoothed(own), np.zeros_like(own)])
+    errors = np.stack([_error(target, reference, field, shape) for field in candidates])
+    texture, most = _texture(target, shape)
+    picked = np.empty_like(own)
+    before = np.zeros_like(own[:, 0])
+    for cell in range(shape[1]):
+        away = (before - own[:, cell]).astype(np.float32) / MOTION_STEPS_PER_PIXEL
+        added = np.einsum("ra,rab,rb->r", away, texture[:, cell], away)
+        follow = errors[0, :, cell] + np.minimum(added, most[:, cell])
+        vectors = np.concatenate([candidates[:, :, cell], before[None]])
+        costs = np.concatenate([errors[:, :, cell], follow[None]])
+        costs += price * _bits(vectors - before)
+        best = costs.argmin(axis=0)
+        before = vectors[best, np.arange(len(best))]
+        picked[:, cell] = before
+    return picked
+
+
+def _texture(
+    luma: npt.NDArray[np.uint8], shape: tuple[int, int]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Per cell the gradients' outer products (rows, cells, 2, 2), and the most a vector can cost.
+
+    Two unrelated pictures of the same texture differ by twice its variance.
+    """
+    across = cv2.Sobel(luma, cv2.CV_32F, 1, 0, scale=1 / 8)
+    down = cv2.Sobel(luma, cv2.CV_32F, 0, 1, scale=1 / 8)
+    crossed = across * down
+    sums = [_sum(plane, shape) for plane in (across * across, crossed, down * down)]
+    tensor = np.stack([sums[0], sums[1], sums[1], sums[2]], axis=-1).reshape(*shape, 2, 2)
+    pixels = luma.astype(np.float32)
+    mean = _sum(pixels, shape)
+    most = 2 * (_sum(pixels * pixels, shape) - mean * mean / (_CELL[0] * _CELL[1]))
+    return tensor, most
+
+
+def _sum(plane: npt.NDArray[np.float32], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Sum over the pixels of each cell."""
+    cells = plane.reshape(shape[0], _CELL[0], shape[1], _CELL[1])
+    summed: npt.NDArray[np.float32] = cells.sum(axis=(1, 3))
+    return summed
+
+
+def _bits(change: Tokens) -> npt.NDArray[np.float32]:
+    """About what a vector costs that differs by `change` from the one before: (..., 2) to (...)."""
+    size = np.log2(1 + np.abs(change.astype(np.float32)))
+    bits: npt.NDArray[np.float32] = (2 * size + (change != 0)).sum(axis=-1)
+    return bits
 
 
 def _mean(flow: npt.NDArray[np.float32], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
@@ -113,6 +153,4 @@ def _error(
     dense[..., 1] += np.arange(height, dtype=np.float32)[:, None]
     moved = cv2.remap(reference, dense, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     difference = cv2.absdiff(moved, target).astype(np.float32)
-    cells = (difference * difference).reshape(shape[0], _CELL[0], shape[1], _CELL[1])
-    summed: npt.NDArray[np.float32] = cells.sum(axis=(1, 3))
-    return summed
+    return _sum(difference * difference, shape)

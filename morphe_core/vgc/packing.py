@@ -9,9 +9,17 @@ import numpy as np
 
 from morphe_core.errors import BitstreamError
 from morphe_core.vgc.allocation import expected_units
-from morphe_core.vgc.bitstream import Kind, Part, Unit, UnitHeader, send_order, unit_rows, write_unit
+from morphe_core.vgc.bitstream import (
+    Kind,
+    Part,
+    Unit,
+    UnitHeader,
+    send_order,
+    unit_rows,
+    write_unit,
+)
 from morphe_core.vgc.config import EncoderConfig
-from morphe_core.vgc.entropy import EntropyModel, decode_rows, encode_rows
+from morphe_core.vgc.entropy import EntropyModel, decode_units, encode_units
 from morphe_core.vgc.geometry import Geometry
 from morphe_core.vgc.tokens import MOTION_CHANNELS, MOTION_COLS, GopTokens, Grid, Mask
 
@@ -59,9 +67,7 @@ def pack_units(
         return _row_units(entropy, tokens, facts)
     count = expected_units(config, budget_bytes, grid)
     while True:
-        units = [
-            _unit(entropy, tokens, facts, Part.JOINT, unit, count) for unit in send_order(count)
-        ]
+        units = _units(entropy, tokens, facts, Part.JOINT, count, send_order(count))
         if count >= grid.rows or max(map(len, units)) <= _TOLERANCE * config.unit_bytes:
             return units
         count += 1
@@ -72,21 +78,23 @@ def _row_units(entropy: EntropyModel, tokens: GopTokens, facts: GopFacts) -> lis
     rows = tokens.grid.rows
     units = []
     for part, mask in ((Part.I_ONLY, tokens.i_sent), (Part.P_ONLY, tokens.p_sent)):
-        for row in send_order(rows):
-            if mask[row].any():
-                units.append(_unit(entropy, tokens, facts, part, row, rows))
+        chosen = [row for row in send_order(rows) if mask[row].any()]
+        units += _units(entropy, tokens, facts, part, rows, chosen)
     return units
 
 
-def _unit(
-    entropy: EntropyModel, tokens: GopTokens, facts: GopFacts, part: Part, unit: int, count: int
-) -> bytes:
-    rows = unit_rows(tokens.grid.rows, count, unit)
-    payload = encode_rows(entropy, tokens, rows, part=part)
-    header = facts.header(
-        Kind.TOKENS, part, unit, count, tokens.i_quality, tokens.p_quality
-    )
-    return write_unit(header, payload)
+def _units(
+    entropy: EntropyModel, tokens: GopTokens, facts: GopFacts, part: Part, count: int,
+    chosen: Sequence[int],
+) -> list[bytes]:  # fmt: skip
+    """The units `chosen` of `count`, in that order."""
+    rows = [unit_rows(tokens.grid.rows, count, unit) for unit in chosen]
+    payloads = encode_units(entropy, tokens, rows, part=part)
+    qualities = (tokens.i_quality, tokens.p_quality)
+    return [
+        write_unit(facts.header(Kind.TOKENS, part, unit, count, *qualities), payload)
+        for unit, payload in zip(chosen, payloads, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,25 +140,24 @@ def unpack_units(entropy: EntropyModel, units: Sequence[Unit], grid: Grid) -> Re
     tokens = empty_tokens(entropy, grid, first.i_quality, first.p_quality)
     motion_known = np.zeros(grid.rows, np.bool_)
     used = damaged = 0
-    for unit in units:
-        header = unit.header
-        rows = header.rows
-        try:
-            came = decode_rows(
-                entropy, unit.payload, grid=grid, rows=rows, part=header.part,
-                i_quality=header.i_quality, p_quality=header.p_quality,
-            )  # fmt: skip
-        except BitstreamError:
-            damaged += 1
-            continue
-        used += 1
-        at = list(rows)
-        if header.part != Part.P_ONLY:
-            tokens.i[at], tokens.i_sent[at] = came.i, came.i_sent
-        if header.part != Part.I_ONLY:
-            tokens.p[at], tokens.p_sent[at] = came.p, came.p_sent
-            tokens.motion[at] = came.motion
-            motion_known[at] = True
+    for part in Part:
+        mine = {unit.header.unit: unit for unit in units if unit.header.part is part}
+        rows = [unit.header.rows for unit in mine.values()]
+        found = decode_units(
+            entropy, [unit.payload for unit in mine.values()], grid=grid, units=rows, part=part,
+            i_quality=first.i_quality, p_quality=first.p_quality,
+        )  # fmt: skip
+        for at, came in zip(rows, found, strict=True):
+            if isinstance(came, BitstreamError):
+                damaged += 1
+                continue
+            used += 1
+            if part is not Part.P_ONLY:
+                tokens.i[at], tokens.i_sent[at] = came.i, came.i_sent
+            if part is not Part.I_ONLY:
+                tokens.p[at], tokens.p_sent[at] = came.p, came.p_sent
+                tokens.motion[at] = came.motion
+                motion_known[at] = True
     return Received(tokens, motion_known, used, damaged)
 
 

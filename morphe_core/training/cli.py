@@ -1,0 +1,112 @@
+"""What `morphe train CONFIG` does: pack, start, train, count tables, write weights."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from morphe_core.models import save_model
+from morphe_core.network import CONFIGS, Network
+from morphe_core.training.config import TrainingConfig, read_config
+from morphe_core.training.data import Windows, find_sources, pack
+from morphe_core.training.export import fit_entropy
+from morphe_core.training.report import draw_report
+from morphe_core.training.trainer import Clock, Trainer, initialise
+
+Report = Callable[[str], None]
+#: Windows on which the entropy tables are counted.
+TABLE_GOPS = 1200
+
+
+def train_from_config(path: Path, *, clock: Clock, report: Report = print) -> Path:
+    """Run the training that a YAML file describes, or go on with it.
+
+    Args:
+        path: the configuration, see `training.config`.
+        clock: seconds that only grow; the core reads no clock by itself.
+        report: takes one line at a time.
+
+    Returns:
+        The weights file.
+
+    Raises:
+        TrainingError: the configuration or the data cannot be used.
+    """
+    config = read_config(path)
+    config.out.mkdir(parents=True, exist_ok=True)
+    (config.out / "config.json").write_text(json.dumps(config.as_dict(), indent=1))
+    windows = _windows(config, report)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    network = _network(config)
+    trainer = Trainer(
+        network, windows, list(config.stages), config.out, seed=config.seed, clock=clock,
+        checkpoint_seconds=60 * config.checkpoint_minutes, report_steps=config.report_steps,
+    )  # fmt: skip
+    if not (config.out / "checkpoint.pt").exists():
+        report("closed-form start")
+        initialise(network, windows, batches=config.start_batches, seed=config.seed)
+    trainer.run(report)
+    draw_report(config.out)
+    return export(network, windows, config, trainer, report)
+
+
+def export(
+    network: Network, windows: Windows, config: TrainingConfig, trainer: Trainer, report: Report
+) -> Path:
+    """Count the entropy tables and write the weights file of a finished training."""
+    report(f"counting entropy tables on {TABLE_GOPS} windows")
+    network.eval().requires_grad_(False)
+    network.use_half(False)
+    generator = np.random.default_rng(config.seed)
+    entropy = fit_entropy(network, windows, gops=TABLE_GOPS, generator=generator)
+    target = config.out / f"{config.backend}.safetensors"
+    facts = _facts(config, windows, trainer)
+    save_model(target, name=config.backend, network=network, entropy=entropy, facts=facts)
+    report(f"wrote {target}")
+    return target
+
+
+def _windows(config: TrainingConfig, report: Report) -> Windows:
+    if not (config.data.packed / "sources.json").exists():
+        sources = find_sources(config.data.folders, config.data.exclude)
+        report(f"cutting windows from {len(sources)} sources")
+        pack(sources, config.data.packed, windows=config.data.windows, seed=config.seed,
+             report=report)  # fmt: skip
+    return Windows(config.data.packed)
+
+
+def _network(config: TrainingConfig) -> Network:
+    network = Network(CONFIGS[config.backend]).to(config.torch_device())
+    if config.channels_last:
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.use_half(config.dtype == "bf16")
+    if config.compile:
+        network.tokenizer.compile()
+        for upscaler in network.super_resolution.values():
+            upscaler.compile()
+    return network
+
+
+def _facts(config: TrainingConfig, windows: Windows, trainer: Trainer) -> dict[str, Any]:
+    """What the weights file says about its making."""
+    progress = trainer.progress
+    device = str(config.torch_device())
+    return {
+        "seed": config.seed,
+        "steps": progress.total_steps,
+        "seconds": round(progress.total_seconds),
+        "stages": [stage.name for stage in config.stages],
+        "windows": len(windows),
+        "sources": len(windows.sources),
+        "device": device if device == "cpu" else torch.cuda.get_device_name(),
+        "machine": platform.machine(),
+        "torch": torch.__version__.split("+")[0],
+    }
