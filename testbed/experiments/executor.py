@@ -8,18 +8,12 @@ unfinished folders, and the next call goes on from the whole ones.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,6 +27,7 @@ from testbed.experiments.store import (
     prepare_output,
     record_failures,
 )
+from testbed.workers import sigint_blocked, worker_pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +195,11 @@ class _Scheduler:
             The cells that were under way when a worker died.
         """
         running: dict[Future[_Report], Cell] = {}
-        with _pool(jobs) as pool:
+        with worker_pool(jobs) as pool:
             while queue or running:
                 while len(running) < jobs and (cell := self._next(queue, running.values())):
                     try:
-                        with _sigint_blocked():
+                        with sigint_blocked():
                             future = pool.submit(_work, cell, self.out, self.session)
                     except BrokenProcessPool:
                         queue.appendleft(cell)
@@ -260,63 +255,6 @@ def first_of_each_group(cells: Sequence[Cell]) -> list[Cell]:
 
 
 # --- worker processes -------------------------------------------------------------------------
-
-
-@contextmanager
-def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of spawned workers that is gone when the block ends, however it ends."""
-    before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
-    )
-    try:
-        yield pool
-    except BaseException:
-        for child in set(multiprocessing.active_children()) - before:
-            _end(child)
-        pool.shutdown(wait=True, cancel_futures=True)
-        raise
-    pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _end(worker: BaseProcess) -> None:
-    """End a worker together with the encoders that it started."""
-    if worker.pid is None:
-        return
-    try:
-        os.killpg(worker.pid, signal.SIGKILL)
-    except ProcessLookupError:  # not yet the leader of a group
-        worker.kill()
-
-
-@contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    """Hold Ctrl-C back while a process starts; it inherits what is blocked.
-
-    The parent gets it at the end of the block.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start_worker() -> None:
-    """Leave the terminal's Ctrl-C to the parent, and do not outlive it.
-
-    As the leader of its own process group a worker can be ended together with its encoders, by the
-    parent or, when that was killed, by itself.
-    """
-    os.setpgid(0, 0)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def follow() -> None:
-            parent.join()
-            os.killpg(0, signal.SIGKILL)
-
-        threading.Thread(target=follow, daemon=True).start()
 
 
 def _work(cell: Cell, out: Path, session: SessionRunner) -> _Report:
