@@ -115,6 +115,17 @@ def parse_scale(text: str) -> int:
     return SCALES[text]
 
 
+def shipped_models() -> list[str]:
+    """Names of the models that come with the package.
+
+    Raises:
+        ToolMissingError: PyTorch or another package of the core is not installed.
+    """
+    with _needing_the_extra():
+        from morphe_core.models import shipped
+    return shipped()
+
+
 def load_core(weights: str = "small", *, device: str = "cpu") -> Core:
     """Load a model.
 

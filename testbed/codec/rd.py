@@ -13,6 +13,9 @@ from typing import Any, Final
 
 #: A rate this little outside what was measured is still answered, with the nearest point.
 EDGE_SHARE: Final = 0.02
+#: Closer than this, rates (as a share) and qualities are the same.
+SAME_RATE: Final = 1e-4
+SAME_QUALITY: Final = 1e-6
 
 Point = tuple[float, float]
 """Rate in kbps (> 0) and quality."""
@@ -73,17 +76,20 @@ def bd_rate(anchor: Iterable[Point], test: Iterable[Point]) -> BdRate | None:
 
 
 def _by_rate(points: Iterable[Point]) -> list[Point]:
-    """In order of rate; of several at one rate, the best."""
-    best: dict[float, float] = {}
-    for rate, quality in points:
-        best[rate] = max(quality, best.get(rate, -math.inf))
-    return sorted(best.items())
+    """In order of rate; of several at (almost) one rate, the best."""
+    curve: list[Point] = []
+    for rate, quality in sorted(points):
+        if curve and rate < curve[-1][0] * (1 + SAME_RATE):
+            curve[-1] = (curve[-1][0], max(quality, curve[-1][1]))
+        else:
+            curve.append((rate, quality))
+    return curve
 
 
 def _rising(curve: Sequence[Point]) -> list[Point]:
     rising: list[Point] = []
     for rate, quality in curve:
-        if not rising or quality > rising[-1][1]:
+        if not rising or quality > rising[-1][1] + SAME_QUALITY:
             rising.append((rate, quality))
     return rising
 

@@ -1,0 +1,1 @@
+"""The `morphe` command: the codec by itself."""

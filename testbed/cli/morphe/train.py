@@ -1,0 +1,26 @@
+"""`morphe train`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.errors import ToolMissingError
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="What to train, as YAML.")],
+) -> None:
+    """Train weights as a file describes, or go on where an interrupted training stopped."""
+    try:
+        from morphe_core.training.cli import train_from_config
+    except ImportError as error:
+        raise ToolMissingError(
+            f"the training cannot be loaded ({error}); "
+            "get what it needs with: pip install 'morphe-testbed[codec]'"
+        ) from None
+    weights = train_from_config(config, clock=time.perf_counter)
+    print(weights)
