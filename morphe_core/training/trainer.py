@@ -40,7 +40,7 @@ from morphe_core.vgc.tokens import GOP_FRAMES
 #: Windows of a batch at each scale, so that a step costs about the same.
 BATCH_BY_SCALE = {1: 2, 2: 8, 3: 16}
 #: Weight of samples with losses: they must not outweigh what everyone sees.
-IMPAIRED_WEIGHT = 0.5
+IMPAIRED_WEIGHT = 0.8
 #: Steps over which the learning rate rises at the start of a stage.
 WARM_UP_STEPS = 50
 
@@ -275,7 +275,7 @@ class Trainer:
     ) -> tuple[Tensor, dict[str, float]]:
         """Losses on a few pictures at the source size, after super resolution."""
         from morphe_core.rsa.super_resolution import enlarge
-        from morphe_core.training.losses import detail_loss, vif_loss
+        from morphe_core.training.losses import detail_kept, vif_kept
 
         upscaler = self.network.upscaler(batch.scale)
         # Two pictures of each window: any of the GoP.
@@ -291,17 +291,16 @@ class Trainer:
         wanted = torch.cat([source[:, 1], source[rows, times + 1]])
         terms = {
             "pixel": (out - wanted).abs().flatten(1).mean(1),
-            "vif": vif_loss(out + 128, wanted + 128),
-            "detail": detail_loss(out + 128, wanted + 128),
+            "vif": 1 - vif_kept(out + 128, wanted + 128),
+            "detail": 1 - detail_kept(out + 128, wanted + 128),
         }
         weight = torch.where(coded.impaired, IMPAIRED_WEIGHT, 1.0).repeat(2)
         loss = torch.zeros((), device=self.device)
         facts = {}
         for name, value in terms.items():
-            per = value if value.ndim else value.expand(2 * count)
             if stage.losses.get(name):
-                loss = loss + stage.losses[name] * (per * weight).mean()
-            facts[f"sr_{name}"] = float(per.detach().mean())
+                loss = loss + stage.losses[name] * (value * weight).mean()
+            facts[f"sr_{name}"] = float(value.detach().mean())
         return loss, facts
 
     # -- keeping ---------------------------------------------------------------------------------

@@ -30,10 +30,12 @@ I_FINER = 16
 COARSEST = 4
 #: P tokens are never finer than I tokens by more than this: their bits would show nothing.
 P_FINER_AT_MOST = 4
-#: Bits per source pixel of a GoP from which 2x beats 3x and 1x beats 2x, and the band in which the
-#: scale stays as it is. Measured on the test clips; see docs/codec.md.
+#: Bits per source pixel of the first GoP from which 2x beats 3x and 1x beats 2x on most test clips.
 SCALE_LIMITS = ((2, 0.0065), (1, 0.055))
-SCALE_BAND = 0.15
+#: After that, the content decides: P qualities at a scale at which a coarser or a finer picture
+#: looks better at the same bytes, (below this go coarser, above this go finer). A third as many
+#: pixels are worth some 15 to 25 indices, so the bands overlap and the scale does not swing.
+SCALE_BANDS = {3: (-1, 26), 2: (6, 75), 1: (35, 128)}
 #: Search steps for a quality: each costs an estimate over all tokens.
 _TRIES = 5
 #: Rows that a search looks at, at least; more rows add time and hardly certainty.
@@ -44,20 +46,23 @@ _SLOPE = 0.75
 _MASK_BITS = 0.7
 
 
-def choose_scale(bits_per_pixel: float, current: int) -> int:
-    """The factor for a budget, with hysteresis around the limits.
-
-    Args:
-        bits_per_pixel: budget per source luma pixel.
-        current: the factor in use, 0 at the start.
-    """
+def first_scale(bits_per_pixel: float) -> int:
+    """The factor to begin with, by the budget per source luma pixel."""
     chosen = 3
     for scale, limit in SCALE_LIMITS:
-        if current:
-            limit *= 1 - SCALE_BAND if current <= scale else 1 + SCALE_BAND
         if bits_per_pixel >= limit:
             chosen = scale
     return chosen
+
+
+def next_scale(scale: int, p_quality: int) -> int:
+    """The factor of the next GoP after one at `scale` came out with `p_quality`."""
+    coarser, finer = SCALE_BANDS[scale]
+    if p_quality < coarser:
+        return scale + 1
+    if p_quality > finer:
+        return scale - 1
+    return scale
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ import torch
 
 from morphe_core.errors import CodecConfigError
 from morphe_core.models import Model
-from morphe_core.vgc.allocation import I_FINER, IPlan, Share, TokenBudget, choose_scale
+from morphe_core.vgc.allocation import I_FINER, IPlan, Share, TokenBudget, first_scale, next_scale
 from morphe_core.vgc.bitstream import GOP_MODULO
 from morphe_core.vgc.config import EncoderConfig
 from morphe_core.vgc.estimate import estimate_motion
@@ -100,6 +100,7 @@ class Encoder:
         self._share = Share()
         self._index = 0
         self._scale = 0
+        self._p_quality = 0
 
     @torch.inference_mode()
     def encode(self, pictures: Sequence[Packed], *, budget_bytes: int) -> EncodedGop:
@@ -124,6 +125,7 @@ class Encoder:
         )  # fmt: skip
         units = pack_units(self.model.entropy, tokens, facts, self.config, budget_bytes)
         self._finish(work, tokens, i, i_plan, units)
+        self._p_quality = tokens.p_quality
         gop = EncodedGop(
             self._index, geometry.scale, len(pictures), tuple(units),
             {
@@ -143,10 +145,12 @@ class Encoder:
     def _geometry(self, budget_bytes: int, frames: int) -> Geometry:
         if self.config.scale:
             self._scale = self.config.scale
-        else:
+        elif not self._scale:
             source = self._geometries[1]
             pixels = source.width * source.height * frames
-            self._scale = choose_scale(8 * budget_bytes / pixels, self._scale)
+            self._scale = first_scale(8 * budget_bytes / pixels)
+        else:
+            self._scale = next_scale(self._scale, self._p_quality)
         return self._geometries[self._scale]
 
     def _begin(self, geometry: Geometry, pictures: Sequence[Packed], budget_bytes: int) -> _Work:
