@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -73,7 +75,7 @@ def test_a_smaller_budget_drops_a_superset(score: np.ndarray, data: st.DataObjec
     bits = data.draw(npst.arrays(np.float32, score.shape, elements=st.integers(0, 50)))
     budgets = sorted(data.draw(st.lists(st.integers(0, 400), min_size=2, max_size=5)))
     masks = [select_by_similarity(score, bits, budget).sent for budget in budgets]
-    for less, more in zip(masks, masks[1:], strict=False):
+    for less, more in itertools.pairwise(masks):
         assert (more | ~less).all()
 
 
