@@ -36,8 +36,10 @@ SCALE_LIMITS = ((2, 0.0065), (1, 0.055))
 #: looks better at the same bytes, (below this go coarser, above this go finer). A third as many
 #: pixels are worth some 15 to 25 indices, so the bands overlap and the scale does not swing.
 SCALE_BANDS = {3: (-1, 26), 2: (6, 75), 1: (35, 128)}
-#: Search steps for a quality: each costs an estimate over all tokens.
-_TRIES = 5
+#: Search steps for a quality at most (3 or 4 are usual): each costs an estimate over some rows.
+_TRIES = 9
+#: Natural logarithm of a ratio of bits that counts as nothing: a third of what one index changes.
+_NEAR = 0.01
 #: Rows that a search looks at, at least; more rows add time and hardly certainty.
 _SAMPLE_ROWS = 12
 #: Octaves of bits per octave of the step: the usual start of a search.
@@ -148,7 +150,7 @@ class TokenBudget:
             p_quality = max(COARSEST, quality - I_FINER)
             p = quantise_array(hint[some], step_of(p_quality))
             bits = plan.bits + float(self._p_bits(p, p_quality, plan, motion[some]).sum())
-            return bits * values.shape[0] / p.shape[0]
+            return float(bits * values.shape[0] / p.shape[0])
 
         if self._config.fixed_quality >= 0:
             # The paper's form: the quality is given, unless the I tokens alone are too much.
@@ -202,7 +204,7 @@ class TokenBudget:
         def cost(quality: int) -> float:
             tokens = quantise_array(values[some], step_of(quality))
             bits = float(self._p_bits(tokens, quality, seen, motion[some]).sum())
-            return bits * values.shape[0] / tokens.shape[0]
+            return float(bits * values.shape[0] / tokens.shape[0])
 
         if self._config.fixed_quality >= 0:
             quality = plan.quality
@@ -272,35 +274,44 @@ def expected_units(config: EncoderConfig, budget_bytes: int, grid: Grid) -> int:
 
 
 def search(cost: Callable[[int], float], wanted: float, start: int) -> int:
-    """The finest quality whose cost is within `wanted`, or near it.
+    """The finest quality whose cost is within `wanted` (up to one per cent more).
 
     Bits grow nearly geometrically with the quality, so a secant in the logarithm lands at once.
+    Where they leap instead (tokens that were kept so far are all sent), the secant would creep
+    along one end, so a second step to the same side halves what is left.
 
     Args:
         cost: bits at a quality; grows with it.
         wanted: bits.
         start: first guess.
+
+    Returns:
+        The quality; `COARSEST` when none is cheap enough.
     """
-    tried: dict[int, float] = {}
+    below, above = COARSEST - 1, QUALITIES
+    below_miss = above_miss = 0.0
     quality = min(max(start, COARSEST), QUALITIES - 1)
-    slope = _SLOPE * math.log(2) / INDICES_PER_OCTAVE
+    pace = INDICES_PER_OCTAVE / (_SLOPE * math.log(2))
+    last_fits: bool | None = None
     for _ in range(_TRIES):
-        tried[quality] = math.log(max(cost(quality), 1.0) / max(wanted, 1.0))
-        below = max((q for q, miss in tried.items() if miss <= 0), default=None)
-        above = min((q for q, miss in tried.items() if miss > 0), default=None)
-        if below is not None and above is not None:
-            slope = (tried[above] - tried[below]) / max(1, above - below)
-            if above - below <= 1:
-                break
-            guess = below - tried[below] / max(slope, 1e-3)
-            quality = min(max(round(guess), below + 1), above - 1)
+        miss = math.log(max(cost(quality), 1.0) / max(wanted, 1.0))
+        fits = miss <= _NEAR
+        if fits:
+            below, below_miss = quality, miss
         else:
-            quality = round(quality - tried[quality] / max(slope, 1e-3))
-            quality = min(max(quality, COARSEST), QUALITIES - 1)
-        if quality in tried:
+            above, above_miss = quality, miss
+        if above - below <= 1 or -_NEAR <= miss <= _NEAR:
             break
-    fitting = [q for q, miss in tried.items() if miss <= 0.01]
-    return max(fitting) if fitting else min(tried)
+        if below < COARSEST or above == QUALITIES:
+            pace *= 1 if last_fits is None else 2
+            guess = quality - miss * pace
+        elif fits == last_fits:
+            guess = (below + above) / 2
+        else:
+            guess = below + (above - below) * below_miss / (below_miss - above_miss)
+        quality = min(max(round(guess), below + 1), above - 1)
+        last_fits = fits
+    return max(below, COARSEST)
 
 
 def _sample(rows: int) -> int:
@@ -310,7 +321,7 @@ def _sample(rows: int) -> int:
 
 def quantise_array(values: Values, step: float) -> Tokens:
     """`vgc.quantiser.quantise` for arrays, int16."""
-    scaled = values * np.float32(1 / step)
+    scaled = values / np.float32(step)
     magnitude = np.floor(np.abs(scaled) + np.float32(0.5 - DEAD_ZONE))
     whole = np.copysign(np.minimum(magnitude, TOKEN_MAX), scaled)
     tokens: Tokens = whole.astype(np.int16)

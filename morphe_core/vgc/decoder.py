@@ -111,7 +111,9 @@ class Decoder:
         i = decode_i(tokenizer, tokens.i, tokens.i_sent, step, before)
         if before is None and not tokens.i_sent.all():
             # Nothing is known of what the holes hide: let the rows around them stand in.
-            stand_in = fill_rows_from_neighbours(i.picture, tokens.i_sent.any(axis=1))
+            stand_in = fill_rows_from_neighbours(
+                i.picture, np.asarray(tokens.i_sent.any(axis=1), np.bool_)
+            )
             i = decode_i(tokenizer, tokens.i, tokens.i_sent, step, stand_in)
         p = decode_p(tokenizer, tokens.p, tokens.p_sent, step_of(tokens.p_quality), i, motion)
         self._memory = Memory.of(i, p, motion, geometry.scale)
@@ -154,7 +156,15 @@ class Decoder:
 
 
 def _same_gop(header: UnitHeader, first: UnitHeader) -> bool:
-    names = ("gop", "scale", "frames", "unit_count", "i_quality", "p_quality", "intra")
+    names: tuple[str, ...] = (
+        "gop",
+        "scale",
+        "frames",
+        "unit_count",
+        "i_quality",
+        "p_quality",
+        "intra",
+    )
     if header.kind is not first.kind:
         names = ("gop", "scale", "frames")
     return all(getattr(header, name) == getattr(first, name) for name in names)

@@ -98,7 +98,7 @@ def _texture(
     pixels = luma.astype(np.float32)
     mean = _sum(pixels, shape)
     most = 2 * (_sum(pixels * pixels, shape) - mean * mean / (_CELL[0] * _CELL[1]))
-    return tensor, most
+    return tensor.astype(np.float32), most.astype(np.float32)
 
 
 def _sum(plane: npt.NDArray[np.float32], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
