@@ -76,11 +76,17 @@ def pack_units(
 def _row_units(entropy: EntropyModel, tokens: GopTokens, facts: GopFacts) -> list[bytes]:
     """The paper's plain form: each row of each matrix a packet; a row with nothing sends none."""
     rows = tokens.grid.rows
-    units = []
-    for part, mask in ((Part.I_ONLY, tokens.i_sent), (Part.P_ONLY, tokens.p_sent)):
-        chosen = [row for row in send_order(rows) if mask[row].any()]
-        units += _units(entropy, tokens, facts, part, rows, chosen)
-    return units
+    order = send_order(rows)
+    # Motion travels with P: where there is any, a row without it would be given its neighbours'.
+    moves = bool(tokens.motion.any())
+    i_rows = [row for row in order if tokens.i_sent[row].any()]
+    p_rows = [row for row in order if moves or tokens.p_sent[row].any()]
+    if not i_rows and not p_rows:
+        i_rows = order[:1]  # a GoP of no units would look like a lost one
+    return [
+        *_units(entropy, tokens, facts, Part.I_ONLY, rows, i_rows),
+        *_units(entropy, tokens, facts, Part.P_ONLY, rows, p_rows),
+    ]
 
 
 def _units(
@@ -88,6 +94,8 @@ def _units(
     chosen: Sequence[int],
 ) -> list[bytes]:  # fmt: skip
     """The units `chosen` of `count`, in that order."""
+    if not chosen:
+        return []
     rows = [unit_rows(tokens.grid.rows, count, unit) for unit in chosen]
     payloads = encode_units(entropy, tokens, rows, part=part)
     qualities = (tokens.i_quality, tokens.p_quality)
