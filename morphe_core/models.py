@@ -96,11 +96,14 @@ def load_model(name_or_path: str = "small", *, device: str = "cpu") -> Model:
         entropy = EntropyModel.from_arrays(arrays)
         name = str(facts.pop("name"))
         if name not in BACKENDS:
-            raise WeightsError(f"{path}: backend {name!r} is none of {', '.join(BACKENDS)}")
+            raise WeightsError(f"backend {name!r} is none of {', '.join(BACKENDS)}")
         target = torch.device(device)
         network = network.eval().requires_grad_(False).to(target)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (
+        OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError,
+        WeightsError,
+    ) as error:  # fmt: skip
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path}: not a usable weights file ({reason})") from None
     return Model(name, _sha256(path), network, entropy, facts)

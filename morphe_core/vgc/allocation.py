@@ -37,7 +37,7 @@ SCALE_LIMITS = ((2, 0.0065), (1, 0.055))
 #: pixels are worth some 15 to 25 indices, so the bands overlap and the scale does not swing.
 SCALE_BANDS = {3: (-1, 26), 2: (6, 75), 1: (35, 128)}
 #: Search steps for a quality at most (3 or 4 are usual): each costs an estimate over some rows.
-_TRIES = 9
+_TRIES = 10
 #: Natural logarithm of a ratio of bits that counts as nothing: a third of what one index changes.
 _NEAR = 0.01
 #: Rows that a search looks at, at least; more rows add time and hardly certainty.
@@ -278,7 +278,7 @@ def search(cost: Callable[[int], float], wanted: float, start: int) -> int:
 
     Bits grow nearly geometrically with the quality, so a secant in the logarithm lands at once.
     Where they leap instead (tokens that were kept so far are all sent), the secant would creep
-    along one end, so a second step to the same side halves what is left.
+    along one end, so a step that does not halve what is left is followed by one that does.
 
     Args:
         cost: bits at a quality; grows with it.
@@ -292,25 +292,24 @@ def search(cost: Callable[[int], float], wanted: float, start: int) -> int:
     below_miss = above_miss = 0.0
     quality = min(max(start, COARSEST), QUALITIES - 1)
     pace = INDICES_PER_OCTAVE / (_SLOPE * math.log(2))
-    last_fits: bool | None = None
-    for _ in range(_TRIES):
+    left = span = above - below
+    for attempt in range(_TRIES):
         miss = math.log(max(cost(quality), 1.0) / max(wanted, 1.0))
         fits = miss <= _NEAR
         if fits:
             below, below_miss = quality, miss
         else:
             above, above_miss = quality, miss
-        if above - below <= 1 or -_NEAR <= miss <= _NEAR:
+        span, left = left, above - below
+        if left <= 1 or -_NEAR <= miss <= _NEAR:
             break
         if below < COARSEST or above == QUALITIES:
-            pace *= 1 if last_fits is None else 2
-            guess = quality - miss * pace
-        elif fits == last_fits:
+            guess = quality - miss * pace * 2 ** max(0, attempt - 1)
+        elif attempt > 1 and left > span / 2:
             guess = (below + above) / 2
         else:
             guess = below + (above - below) * below_miss / (below_miss - above_miss)
         quality = min(max(round(guess), below + 1), above - 1)
-        last_fits = fits
     return max(below, COARSEST)
 
 

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from morphe_core.vgc.allocation import (
+    COARSEST,
+    SCALE_BANDS,
+    expected_units,
+    first_scale,
+    next_scale,
+    quantise_array,
+    search,
+)
+from morphe_core.vgc.config import EncoderConfig
+from morphe_core.vgc.quantiser import quantise, step_of
+from morphe_core.vgc.tokens import QUALITIES, TOKEN_MAX, Grid
+
+SCALES = (1, 2, 3)
+
+
+class Counted:
+    """A cost function that counts how often it is asked."""
+
+    def __init__(self, cost: Callable[[int], float]) -> None:
+        self.cost = cost
+        self.asked: list[int] = []
+
+    def __call__(self, quality: int) -> float:
+        self.asked.append(quality)
+        return self.cost(quality)
+
+
+def best(cost: Callable[[int], float], wanted: float) -> int:
+    """The finest quality within `wanted`, by trying all."""
+    fitting = [q for q in range(COARSEST, QUALITIES) if cost(q) <= wanted]
+    return max(fitting, default=COARSEST)
+
+
+@given(
+    octaves=st.floats(0.4, 1.2), bits=st.floats(100, 3000), wanted=st.floats(500, 1e6),
+    start=st.integers(0, QUALITIES - 1),
+)  # fmt: skip
+def test_a_search_finds_the_finest_quality_that_fits(
+    octaves: float, bits: float, wanted: float, start: int
+) -> None:
+    cost = Counted(lambda quality: bits * 2 ** (octaves * quality / 16))
+    found = search(cost, wanted, start)
+    assert abs(found - best(cost.cost, wanted)) <= 1
+    assert COARSEST <= found < QUALITIES
+    assert cost.cost(found) <= 1.0101 * wanted or found == COARSEST
+    assert len(cost.asked) <= 6
+    assert len(set(cost.asked)) == len(cost.asked)
+
+
+@given(
+    at=st.integers(COARSEST + 1, QUALITIES - 1), leap=st.floats(1.2, 30),
+    start=st.integers(COARSEST, QUALITIES - 1), share=st.floats(0.05, 0.95),
+)  # fmt: skip
+def test_a_search_is_not_held_up_by_a_leap(at: int, leap: float, start: int, share: float) -> None:
+    """Tokens that are kept up to some quality, and all sent from there on."""
+
+    def cost(quality: int) -> float:
+        return float(1000 * 2 ** (quality / 40) * (leap if quality >= at else 1))
+
+    wanted = cost(at - 1) * leap**share
+    counted = Counted(cost)
+    found = search(counted, wanted, start)
+    near = abs(math.log(cost(found) / wanted)) <= 0.01  # good enough, even if not the finest
+    assert near or abs(found - best(cost, wanted)) <= 1
+    assert len(counted.asked) <= 10
+
+
+@given(st.integers(0, QUALITIES - 1))
+def test_a_search_reaches_both_ends(start: int) -> None:
+    assert search(lambda q: 1e6 * 1.03**q, 100, start) == COARSEST
+    assert search(lambda q: 1.03**q, 1e6, start) == QUALITIES - 1
+    assert search(lambda _: 0.0, 100, start) == QUALITIES - 1
+
+
+def test_what_is_asked_for_at_once_is_not_searched() -> None:
+    cost = Counted(lambda quality: 1000 * 2 ** (quality / 20))
+    assert search(cost, 1000 * 2 ** (50 / 20), 50) == 50
+    assert cost.asked == [50]
+
+
+@given(st.lists(st.floats(1e-5, 10), min_size=2))
+def test_more_bits_never_mean_a_coarser_start(rates: list[float]) -> None:
+    scales = [first_scale(rate) for rate in sorted(rates)]
+    assert scales == sorted(scales, reverse=True)
+    assert set(scales) <= set(SCALES)
+
+
+def test_the_first_scale_knows_all_three() -> None:
+    assert [first_scale(rate) for rate in (0.0001, 0.02, 0.5)] == [3, 2, 1]
+
+
+def test_the_next_scale_exists_and_is_at_most_one_away() -> None:
+    for scale in SCALES:
+        following = [next_scale(scale, quality) for quality in range(QUALITIES)]
+        assert set(following) <= set(SCALES)
+        assert all(abs(after - scale) <= 1 for after in following)
+        # A finer picture never for a worse quality.
+        assert following == sorted(following, reverse=True)
+    assert {next_scale(2, quality) for quality in range(QUALITIES)} == {1, 2, 3}
+
+
+@given(scale=st.sampled_from(SCALES), quality=st.integers(COARSEST, 127), gain=st.integers(15, 20))
+def test_the_scale_of_content_that_stays_as_it_is_comes_to_rest(
+    scale: int, quality: int, gain: int
+) -> None:
+    """A coarser picture gains `gain` quality indices at the same bytes, a finer one loses them."""
+    seen = [scale]
+    for _ in range(6):
+        after = next_scale(scale, min(max(quality, 0), QUALITIES - 1))
+        quality += gain * (after - scale)
+        scale = after
+        seen.append(scale)
+    assert len(set(seen[-3:])) == 1, seen
+    steps = {math.copysign(1, b - a) for a, b in itertools.pairwise(seen) if a != b}
+    assert len(steps) <= 1, seen
+
+
+def test_bands_overlap() -> None:
+    for coarse, fine in ((3, 2), (2, 1)):
+        assert SCALE_BANDS[coarse][1] > SCALE_BANDS[fine][0]
+
+
+@given(quality=st.integers(0, QUALITIES - 1), seed=st.integers(0, 9))
+@settings(max_examples=40)
+def test_arrays_are_quantised_as_tensors_are(quality: int, seed: int) -> None:
+    step = step_of(quality)
+    noise = np.random.default_rng(seed)
+    # Edges of the dead zone and of the range too.
+    edges = (np.arange(-40, 40) * 0.5 + 0.15) * step
+    values = np.concatenate([noise.normal(0, 3 * step, 4000), noise.normal(0, 900, 4000), edges])
+    values = values.astype(np.float32).reshape(-1, 2, 20)
+    found = quantise_array(values, step)
+    assert found.dtype == np.int16
+    np.testing.assert_array_equal(found, quantise(torch.from_numpy(values), step).numpy())
+    assert np.abs(quantise_array(1000 * values, step)).max() <= TOKEN_MAX
+
+
+def test_units_by_bytes_rows_and_form() -> None:
+    grid = Grid(20, 30)
+    config = EncoderConfig(unit_bytes=1000, least_units=6)
+    counts = [expected_units(config, size, grid) for size in (10, 300, 900, 5999, 6001, 10**6)]
+    assert counts == [1, 2, 6, 6, 7, 20]
+    rows = EncoderConfig(packing="rows")
+    assert expected_units(rows, 10**6, grid) == expected_units(rows, 10, grid) == 40
