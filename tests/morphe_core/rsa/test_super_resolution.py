@@ -11,7 +11,7 @@ from morphe_core.rsa.super_resolution import SCALES, SuperResolution, enlarge, i
 from morphe_core.vgc import bitstream
 from morphe_core.vgc.pictures import Picture
 
-ROWS, COLS, FEATURES = 2, 4, 8
+ROWS, COLS, FEATURES = 4, 4, 8
 
 
 @pytest.fixture(autouse=True)

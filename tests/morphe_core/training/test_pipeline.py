@@ -22,7 +22,7 @@ from morphe_core.training.pipeline import (
 )
 from morphe_core.training.rate import RateModel
 from morphe_core.vgc.pictures import Picture, to_patches
-from morphe_core.vgc.small import SmallConfig, SmallTokenizer
+from morphe_core.vgc.small import DecodedI, DecodedP, SmallConfig, SmallTokenizer
 
 CPU = torch.device("cpu")
 TINY = SmallConfig(12, 16, width=8, encoder_blocks=1, decoder_blocks=1)
@@ -254,6 +254,69 @@ def test_lost_rows_are_lost() -> None:
     assert torch.equal(strongest < 0.1, lost)
     # The encoder does not know what will be lost: it pays for everything.
     assert bool((coded.i_bits > 0).all())
+
+
+class Spy(SmallTokenizer):
+    """Keeps what the decoder was given."""
+
+    def __init__(self) -> None:
+        super().__init__(WHOLE)
+        self.load_state_dict(tokenizer(WHOLE).state_dict())
+        self.before: Picture | None = None
+        self.motion = torch.zeros(0)
+        self.sent = torch.zeros(0)
+
+    def synthesise_i(
+        self, values: torch.Tensor, sent: torch.Tensor, step: torch.Tensor, before: Picture | None
+    ) -> DecodedI:
+        self.before = before
+        return super().synthesise_i(values, sent, step, before)
+
+    def synthesise_p(
+        self, values: torch.Tensor, sent: torch.Tensor, step: torch.Tensor, decoded: DecodedI,
+        motion: torch.Tensor,
+    ) -> DecodedP:  # fmt: skip
+        self.motion, self.sent = motion, sent
+        return super().synthesise_p(values, sent, step, decoded, motion)
+
+
+def watched(draw: Draw, these: Batch, seed: int = 7) -> Spy:
+    spy = Spy()
+    rates = RateModel(WHOLE.i_channels), RateModel(WHOLE.p_channels)
+    with torch.no_grad():
+        Pipeline(spy, *rates, np.random.default_rng(seed)).run(these, draw)
+    return spy
+
+
+def test_the_decoder_has_the_motion_of_the_rows_that_came() -> None:
+    these = batch(6)
+    assert torch.equal(watched(CALM, these).motion, these.motion)
+    spy = watched(Draw(loss_share=1, max_row_loss=0.9, drop_share=0), these)
+    here = spy.sent[:, :, :, :1]
+    assert bool((spy.sent == here).all())
+    assert not here.all()
+    assert torch.equal(spy.motion, fill_rows(these.motion, here))
+    assert torch.equal(spy.motion * here, these.motion * here)
+    assert not torch.equal(spy.motion, these.motion)
+
+
+def test_the_picture_before_is_carried_on_by_one_picture() -> None:
+    these = batch(1)
+    shifted = (torch.arange(96) + 2).clamp(max=95)
+    luma, half = these.before.luma[..., shifted], (torch.arange(48) + 1).clamp(max=47)
+    first = Picture(luma, these.before.chroma[..., half])
+    motion = torch.zeros_like(these.motion)
+    motion[:, 0], motion[:, 2] = 4 * 2 * 4, 8 * 2 * 4  # two coded pixels a picture
+    moving = replace(these, first=first, motion=motion)
+    errors = []
+    for seed in range(8):
+        before = watched(Draw(0.5, 0.501, no_before=0), moving, seed).before
+        assert before is not None
+        errors.append(float(distortion(before, first).sqrt()))
+    # In some batches on purpose not, as after a change of motion.
+    assert min(errors) < 1
+    assert sum(error < 1 for error in errors) > 4
+    assert max(errors) > 3
 
 
 def test_interleaved_packets_are_lost_too() -> None:

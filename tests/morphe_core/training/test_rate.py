@@ -122,6 +122,24 @@ def test_what_lies_around_announces_a_value(channels: slice, column: int) -> Non
     assert price(far) == price(quiet)
 
 
+def test_the_first_channels_lean_on_neighbours_and_not_on_themselves() -> None:
+    model = RateModel(LEADING).requires_grad_(False)
+    model.by_neighbours.zero_()
+
+    def bits(values: torch.Tensor) -> float:
+        return float(model(values, STEP, everywhere(values))[0, 0, 0, 1])
+
+    zeros = torch.zeros(1, LEADING, 1, 3)
+    one, two, busy = zeros.clone(), zeros.clone(), zeros.clone()
+    one[:, 0, :, 1] = 1
+    two[:, :2, :, 1] = 1
+    busy[..., 0] = 5
+    second = zeros + two - one
+    # Nothing in the token itself changes what a value costs; a neighbour does.
+    assert bits(two) - bits(one) == pytest.approx(bits(second) - bits(zeros), rel=1e-4)
+    assert bits(busy + one) - bits(busy) < 0.5 * (bits(one) - bits(zeros))
+
+
 @pytest.mark.parametrize("bias", [-60.0, -7.0, 0.0, 7.0, 60.0])
 @pytest.mark.parametrize("size", [0.0, 0.49, 0.5, 1.0, 4095.0])
 def test_gradients_stay_finite(bias: float, size: float) -> None:

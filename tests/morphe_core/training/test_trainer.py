@@ -15,10 +15,11 @@ from morphe_core.errors import TrainingError
 from morphe_core.network import Network, NetworkConfig
 from morphe_core.training import trainer as trainer_module
 from morphe_core.training.data import SIDE, Windows, window_flow
-from morphe_core.training.pipeline import Draw, prepare
+from morphe_core.training.pipeline import Coded, Draw, prepare
 from morphe_core.training.trainer import Progress, StageConfig, Trainer, initialise
 from morphe_core.vgc.pictures import to_patches
-from morphe_core.vgc.small import SmallConfig
+from morphe_core.vgc.quantiser import quantise
+from morphe_core.vgc.small import DecodedI, DecodedP, SmallConfig
 
 TINY = NetworkConfig(
     SmallConfig(10, 12, width=8, encoder_blocks=1, decoder_blocks=1), sr_width=8, sr_blocks=1
@@ -157,6 +158,48 @@ def test_the_closed_form_start_keeps_most_of_any_transform(windows: Windows) -> 
     assert kept == pytest.approx(np.square(best).sum(), rel=1e-4)
 
 
+def test_the_closed_form_start_of_p_fits_its_residuals(windows: Windows) -> None:
+    made = network()
+    initialise(made, windows, batches=1, seed=1)
+    tokenizer = made.tokenizer
+    seen = prepare(*windows.batch(12, np.random.default_rng(1)), 2, torch.device("cpu"))
+    step = torch.full((1, 1, 1, 1), 28.0)
+    with torch.no_grad():
+        values = quantise(tokenizer.analyse_i(seen.first), step) * step
+        decoded = tokenizer.synthesise_i(values, torch.ones_like(values[:, :1]), step, None)
+        residual = tokenizer.p_residual(seen.rest, decoded, seen.motion)
+    vectors = residual.permute(0, 2, 3, 1).reshape(-1, 768).double().numpy()
+    best = np.linalg.svd(vectors, compute_uv=False)[:12]
+    kept = np.square(vectors @ tokenizer.p_basis.detach().numpy().T).sum()
+    assert kept == pytest.approx(np.square(best).sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_pictures_are_compared_with_their_own_sources(
+    windows: Windows, tmp_path: Path, scale: int
+) -> None:
+    """A codec that loses nothing leaves super resolution an error of what interpolation loses."""
+    trainer = started(windows, tmp_path, [SR], ticking())
+    pictures, flow = windows.batch(3, np.random.default_rng(1))
+    seen = prepare(pictures, flow, scale, torch.device("cpu"))
+    nothing = torch.zeros(3, TINY.tokenizer.width, *seen.motion.shape[2:])
+    features = nothing.repeat_interleave(2, dim=3)
+    zero = torch.zeros_like(features[:, :1])
+    coded = Coded(
+        DecodedI(seen.first, features), DecodedP(seen.rest, features), zero, zero,
+        torch.ones(3, 1, 1, 1), torch.zeros(3, dtype=torch.bool),
+    )  # fmt: skip
+    with torch.no_grad():
+        for _ in range(4):
+            facts = trainer._loss(SR, seen, coded)[1]
+            if scale == 1:
+                assert facts["sr_pixel"] == 0
+                assert facts["sr_detail"] == pytest.approx(0, abs=1e-3)
+            else:
+                assert 0 < facts["sr_pixel"] < 2
+                assert 0 < facts["sr_detail"] < 0.5
+
+
 @pytest.mark.parametrize("name", ["base", "sr", "robust"])
 def test_a_stage_trains_its_own_weights_and_no_others(
     windows: Windows, tmp_path: Path, name: str
@@ -166,6 +209,9 @@ def test_a_stage_trains_its_own_weights_and_no_others(
     before = weights(trainer)
     trainer.run(silent)
     after = weights(trainer)
+    # What is frozen costs no gradients either.
+    frozen = trainer.network.tokenizer if name == "sr" else trainer.network.super_resolution
+    assert all(value.grad is None for value in frozen.parameters())
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     upscalers = {key for key in before if "super_resolution" in key}
     if name == "sr":
@@ -279,6 +325,15 @@ def test_a_finished_run_does_nothing_more(
     assert logged(folder) == entries
     for name, value in weights(again).items():
         assert torch.equal(value, wanted[name]), name
+
+
+def test_pytorchs_own_generator_goes_on_too(windows: Windows, tmp_path: Path) -> None:
+    started(windows, tmp_path, [replace(BASE, steps=1)], ticking()).run(silent)
+    wanted = torch.rand(4)
+    again = started(windows, tmp_path, [replace(BASE, steps=1)], ticking())
+    torch.manual_seed(123)
+    again.run(silent)
+    assert torch.equal(torch.rand(4), wanted)
 
 
 def test_stages_can_be_added_to_a_finished_run(

@@ -71,6 +71,18 @@ def test_known_rows_stay_and_lost_ones_are_never_looked_at(which: list[bool], se
         assert bool((plane >= columns.amin(-2, keepdim=True) - 1e-5).all())
 
 
+@given(st.lists(st.booleans(), min_size=ROWS, max_size=ROWS).filter(any), st.integers(0, 9))
+def test_each_column_is_interpolated_as_numpy_does(which: list[bool], seed: int) -> None:
+    known, source = np.array(which), noise(seed)
+    for plane, wanted in zip(fill_rows_from_neighbours(source, known), source, strict=True):
+        every = np.arange(plane.shape[-2])
+        have = np.flatnonzero(lines(known, plane))
+        for channel, column in ((0, 0), (plane.shape[1] - 1, 5)):
+            values = wanted[0, channel, :, column].numpy()
+            filled = np.interp(every, have, values[have])
+            np.testing.assert_allclose(plane[0, channel, :, column], filled, atol=1e-5)
+
+
 @pytest.mark.parametrize("value", [True, False])
 def test_with_all_or_none_known_nothing_changes(value: bool) -> None:
     source = noise()

@@ -40,6 +40,7 @@ def test_a_translation_is_found_in_most_cells() -> None:
     wanted = np.array([-1.5, 0.75, -3, 1.5]) * MOTION_STEPS_PER_PIXEL
     within_a_quarter_pixel = np.abs(field - wanted).max(axis=-1) <= 1
     assert within_a_quarter_pixel.mean() > 0.8
+    np.testing.assert_array_equal(np.median(field, axis=(0, 1)), wanted)
 
 
 def test_each_half_of_the_picture_has_its_own_motion() -> None:
@@ -59,6 +60,15 @@ def test_a_static_scene_has_no_motion_even_with_noise() -> None:
 
 def test_motion_must_be_worth_its_bits() -> None:
     assert not estimate_motion(gop(3, -1.5), GRID, price=1e9).any()
+
+
+def test_a_vector_is_paid_for_once_along_a_row() -> None:
+    """What repeats the cell before is free: noise does not make vectors change along a row."""
+    noise = np.random.default_rng(1).normal(0, 6, (9, HEIGHT, WIDTH))
+    pictures = np.clip(np.rint(gop(3, -1.5) + noise), 0, 255).astype(np.uint8)
+    field = estimate_motion(pictures, GRID, price=3000.0)
+    assert (field != 0).any(axis=-1).mean() > 0.95
+    assert (np.diff(field, axis=1) != 0).any(axis=-1).mean() < 0.08
 
 
 @pytest.mark.parametrize(("rows", "cols"), [(1, 2), (3, 8), (8, 2)])
