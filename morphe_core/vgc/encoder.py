@@ -125,7 +125,7 @@ class Encoder:
         )  # fmt: skip
         units = pack_units(self.model.entropy, tokens, facts, self.config, budget_bytes)
         self._finish(work, tokens, i, i_plan, units)
-        self._p_quality = tokens.p_quality
+        self._scale, self._p_quality = geometry.scale, tokens.p_quality
         gop = EncodedGop(
             self._index, geometry.scale, len(pictures), tuple(units),
             {
@@ -143,15 +143,15 @@ class Encoder:
     # -- steps -----------------------------------------------------------------------------------
 
     def _geometry(self, budget_bytes: int, frames: int) -> Geometry:
-        if self.config.scale:
-            self._scale = self.config.scale
-        elif not self._scale:
+        """The size of the next GoP; nothing is kept yet, as its pictures may be refused."""
+        scale = self.config.scale
+        if not scale and not self._scale:
             source = self._geometries[1]
-            pixels = source.width * source.height * frames
-            self._scale = first_scale(8 * budget_bytes / pixels)
-        else:
-            self._scale = next_scale(self._scale, self._p_quality)
-        return self._geometries[self._scale]
+            pixels = source.width * source.height * max(1, frames)
+            scale = first_scale(8 * budget_bytes / pixels)
+        elif not scale:
+            scale = next_scale(self._scale, self._p_quality)
+        return self._geometries[scale]
 
     def _begin(self, geometry: Geometry, pictures: Sequence[Packed], budget_bytes: int) -> _Work:
         coded = geometry.coded(pictures, self.model.device)

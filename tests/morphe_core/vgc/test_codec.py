@@ -1,0 +1,238 @@
+"""Encoder and decoder together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from morphe_core.models import Model, load_model
+from morphe_core.vgc import encoder as encoder_module
+from morphe_core.vgc.bitstream import read_unit
+from morphe_core.vgc.codec import Decoder, EncodedGop, Encoder, EncoderConfig, profile
+from morphe_core.vgc.geometry import Geometry
+from morphe_core.vgc.packing import fill_motion, unpack_units
+from morphe_core.vgc.tokens import GopTokens
+from tests.morphe_core.vgc.conftest import Clip, Packed
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SIZE = (128, 96)
+BUDGET = 1200
+
+
+def pair(
+    model: Model, config: EncoderConfig, size: tuple[int, int] = SIZE
+) -> tuple[Encoder, Decoder]:
+    width, height = size
+    return (
+        Encoder(model, width=width, height=height, fps=Fraction(30), config=config),
+        Decoder(model, width=width, height=height),
+    )
+
+
+def assert_in_step(encoder: Encoder, decoder: Decoder) -> None:
+    """What both carry to the next GoP is the same, to the bit."""
+    one, other = encoder._memory, decoder._memory
+    assert one is not None
+    assert other is not None
+    assert one.scale == other.scale
+    assert torch.equal(one.motion, other.motion)
+    for mine, its in zip(one.last, other.last, strict=True):
+        assert torch.equal(mine, its)
+
+
+CONFIGS = {
+    **{f"scale {scale}": EncoderConfig(scale=scale) for scale in (0, 1, 2, 3)},
+    "paper": profile("morphe-paper"),
+    "no motion": EncoderConfig(motion=False),
+    "every GoP by itself": EncoderConfig(keep=False),
+    "rows that keep and move": EncoderConfig(packing="rows"),
+    "random": EncoderConfig(selection="random", scale=1),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_encoder_knows_what_the_decoder_shows(model: Model, name: str) -> None:
+    config, clip = CONFIGS[name], Clip(*SIZE)
+    encoder, decoder = pair(model, config)
+    for number in range(3):
+        pictures = clip.gop(number)
+        gop = encoder.encode(pictures, budget_bytes=BUDGET)
+        assert (gop.index, gop.frames) == (number, 9)
+        assert gop.scale == config.scale or not config.scale
+        assert gop.size_bytes == sum(map(len, gop.units))
+        shown = decoder.decode(gop.units)
+        assert_in_step(encoder, decoder)
+        assert len(shown) == 9
+        assert all(one.dtype == np.uint8 and one.shape == pictures[0].shape for one in shown)
+        # Better than the mean of the picture would be (about 17 dB).
+        assert clip.psnr(shown[:1], pictures[:1]) > 18.5
+    assert decoder.refused_units == 0
+
+
+def test_more_bytes_look_better(model: Model) -> None:
+    clip = Clip(*SIZE)
+    found = []
+    for budget in (500, 1500, 5000):
+        encoder, decoder = pair(model, EncoderConfig())
+        shown, wanted = [], []
+        for number in range(3):
+            wanted += clip.gop(number)
+            shown += decoder.decode(encoder.encode(wanted[-9:], budget_bytes=budget).units)
+        found.append(clip.psnr(shown, wanted))
+    assert found[0] + 2 < found[1] < found[2] - 2
+
+
+@pytest.mark.parametrize("size", [(2, 2), (16, 8), (130, 98), (62, 94)])
+@pytest.mark.parametrize("scale", [1, 3])
+def test_any_even_size(model: Model, size: tuple[int, int], scale: int) -> None:
+    clip = Clip(*size)
+    encoder, decoder = pair(model, EncoderConfig(scale=scale), size)
+    for number in range(2):
+        pictures = clip.gop(number)
+        shown = decoder.decode(encoder.encode(pictures, budget_bytes=900).units)
+        assert [one.size for one in shown] == [one.size for one in pictures]
+        assert_in_step(encoder, decoder)
+    assert decoder.refused_units == 0
+
+
+@pytest.mark.parametrize("frames", [1, 2, 8])
+def test_a_gop_that_is_not_full_gives_its_own_pictures(model: Model, frames: int) -> None:
+    clip = Clip(*SIZE)
+    encoder, decoder = pair(model, EncoderConfig())
+    decoder.decode(encoder.encode(clip.gop(0), budget_bytes=BUDGET).units)
+    gop = encoder.encode(clip.gop(1, frames), budget_bytes=BUDGET)
+    assert gop.frames == frames
+    shown = decoder.decode(gop.units, frames=9)
+    assert len(shown) == frames
+    assert clip.psnr(shown, clip.gop(1, frames)) > 20
+    assert_in_step(encoder, decoder)
+
+
+def test_a_first_gop_of_one_picture(model: Model) -> None:
+    clip = Clip(*SIZE)
+    encoder, decoder = pair(model, EncoderConfig())
+    shown = decoder.decode(encoder.encode(clip.gop(0, 1), budget_bytes=BUDGET).units)
+    assert len(shown) == 1
+    assert clip.psnr(shown, clip.gop(0, 1)) > 24
+
+
+@pytest.mark.parametrize("name", ["scale 0", "paper", "random"])
+def test_the_same_pictures_give_the_same_bytes(model: Model, name: str) -> None:
+    clip = Clip(*SIZE)
+    both = []
+    for _ in range(2):
+        encoder, _ = pair(model, CONFIGS[name])
+        both.append([encoder.encode(clip.gop(n), budget_bytes=BUDGET) for n in range(2)])
+    assert both[0] == both[1]
+
+
+def still(model: Model, seed: int, gops: int) -> tuple[Encoder, list[EncodedGop], list[Packed]]:
+    """GoPs of a picture that does not move."""
+    pictures = [Clip(*SIZE, seed=seed).picture(0)] * 9
+    encoder, _ = pair(model, EncoderConfig(scale=1))
+    return encoder, [encoder.encode(pictures, budget_bytes=3000) for _ in range(gops)], pictures
+
+
+def test_what_stands_still_is_kept_and_refreshed(model: Model) -> None:
+    encoder, gops, _ = still(model, 1, 10)
+    assert gops[0].facts["i_sent"] == 1
+    later = [gop.facts["i_sent"] for gop in gops[2:]]
+    assert max(later) < 0.7
+    rows = Geometry.of(*SIZE, 1).grid.rows
+    refreshed = np.zeros(rows, np.int64)
+    for gop in gops[1:9]:
+        refreshed += tokens_of(model, gop).i_sent.all(axis=1)
+    assert refreshed.all()
+    assert encoder.config.refresh_gops == 8
+
+
+def test_a_cut_keeps_nothing_of_the_scene_before(model: Model) -> None:
+    encoder, _, before = still(model, 1, 3)
+    clip = Clip(*SIZE, seed=2)
+    after = encoder.encode([clip.picture(0)] * 9, budget_bytes=3000)
+    assert after.facts["i_sent"] > 0.95
+    # What is left of the old scene is not seen: as good as in a stream that starts here.
+    _, decoder = pair(model, EncoderConfig())
+    shown = decoder.decode(after.units)
+    assert clip.psnr(shown, [clip.picture(0)] * 9) > clip.psnr(shown, before) + 8
+
+
+def tokens_of(model: Model, gop: EncodedGop) -> GopTokens:
+    """The integers in a GoP's units."""
+    grid = Geometry.of(*SIZE, gop.scale).grid
+    received = unpack_units(model.entropy, [read_unit(unit) for unit in gop.units], grid)
+    assert received.damaged == 0
+    fill_motion(received)
+    return received.tokens
+
+
+@pytest.mark.parametrize("name", ["scale 0", "paper"])
+def test_bytes_made_in_half_precision_are_the_same_integers_everywhere(
+    model: Model, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No network takes part in entropy decoding, so another device cannot disagree."""
+    half, made = load_model("small"), []
+    half.network.use_half(True)
+    pack_units = encoder_module.pack_units
+
+    def remembering(entropy: object, tokens: GopTokens, *rest: object) -> list[bytes]:
+        made.append(tokens)
+        units: list[bytes] = pack_units(entropy, tokens, *rest)  # type: ignore[arg-type]
+        return units
+
+    monkeypatch.setattr(encoder_module, "pack_units", remembering)
+    encoder, _ = pair(half, CONFIGS[name])
+    _, exact = pair(model, CONFIGS[name])
+    _, same = pair(half, CONFIGS[name])
+    clip = Clip(*SIZE)
+    for number in range(2):
+        gop = encoder.encode(clip.gop(number), budget_bytes=BUDGET)
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            for reader in (model, half):
+                found = tokens_of(reader, gop)
+                for field in ("i", "p", "i_sent", "p_sent", "motion"):
+                    sent = np.asarray(getattr(made[number], field))
+                    np.testing.assert_array_equal(getattr(found, field), sent)
+        torch.set_num_threads(1)
+        one, other = exact.decode(gop.units), same.decode(gop.units)
+        assert_in_step(encoder, same)
+        # What the networks make of the integers differs a little, and not more.
+        assert clip.psnr(one, other) > 34
+    assert exact.refused_units == 0
+
+
+@pytest.mark.parametrize("budget", [500, 1200, 3000, 8000])
+def test_gops_keep_to_their_budget(model: Model, budget: int) -> None:
+    clip = Clip(192, 112)
+    encoder, _ = pair(model, EncoderConfig(), (192, 112))
+    shares = [encoder.encode(clip.gop(n), budget_bytes=budget).size_bytes for n in range(6)]
+    assert shares[0] <= 1.15 * budget
+    assert max(shares[1:]) <= 1.1 * budget, shares
+    assert all(abs(size - budget) <= 0.06 * budget for size in shares[2:]), shares
+
+
+def test_a_budget_may_change_at_any_gop(model: Model) -> None:
+    clip = Clip(*SIZE)
+    encoder, decoder = pair(model, EncoderConfig())
+    for number, budget in enumerate((800, 6000, 800, 2000)):
+        gop = encoder.encode(clip.gop(number), budget_bytes=budget)
+        assert gop.size_bytes <= 1.1 * budget
+        decoder.decode(gop.units)
+        assert_in_step(encoder, decoder)
+
+
+def test_settings_of_one_encoder_do_not_reach_another(model: Model) -> None:
+    clip = Clip(*SIZE)
+    config = EncoderConfig(scale=2)
+    alone, _ = pair(model, config)
+    wanted = alone.encode(clip.gop(0), budget_bytes=BUDGET)
+    one, _ = pair(model, config)
+    other, _ = pair(model, replace(config, scale=3))
+    other.encode(clip.gop(3), budget_bytes=300)
+    assert one.encode(clip.gop(0), budget_bytes=BUDGET) == wanted

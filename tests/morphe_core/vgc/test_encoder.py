@@ -1,0 +1,167 @@
+"""What the encoder refuses, and what it makes of its settings; see also test_codec."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from morphe_core.errors import CodecConfigError
+from morphe_core.models import Model
+from morphe_core.vgc.bitstream import Part, read_unit
+from morphe_core.vgc.codec import Encoder, EncoderConfig
+from tests.morphe_core.vgc.conftest import Clip
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SIZE = (128, 96)
+BUDGET = 1200
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    return Clip(*SIZE)
+
+
+def encoder(model: Model, config: EncoderConfig | None = None) -> Encoder:
+    config = config or EncoderConfig()
+    return Encoder(model, width=SIZE[0], height=SIZE[1], fps=Fraction(30), config=config)
+
+
+def assert_one_line(caught: pytest.ExceptionInfo[CodecConfigError], *words: str) -> None:
+    text = str(caught.value)
+    assert "\n" not in text
+    assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize("size", [(127, 96), (128, 95)])
+def test_odd_sizes_are_refused(model: Model, size: tuple[int, int]) -> None:
+    with pytest.raises(CodecConfigError) as caught:
+        Encoder(model, width=size[0], height=size[1], fps=Fraction(30), config=EncoderConfig())
+    assert_one_line(caught, f"{size[0]}x{size[1]}", "even")
+
+
+@pytest.mark.parametrize("size", [(0, 96), (128, 0), (-16, 96), (8192, 96), (128, 4096)])
+def test_sizes_beyond_the_bitstream_are_refused(model: Model, size: tuple[int, int]) -> None:
+    with pytest.raises(CodecConfigError) as caught:
+        Encoder(model, width=size[0], height=size[1], fps=Fraction(30), config=EncoderConfig())
+    assert_one_line(caught, "must be within")
+
+
+@pytest.mark.parametrize("fps", [Fraction(0), Fraction(-1, 2)])
+def test_frame_rates_are_positive(model: Model, fps: Fraction) -> None:
+    with pytest.raises(CodecConfigError) as caught:
+        Encoder(model, width=128, height=96, fps=fps, config=EncoderConfig())
+    assert_one_line(caught, "fps", str(fps))
+
+
+def test_what_is_refused_changes_nothing(model: Model, clip: Clip) -> None:
+    mine, wanted = encoder(model), encoder(model).encode(clip.gop(0), budget_bytes=BUDGET)
+    nine = clip.gop(0)
+    cases = [
+        ([], BUDGET, ("1 to 9", "0")),
+        ([*nine, nine[0]], BUDGET, ("1 to 9", "10")),
+        ([*nine[:8], nine[8][:-1]], BUDGET, ("128x96", str(nine[8].size - 1))),
+        ([np.zeros(160 * 96 * 3 // 2, np.uint8)] * 9, BUDGET, ("128x96",)),
+        (nine, 0, ("budget_bytes 0", "at least 1")),
+        (nine, -5, ("budget_bytes -5",)),
+    ]
+    for pictures, budget, words in cases:
+        with pytest.raises(CodecConfigError) as caught:
+            mine.encode(pictures, budget_bytes=budget)
+        assert_one_line(caught, *words)
+    assert mine.encode(nine, budget_bytes=BUDGET) == wanted
+    # In the middle of a stream too, with a scale that is about to change.
+    mine._scale, mine._p_quality = 1, 0
+    for _ in range(2):
+        with pytest.raises(CodecConfigError):
+            mine.encode([], budget_bytes=BUDGET)
+    assert mine.encode(nine, budget_bytes=BUDGET).scale == 2
+
+
+@pytest.mark.parametrize("budget", [1, 50])
+@pytest.mark.parametrize("packing", ["interleaved", "rows"])
+def test_a_budget_for_nothing_still_gives_a_gop(
+    model: Model, clip: Clip, budget: int, packing: str
+) -> None:
+    mine = encoder(model, EncoderConfig(packing=packing))
+    for number in range(2):
+        gop = mine.encode(clip.gop(number), budget_bytes=budget)
+        assert gop.units
+        assert gop.facts["p_sent"] < 0.1
+        assert gop.size_bytes < 700
+
+
+def test_a_budget_beyond_need_is_not_filled(model: Model) -> None:
+    grey = [np.full(SIZE[0] * SIZE[1] * 3 // 2, 128, np.uint8)] * 9
+    gop = encoder(model).encode(grey, budget_bytes=100_000)
+    assert gop.size_bytes < 40_000
+
+
+def test_the_first_gop_alone_says_that_it_needs_none_before(model: Model, clip: Clip) -> None:
+    for config, later in ((EncoderConfig(), False), (EncoderConfig(keep=False), True)):
+        mine = encoder(model, config)
+        gops = [mine.encode(clip.gop(n), budget_bytes=BUDGET) for n in range(2)]
+        intra = [{read_unit(unit).header.intra for unit in gop.units} for gop in gops]
+        assert intra == [{True}, {later}]
+        assert gops[0].facts["i_sent"] == 1
+        assert (gops[1].facts["i_sent"] == 1) >= later
+
+
+def test_headers_name_the_gop_in_turn(model: Model, clip: Clip) -> None:
+    mine = encoder(model)
+    for number in range(3):
+        gop = mine.encode(clip.gop(number, 9 - number), budget_bytes=BUDGET)
+        assert gop.index == number
+        for unit in gop.units:
+            header = read_unit(unit).header
+            assert (header.gop, header.frames) == (number, 9 - number)
+            assert (header.width, header.height, header.scale) == (*SIZE, gop.scale)
+            assert header.backend == model.backend
+            assert header.i_quality == gop.facts["i_quality"]
+            assert header.p_quality == gop.facts["p_quality"]
+
+
+def test_gop_numbers_wrap(model: Model, clip: Clip) -> None:
+    mine = encoder(model)
+    mine._index = 65536 + 3
+    gop = mine.encode(clip.gop(0, 1), budget_bytes=400)
+    assert gop.index == 65539
+    assert {read_unit(unit).header.gop for unit in gop.units} == {3}
+
+
+@pytest.mark.parametrize("packing", ["interleaved", "rows"])
+def test_a_unit_holds_what_the_packing_says(model: Model, clip: Clip, packing: str) -> None:
+    config = EncoderConfig(packing=packing, scale=1, keep=False, least_units=5)
+    gop = encoder(model, config).encode(clip.gop(0), budget_bytes=3000)
+    headers = [read_unit(unit).header for unit in gop.units]
+    if packing == "interleaved":
+        assert {header.part for header in headers} == {Part.JOINT}
+        assert len(headers) >= 5
+        return
+    assert {header.part for header in headers} == {Part.I_ONLY, Part.P_ONLY}
+    assert {header.unit_count for header in headers} == {headers[0].grid.rows}
+
+
+def test_a_given_quality_is_kept_while_its_i_tokens_fit(model: Model, clip: Clip) -> None:
+    config = EncoderConfig(fixed_quality=40, scale=1)
+    rich = encoder(model, config).encode(clip.gop(0), budget_bytes=20_000)
+    assert (rich.facts["i_quality"], rich.facts["p_quality"]) == (40, 40)
+    assert rich.facts["p_sent"] == 1
+    i_bytes = rich.facts["i_bits"] / 8
+    assert rich.size_bytes > 2 * i_bytes
+    poor = encoder(model, config).encode(clip.gop(0), budget_bytes=int(1.5 * i_bytes) + 150)
+    assert poor.facts["i_quality"] == 40
+    assert poor.facts["p_sent"] < 1
+    assert poor.size_bytes <= 1.15 * (1.5 * i_bytes + 150)
+    poorest = encoder(model, config).encode(clip.gop(0), budget_bytes=int(0.8 * i_bytes))
+    assert poorest.facts["i_quality"] < 40
+
+
+def test_seeds_choose_what_is_dropped_by_chance(model: Model, clip: Clip) -> None:
+    def units(seed: int) -> tuple[bytes, ...]:
+        config = EncoderConfig(selection="random", fixed_quality=40, scale=1, seed=seed)
+        return encoder(model, config).encode(clip.gop(0), budget_bytes=1500).units
+
+    assert units(1) != units(2)
