@@ -6,12 +6,21 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from testbed.analysis.style import COLUMN_IN, new_figure, paper_style, save, scheme, write_whole
+from testbed.analysis.style import (
+    COLUMN_IN,
+    PALETTE,
+    new_figure,
+    paper_style,
+    save,
+    scheme,
+    write_whole,
+)
 from testbed.codec.evaluate import ClipResult, Row
 from testbed.codec.rd import BdRate, bd_rate
 from testbed.codec.steadiness import Steadiness
@@ -24,6 +33,7 @@ MEAN: Final = "mean"
 _COLUMNS: Final = tuple(field.name for field in fields(Row) if field.name != "same_bytes")
 #: Which scheme of the other figures a codec looks like, and how its form differs.
 _LOOKS: Final = {"x264": "h264", "x265": "h265"}
+_BURST_LINES: Final = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1.2, 1, 1.2)))
 _FORM_LINES: Final = {"lowlatency": "-", "keyint9": (0, (4, 1.5))}
 
 
@@ -175,35 +185,37 @@ def _mean_curve(results: Sequence[ClipResult], codec: str) -> list[tuple[float, 
 
 def _draw_loss(results: Sequence[ClipResult], folder: Path) -> tuple[Path, Path]:
     """VMAF against loss, one line a codec, rate and burst; mean over clips and seeds."""
-    figure = new_figure(COLUMN_IN, 2.6)
+    figure = new_figure(COLUMN_IN, 2.8)
     axis = figure.subplots()
     rows = [row for result in results for row in result.rows]
+    codecs = _codecs(results)
     bursts = sorted({row.burst for row in rows if row.loss})
-    markers = "o^svDPX"
-    for codec in _codecs(results):
-        rates = sorted({row.target_kbps for row in rows if row.codec == codec and row.loss})
-        for at, (rate, burst) in enumerate((rate, burst) for rate in rates for burst in bursts):
-            mine = [
-                row
-                for row in rows
-                if (row.codec, row.target_kbps) == (codec, rate)
-                and (row.burst == burst or not row.loss)
-            ]
-            losses = sorted({row.loss for row in mine})
-            means = [np.mean([row.vmaf for row in mine if row.loss == loss]) for loss in losses]
-            label = f"{scheme(codec).label}, {rate:g} kbps"
-            if len(bursts) > 1:
-                label += f", bursts of {burst:g}"
-            line = ["-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1.2, 1, 1.2))][bursts.index(burst) % 4]
-            axis.plot(
-                [100 * loss for loss in losses], means, label=label, linestyle=line,
-                marker=markers[at % len(markers)],
-            )  # fmt: skip
+    rates = sorted({row.target_kbps for row in rows if row.loss})
+    for codec, (at, rate), burst in product(codecs, enumerate(rates), bursts):
+        means = _means_by_loss(rows, codec, rate, burst)
+        words = [codec] * (len(codecs) > 1) + [f"{rate:g} kbps"]
+        words += [f"bursts of {burst:g}"] * (len(bursts) > 1)
+        axis.plot(
+            [100 * loss for loss in means], list(means.values()), label=", ".join(words),
+            color=PALETTE[at % len(PALETTE)], marker="os^Dv"[codecs.index(codec) % 5],
+            linestyle=_BURST_LINES[bursts.index(burst) % len(_BURST_LINES)],
+        )  # fmt: skip
     axis.set_ylim(0, 100)
     axis.set_xlabel("units lost (%)")
     axis.set_ylabel("VMAF")
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside lower center", ncols=2 if len(codecs) == 1 else 1)
     return save(figure, folder, "loss")
+
+
+def _means_by_loss(
+    rows: Sequence[Row], codec: str, rate: float, burst: float
+) -> dict[float, float]:
+    """Mean VMAF for each loss, 0 included."""
+    vmaf: dict[float, list[float]] = {}
+    for row in rows:
+        if (row.codec, row.target_kbps) == (codec, rate) and (row.burst == burst or not row.loss):
+            vmaf.setdefault(row.loss, []).append(row.vmaf)
+    return {loss: float(np.mean(values)) for loss, values in sorted(vmaf.items())}
 
 
 def _style(codec: str) -> dict[str, Any]:

@@ -56,6 +56,8 @@ class Scheme:
 
 _BLUE, _ORANGE, _GREEN = "#0072B2", "#E69F00", "#009E73"
 _VERMILLION, _PURPLE, _SKY = "#D55E00", "#CC79A7", "#56B4E9"
+#: For lines that are no schemes: rates, bursts.
+PALETTE: Final = (_BLUE, _VERMILLION, _GREEN, _ORANGE, _PURPLE, _SKY, BLACK)
 _DASHED: Final[Dashes] = (0, (4, 1.5))
 _DOTTED: Final[Dashes] = (0, (1, 1))
 _DASHDOT: Final[Dashes] = (0, (5, 1.2, 1, 1.2))

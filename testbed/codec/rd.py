@@ -36,8 +36,12 @@ class BdRate:
 
 
 def at_rate(points: Iterable[Point], kbps: float) -> float | None:
-    """Quality at `kbps`; None where the curve was not measured."""
-    curve = _by_rate(points)
+    """Quality at `kbps`; None where the curve was not measured.
+
+    Points that cost more and are no better than another one are left out, as for `bd_rate`: an
+    encoder that misses a rate too low for it can do worse with more.
+    """
+    curve = _rising(_by_rate(points))
     if not curve:
         return None
     low, high = curve[0][0], curve[-1][0]

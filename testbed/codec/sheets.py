@@ -116,7 +116,8 @@ def write_sheet(path: Path, shown: Shown, reference: Reference, anchors: Sequenc
 def best_piece(rgb: Rgb) -> tuple[int, int, int, int]:
     """Top, left, height and width of the piece with most detail, at most `PIECE` large."""
     luma = rgb.mean(axis=2)
-    detail = np.abs(np.diff(luma, axis=1))[:-1] + np.abs(np.diff(luma, axis=0))[:, :-1]
+    across = np.diff(luma, axis=1, prepend=luma[:, :1])
+    detail = np.abs(across) + np.abs(np.diff(luma, axis=0, prepend=luma[:1]))
     width, height = min(PIECE[0], rgb.shape[1]), min(PIECE[1], rgb.shape[0])
     rows, cols = detail.shape[0] // CELL_PX, detail.shape[1] // CELL_PX
     cells = detail[: rows * CELL_PX, : cols * CELL_PX]
@@ -139,13 +140,14 @@ def _assembled(panels: Sequence[Panel]) -> Image.Image:
     from PIL import Image, ImageDraw, ImageFont
 
     height, width, _ = panels[0].rgb.shape
-    columns = 3 if len(panels) > 4 else min(2, len(panels))
-    rows = -(-len(panels) // columns)
+    # Column by column: source over Morphe, then the forms of each anchor over one another.
+    rows = 2 if len(panels) > 3 else 1
+    columns = -(-len(panels) // rows)
     tile_w, tile_h = width + GAP_PX, height + LABEL_PX + GAP_PX
     sheet = Image.new("RGB", (columns * tile_w - GAP_PX, rows * tile_h - GAP_PX), _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_PX)
     for index, panel in enumerate(panels):
-        x, y = index % columns * tile_w, index // columns * tile_h
+        x, y = index // rows * tile_w, index % rows * tile_h
         draw.text((x + 2, y + 2), panel.label, fill=_INK, font=font)
         sheet.paste(Image.fromarray(panel.rgb), (x, y + LABEL_PX))
     return sheet

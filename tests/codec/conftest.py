@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from testbed.codec import core, evaluate
-from tests.codec.fakecodec import FakeCore
+from testbed.codec.core import Settings
+from tests.codec.fakecodec import FakeConfig, FakeCore
 
 
 @pytest.fixture
@@ -19,4 +20,5 @@ def fake_core(monkeypatch: pytest.MonkeyPatch) -> FakeCore:
     monkeypatch.setattr(core, "load_core", load)
     monkeypatch.setattr(evaluate, "load_core", load)
     monkeypatch.setattr(core, "shipped_models", lambda: ["small"])
+    monkeypatch.setattr(Settings, "config", lambda self: FakeConfig)
     return fake

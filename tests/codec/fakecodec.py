@@ -24,6 +24,10 @@ UNITS = 6
 Picture = npt.NDArray[np.uint8]
 
 
+class FakeConfig:
+    least_units = UNITS
+
+
 @dataclass(frozen=True)
 class Gop:
     index: int

@@ -18,15 +18,12 @@ from testbed.codec.losses import LossCondition, UnitLoss
 from testbed.codec.rates import kbps, wire_bytes
 from testbed.codec.reading import open_video
 from testbed.errors import ClipError, InputError, OutputError
-from tests.codec.fakecodec import SHA256, UNITS, FakeCore, FakeEncoder
+from tests.codec.fakecodec import SHA256, FakeConfig, FakeCore, FakeEncoder
 
 
 @pytest.fixture(autouse=True)
 def _settings_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Config:
-        least_units = UNITS
-
-    monkeypatch.setattr(Settings, "config", lambda self: Config)
+    monkeypatch.setattr(Settings, "config", lambda self: FakeConfig)
 
 
 def _encode(path: Path, target_kbps: float, miss: float = 1.0, seconds: float = 0.0) -> FakeCore:

@@ -77,3 +77,12 @@ def test_outside_of_what_was_measured_there_is_no_answer() -> None:
     assert at_rate(ANCHOR, 1358.24 * 0.99) == pytest.approx(34.851)
     assert at_rate([], 100) is None
     assert at_rate([(100, 5.0)], 100) == 5.0
+
+
+def test_a_miss_at_a_hopeless_rate_does_not_pull_the_curve_down() -> None:
+    """x265 asked for 50 kbps gave 119 kbps at VMAF 5, asked for 100 it gave 111 at VMAF 14."""
+    points = [(111.4, 14.1), (119.0, 5.4), (210.7, 35.8)]
+    value = at_rate(points, 119)
+    assert value is not None
+    assert value > 14.1
+    assert at_rate(points, 100) is None

@@ -1,0 +1,96 @@
+"""Tables and figures of the codec evaluation."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+
+from testbed.analysis.codec import MEAN, bd_rows, write_figures, write_tables
+from testbed.codec.evaluate import ClipResult, Row
+from testbed.codec.steadiness import Steadiness
+
+
+def _row(clip: str, codec: str, rate: float, vmaf: float, loss: float = 0, burst: float = 1) -> Row:
+    same = {"x264-keyint9": vmaf - 5} if codec == "morphe" and rate < 800 else {}
+    return Row(
+        clip, codec, rate, rate * 1.01, loss, burst, int(loss > 0), vmaf, vmaf / 100, vmaf / 3,
+        vmaf - 2, same,
+    )  # fmt: skip
+
+
+def _result(clip: str, gain: float, *, losses: bool = True) -> ClipResult:
+    """Morphe needs `gain` times the bytes of its anchor."""
+    rows = []
+    for rate in (100, 200, 400, 800):
+        rows.append(_row(clip, "x264-keyint9", rate, 20 * math.log2(rate / 50)))
+        rows.append(_row(clip, "morphe", rate, 20 * math.log2(rate / gain / 50)))
+        if losses:
+            rows += [
+                _row(clip, "morphe", rate, rows[-1].vmaf - 30 * loss - burst, loss, burst)
+                for loss in (0.1, 0.25)
+                for burst in (1, 4)
+            ]
+    steadiness = [("morphe", 400.0, Steadiness(0.5, 0.1, -0.2, 0.3))]
+    return ClipResult(clip, rows, steadiness, [])
+
+
+def test_bd_rate_is_the_gain_and_the_mean_is_over_clips() -> None:
+    rows = bd_rows([_result("one", 0.5), _result("two", 0.8)], metrics=("vmaf",))
+    assert [(row.clip, row.codec, row.anchor, row.clips) for row in rows] == [
+        ("one", "morphe", "x264-keyint9", 1), ("two", "morphe", "x264-keyint9", 1),
+        (MEAN, "morphe", "x264-keyint9", 2),
+    ]  # fmt: skip
+    assert [row.percent for row in rows] == pytest.approx([-50, -20, -35])
+
+
+def test_losses_are_no_points_of_the_curve() -> None:
+    with_losses, without = (bd_rows([_result("one", 0.5, losses=lossy)]) for lossy in (True, False))
+    assert with_losses == without
+
+
+def test_clips_without_common_quality_are_counted_out() -> None:
+    rows = bd_rows([_result("one", 0.5), _result("far", 1e-6)], metrics=("vmaf",))
+    assert [(row.clip, row.clips) for row in rows] == [("one", 1), ("far", 0), (MEAN, 1)]
+    assert rows[1].percent is None
+    assert rows[2].percent == pytest.approx(-50)
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_tables_hold_every_row(tmp_path: Path) -> None:
+    results = [_result("one", 0.5), _result("two", 0.8)]
+    write_tables(results, tmp_path)
+    rd = _read(tmp_path / "rd.csv")
+    assert len(rd) == 2 * (8 + 16)
+    row = next(r for r in rd if r["codec"] == "morphe" and r["target_kbps"] == "400")
+    assert float(row["kbps"]) == pytest.approx(404)
+    assert float(row["vmaf_of_x264-keyint9_at_same_bytes"]) == pytest.approx(
+        float(row["vmaf"]) - 5, abs=1e-3
+    )
+    beyond = next(r for r in rd if r["codec"] == "morphe" and r["target_kbps"] == "800")
+    assert beyond["vmaf_of_x264-keyint9_at_same_bytes"] == ""
+    bd = _read(tmp_path / "bd_rate.csv")
+    assert {r["metric"] for r in bd} == {"vmaf", "vmaf_neg", "psnr"}
+    assert _read(tmp_path / "steadiness.csv")[0] == {
+        "clip": "one", "codec": "morphe", "target_kbps": "400", "flicker": "0.5",
+        "luma_shift": "0.1", "u_shift": "-0.2", "v_shift": "0.3",
+    }  # fmt: skip
+
+
+def test_figures(tmp_path: Path) -> None:
+    one, two = _result("one", 0.5), _result("two", 0.8)
+    paths = write_figures([one, two], tmp_path)
+    assert {path.name for path in paths} == {
+        f"{stem}.{ending}" for stem in ("rd--one", "rd--two", "rd", "loss")
+        for ending in ("svg", "png")
+    }  # fmt: skip
+    text = (tmp_path / "rd.svg").read_text()
+    assert text == (write_figures([one, two], tmp_path / "again")[4]).read_text()
+    single = write_figures([_result("one", 0.5, losses=False)], tmp_path / "single")
+    assert {path.name for path in single} == {"rd.svg", "rd.png"}
