@@ -1,12 +1,17 @@
 """Blending over a GoP boundary at the receiver (paper, section 4.2, Eq. 2).
 
 The paper's form takes each of the first n pictures of a GoP together with the picture n instants
-before it. Where something moves that is a ghost, and over a scene cut it is a double exposure: on
-eight test clips coded by x264 in GoPs of nine (crf 38, 640x360, n = 2) it cost 2.4 dB over the
-first two pictures and made the flicker there 17 % stronger. So the weight of the old picture is
-*gated*, block by block: full where the two pictures agree up to what coding does to them, none
-where they differ more, and none at all when most of the picture differs. On the same clips that
-takes 4 % of the flicker away (16 % on still ones) and costs nothing.
+before it. Where something moves that is a ghost, and over a scene cut it is a double exposure. So
+the weight of the old picture is *gated*, block by block: full where the two pictures agree up to
+what coding does to them, none where they differ more, and none at all when most of the picture
+differs.
+
+Measured on luma of 640x360 clips coded by x264 (crf 38, GoPs of nine), n = 2, first the eight test
+clips, on which the gate's limits were chosen, then ten others: ungated, PSNR of the first two
+pictures falls by 2.4 and 2.0 dB and the error of picture-to-picture differences at the boundary
+grows by 16 and 15 %; gated, PSNR stays within 0.01 dB (single clips -0.17 to +0.10) and that error
+shrinks by 4 and 2 % (single clips 0 to 13 %). A fifth to a quarter of the boundaries are left
+alone.
 """
 
 from __future__ import annotations
@@ -28,7 +33,8 @@ Floats = npt.NDArray[np.float32]
 _BLOCK: Final = 16
 _CELL: Final = 4
 #: Mean difference of a cell up to which it counts as coding noise, and from which on as another
-#: picture. Still blocks at x264 boundaries (crf 38) differ by 4 to 10, moving ones by 17 to 90.
+#: picture. At x264 boundaries (crf 38) the median block of still test clips differs by 4 to 10, the
+#: ninth decile of moving ones by 36 to 107.
 _SAME: Final = 8
 _OTHER: Final = 20
 #: A change of the whole picture's brightness up to this is not counted as a difference.
