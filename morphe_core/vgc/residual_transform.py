@@ -48,7 +48,8 @@ from morphe_core.vgc.residual_tables import (
 #: Quantisation steps in sixteenths: a level is an eighth of an octave, steps are 1 to 235.
 STEPS: Final = tuple(round(2 ** (STEP_BITS + level / 8)) for level in range(64))
 #: Price of a bit in squared steps. Where it was tried (two test clips), 0.10 to 0.17 gave the same
-#: quality for the same bytes to 0.05 dB. Between two levels it grows by as much as takes the bytes to the next level.
+#: quality for the same bytes to 0.05 dB. Between two levels it grows by about as much as takes the
+#: bytes to the next level.
 _PRICE: Final = 0.11
 _PRICE_OCTAVES: Final = 0.37
 #: Coefficients below half a step are never sent.

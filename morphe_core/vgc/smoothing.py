@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float32]
 _BLOCK: Final = 16
 _CELL: Final = 4
 #: Mean difference of a cell up to which it counts as coding noise, and from which on as another
-#: picture. At x264 boundaries (crf 38) the median block of still test clips differs by 4 to 10, the
+#: picture. At x264 boundaries (crf 38) the median block of still test clips differs by 4 to 8, the
 #: ninth decile of moving ones by 36 to 107.
 _SAME: Final = 8
 _OTHER: Final = 20
