@@ -1,4 +1,4 @@
-"""Settings of the encoder, and the two profiles that results name."""
+"""Settings of the encoder, and the profiles that results name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SELECTIONS = ("similarity", "random", "energy")
 #: Forms of the residual layer (see `vgc.residual`).
 RESIDUALS = ("off", "pixel", "transform")
 #: Names of the profiles.
-PROFILE_NAMES = ("morphe", "morphe-paper")
+PROFILE_NAMES = ("morphe", "morphe-keep", "morphe-paper")
 #: What one packet carries: interleaved rows of everything, or one row of one matrix (Figure 6).
 PACKINGS = ("interleaved", "rows")
 
@@ -22,12 +22,14 @@ class EncoderConfig:
     """Settings of an encoder.
 
     Attributes:
-        profile: name of the settings, for results: "morphe" or "morphe-paper".
+        profile: name of the settings, for results; see `PROFILE_NAMES`.
         scale: source pixels per coded pixel (1, 2, 3); 0 = chosen by the budget.
         unit_bytes: aim for the size of one unit, 64..65000; a packet's payload.
         least_units: a GoP is split into at least this many units, so that one loss is a small one.
         motion: predict P pictures along a motion field.
-        keep: do not send I tokens that the GoP before already shows well enough.
+        keep: do not send I tokens that the GoP before already shows well enough. Worth most where
+            little moves, but what a loss hides then stays hidden until the refresh: for links whose
+            losses are repaired or reported.
         refresh_gops: every I token is sent at least once in this many GoPs (bounds how long an
             error lives); 1 = always.
         packing: see `PACKINGS`.
@@ -46,7 +48,7 @@ class EncoderConfig:
     unit_bytes: int = 1200
     least_units: int = 6
     motion: bool = True
-    keep: bool = True
+    keep: bool = False
     refresh_gops: int = 8
     packing: str = "interleaved"
     selection: str = "energy"
@@ -87,7 +89,8 @@ _PAPER = EncoderConfig(
     profile="morphe-paper", motion=False, keep=False, packing="rows", selection="similarity",
     residual="pixel", fixed_quality=52,
 )  # fmt: skip
-PROFILES = dict(zip(PROFILE_NAMES, (EncoderConfig(), _PAPER), strict=True))
+_KEEP = EncoderConfig(profile="morphe-keep", keep=True)
+PROFILES = dict(zip(PROFILE_NAMES, (EncoderConfig(), _KEEP, _PAPER), strict=True))
 
 
 def profile(name: str) -> EncoderConfig:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: Pictures of a GoP (paper, section 4.3); the core has the same constant.
 GOP_FRAMES: Final = 9
 DEVICES: Final = ("cpu", "cuda")
-PROFILES: Final = ("morphe", "morphe-paper")
+PROFILES: Final = ("morphe", "morphe-keep", "morphe-paper")
 SCALES: Final = {"auto": 0, "1": 1, "2": 2, "3": 3}
 
 

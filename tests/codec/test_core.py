@@ -64,7 +64,7 @@ def test_unknown_names(monkeypatch: pytest.MonkeyPatch) -> None:
     for text in ("0", "4", "", "2.0"):
         with pytest.raises(InputError, match="allowed: auto, 1, 2, 3"):
             parse_scale(text)
-    with pytest.raises(InputError, match="allowed: morphe, morphe-paper"):
+    with pytest.raises(InputError, match="allowed: morphe, morphe-keep, morphe-paper"):
         Settings("h264")
     with pytest.raises(InputError, match="allowed: cpu, cuda"):
         load_core(device="tpu")

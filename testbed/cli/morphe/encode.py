@@ -20,7 +20,7 @@ def encode(
     kbps: Annotated[float, typer.Option(help="Rate to meet, packet headers included.")],
     scale: Scale = "auto",
     profile: Annotated[
-        str, typer.Option(metavar="morphe|morphe-paper", help="The codec, or its plain form.")
+        str, typer.Option(metavar="morphe|morphe-keep|morphe-paper", help="The codec, or its plain form.")
     ] = "morphe",
     weights: Weights = "small",
     duration: Annotated[

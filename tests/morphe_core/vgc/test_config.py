@@ -14,7 +14,7 @@ from morphe_core.vgc.config import PROFILE_NAMES, PROFILES, EncoderConfig, profi
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
-        ("profile", "paper", "morphe, morphe-paper"),
+        ("profile", "paper", "morphe, morphe-keep, morphe-paper"),
         ("packing", "columns", "interleaved, rows"),
         ("selection", "best", "similarity, random, energy"),
         ("residual", "on", "off, pixel, transform"),
@@ -68,13 +68,20 @@ def test_the_papers_form_differs_in_these_settings_and_in_no_other() -> None:
     assert differences == {
         "profile": "morphe-paper",
         "motion": False,
-        "keep": False,
         "packing": "rows",
         "selection": "similarity",
         "residual": "pixel",
     }
 
 
+def test_keeping_is_a_profile_of_its_own() -> None:
+    ours, keeping = asdict(profile("morphe")), asdict(profile("morphe-keep"))
+    differences = {name: keeping[name] for name in ours if ours[name] != keeping[name]}
+    assert differences == {"profile": "morphe-keep", "keep": True}
+
+
 def test_an_unknown_profile_is_refused() -> None:
-    with pytest.raises(CodecConfigError, match=r"profile 'best': known are morphe, morphe-paper$"):
+    with pytest.raises(
+        CodecConfigError, match=r"profile 'best': known are morphe, morphe-keep, morphe-paper$"
+    ):
         profile("best")
