@@ -28,6 +28,9 @@ from morphe_core.vgc.small import DecodedI
 from morphe_core.vgc.state import Memory, decode_i, decode_p, to_tensor
 from morphe_core.vgc.tokens import GOP_FRAMES, MOTION_CHANNELS, MOTION_COLS, GopTokens
 
+#: GoPs of one scale before another one is considered.
+_SETTLED_GOPS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedGop:
@@ -100,6 +103,7 @@ class Encoder:
         self._share = Share()
         self._index = 0
         self._scale = 0
+        self._gops_at_scale = 0
         self._p_quality = 0
 
     @torch.inference_mode()
@@ -125,6 +129,7 @@ class Encoder:
         )  # fmt: skip
         units = pack_units(self.model.entropy, tokens, facts, self.config, budget_bytes)
         self._finish(work, tokens, i, i_plan, units)
+        self._gops_at_scale = 1 + self._gops_at_scale * (geometry.scale == self._scale)
         self._scale, self._p_quality = geometry.scale, tokens.p_quality
         gop = EncodedGop(
             self._index, geometry.scale, len(pictures), tuple(units),
@@ -150,7 +155,10 @@ class Encoder:
             pixels = source.width * source.height * max(1, frames)
             scale = first_scale(8 * budget_bytes / pixels)
         elif not scale:
-            scale = next_scale(self._scale, self._p_quality)
+            # The first GoPs of a scale send most I tokens anew, so their P quality says little:
+            # decided by it, the scale swung to and fro for ever.
+            settled = self._gops_at_scale >= _SETTLED_GOPS
+            scale = next_scale(self._scale, self._p_quality) if settled else self._scale
         return self._geometries[scale]
 
     def _begin(self, geometry: Geometry, pictures: Sequence[Packed], budget_bytes: int) -> _Work:

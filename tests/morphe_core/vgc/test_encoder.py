@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def test_what_is_refused_changes_nothing(model: Model, clip: Clip) -> None:
         assert_one_line(caught, *words)
     assert mine.encode(nine, budget_bytes=BUDGET) == wanted
     # In the middle of a stream too, with a scale that is about to change.
-    mine._scale, mine._p_quality = 1, 0
+    mine._scale, mine._p_quality, mine._gops_at_scale = 1, 0, 3
     for _ in range(2):
         with pytest.raises(CodecConfigError):
             mine.encode([], budget_bytes=BUDGET)
@@ -157,6 +158,16 @@ def test_a_given_quality_is_kept_while_its_i_tokens_fit(model: Model, clip: Clip
     assert poor.size_bytes <= 1.15 * (1.5 * i_bytes + 150)
     poorest = encoder(model, config).encode(clip.gop(0), budget_bytes=int(0.8 * i_bytes))
     assert poorest.facts["i_quality"] < 40
+
+
+@pytest.mark.parametrize("budget", [300, 500])
+def test_the_scale_comes_to_rest(model: Model, budget: int) -> None:
+    """Each change sends most tokens anew; decided at once by what that costs, it would swing."""
+    clip = Clip(192, 112)
+    mine = Encoder(model, width=192, height=112, fps=Fraction(30), config=EncoderConfig())
+    scales = [mine.encode(clip.gop(n), budget_bytes=budget).scale for n in range(11)]
+    assert len(set(scales)) <= 2, scales
+    assert sum(a != b for a, b in pairwise(scales)) <= 1, scales
 
 
 def test_seeds_choose_what_is_dropped_by_chance(model: Model, clip: Clip) -> None:
