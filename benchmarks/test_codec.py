@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).with_name("codec.py")
-GOPS = 6
+GOPS = 3
 
 
 @pytest.mark.timeout(600)
