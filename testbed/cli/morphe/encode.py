@@ -20,7 +20,10 @@ def encode(
     kbps: Annotated[float, typer.Option(help="Rate to meet, packet headers included.")],
     scale: Scale = "auto",
     profile: Annotated[
-        str, typer.Option(metavar="morphe|morphe-keep|morphe-paper", help="The codec, or its plain form.")
+        str,
+        typer.Option(
+            metavar="morphe|morphe-keep|morphe-paper", help="The codec, or its plain form."
+        ),
     ] = "morphe",
     weights: Weights = "small",
     duration: Annotated[
@@ -65,7 +68,8 @@ def encode(
         return
     scales = ", ".join(f"{count} at {scale}x" for scale, count in sorted(done.scales.items()))
     print(
-        f"{output}: {done.frames} pictures in {done.gops} GoPs ({scales}), {done.units} packets, "
+        f"{output}: {done.frames} pictures in {done.gops} GoP{'s' * (done.gops > 1)} ({scales}), "
+        f"{done.units} packets, "
         f"{done.kbps:.1f} kbps"
     )
     if abs(missed) > TOLERANCE:

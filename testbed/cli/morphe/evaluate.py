@@ -46,7 +46,9 @@ def evaluate(
     seeds: Annotated[int, typer.Option(min=1, help="Realisations of each loss.")] = 1,
     profile: Annotated[
         str,
-        typer.Option(metavar="NAME,NAME", help="morphe, morphe-keep, morphe-paper; none: anchors only."),
+        typer.Option(
+            metavar="NAME,NAME", help="morphe, morphe-keep, morphe-paper; none: anchors only."
+        ),
     ] = "morphe",
     scale: Scale = "auto",
     weights: Weights = "small",
