@@ -149,7 +149,7 @@ class Columns:
         flat = plane.reshape(plane.shape[0] * plane.shape[1], plane.shape[2])
         return flat if self.complete else flat[self.where]
 
-    def spread(self, numbers: Ints) -> Ints:
+    def spread(self, numbers: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
         """The inverse of `pick`: (rows, columns, n), zero where no token is."""
         if self.complete:
             return numbers.reshape(*self.shape, numbers.shape[1])

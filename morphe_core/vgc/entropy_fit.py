@@ -13,49 +13,34 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
 
 from morphe_core.errors import TrainingError
-from morphe_core.vgc.contexts import INPUT_MAX, PREDICTION_SHIFT, SIGN_CONTEXTS, Contexts, Layout
+from morphe_core.vgc.contexts import PREDICTION_SHIFT, SIGN_CONTEXTS, Contexts, Layout
 from morphe_core.vgc.counting import COMMON_COUNTS, Counter, flat_table, frequencies, smoothed
-from morphe_core.vgc.mask_coding import code_mask, default_frequencies
+from morphe_core.vgc.mask_coding import code_mask, default_chances
 from morphe_core.vgc.matrix_coding import MatrixCoder, even_bases, predict_odd
 from morphe_core.vgc.motion_fit import fit_motion
+from morphe_core.vgc.net_fit import Pool, fit_net
 from morphe_core.vgc.range_coding import Floats, Index, Ints, Table
 from morphe_core.vgc.symbols import LARGE_BUCKETS
 from morphe_core.vgc.tables import (
-    CLASS_SHIFT,
     CLASSES,
-    EXACT,
     FIRST_SYMBOLS,
-    HIDDEN,
-    HIDDEN_MAX,
-    HIDDEN_SHIFT,
     LARGE_CLASSES,
     MASK_CONTEXTS,
     MASK_LEVELS,
     EntropyModel,
     MatrixModel,
-    Net,
     Predictor,
     layouts_of,
 )
 from morphe_core.vgc.tokens import GopTokens
+from morphe_core.vgc.unit_coding import i_extras, motion_extras
 
 #: Tokens of one parity that a network is trained on; more do not change it.
 SAMPLES = 60_000
-BATCH = 2048
 #: Rows that are walked through together; bounds the memory.
 ROWS_AT_ONCE = 256
-LEARNING_RATE = 0.01
-#: Magnitudes whose being reached is modelled: the ordinal model of `_bits`.
-STEPS_OF_MAGNITUDE = (1, 2, 4, 8, 16)
-#: Classes per unit of the logarithm of the odds, and the class of even odds.
-CLASSES_PER_LOGIT = 2.0
-CLASS_OF_ZERO = 18.0
-#: One unit of a hidden activation is this many integers.
-HIDDEN_UNIT = 16.0
 
 _Doubles = npt.NDArray[np.float64]
 _Bytes = npt.NDArray[np.uint8]
@@ -99,8 +84,6 @@ def fit(gops: Iterable[GopTokens], *, steps: int, seed: int) -> EntropyModel:
 
 
 def _sample(gop: GopTokens, name: str) -> _Sample:
-    from morphe_core.vgc.entropy import i_extras, motion_extras
-
     nothing = np.zeros((*gop.i_sent.shape, 0), np.float32)
     rows = len(gop.i)
     if name == "i":
@@ -135,8 +118,8 @@ def _fit_matrix(layout: Layout, samples: Sequence[_Sample], steps: int, seed: in
     pools = _pool(layout, samples, predictors, np.random.default_rng(seed))
     nets = tuple(
         (
-            _fit_net(pools[0][group], steps, seed),
-            _fit_net(pools[1][group], steps, seed),
+            fit_net(pools[0][group], steps, seed),
+            fit_net(pools[1][group], steps, seed),
         )
         for group in range(len(layout.groups))
     )
@@ -227,20 +210,12 @@ def _before(contexts: Contexts, values: Ints) -> Ints:
 # ---- networks --------------------------------------------------------------------------------
 
 
-@dataclass
-class _Pool:
-    """Samples of one step: inputs (n, inputs) uint8 and magnitudes (n, channels)."""
-
-    inputs: npt.NDArray[np.uint8]
-    magnitudes: Ints
-
-
 def _pool(
     layout: Layout,
     samples: Sequence[_Sample],
     predictors: tuple[tuple[Predictor, Predictor], ...],
     generator: np.random.Generator,
-) -> list[list[_Pool]]:
+) -> list[list[Pool]]:
     """Inputs and magnitudes of each step, by parity and group."""
     share = min(1.0, 2 * SAMPLES / max(1, sum(int(s.sent.sum()) for s in samples)))
     rows: list[list[_Bytes]] = [[], []]
@@ -270,7 +245,7 @@ def _pool(
                 contexts.publish(group, odd, values)
         for odd in (0, 1):
             rows[odd].append(contexts.rows[odd][chosen[odd]].astype(np.uint8))
-    pools: list[list[_Pool]] = []
+    pools: list[list[Pool]] = []
     for odd in (0, 1):
         whole = np.concatenate(rows[odd])
         steps = []
@@ -278,79 +253,16 @@ def _pool(
             inputs = whole[:, : layout.known(group, odd)]
             if guesses[odd][group]:
                 inputs = np.concatenate([inputs, np.concatenate(guesses[odd][group])], axis=1)
-            steps.append(_Pool(inputs, np.concatenate(coded[odd][group])))
+            steps.append(Pool(inputs, np.concatenate(coded[odd][group])))
         pools.append(steps)
     return pools
-
-
-def _fit_net(pool: _Pool, steps: int, seed: int) -> Net:
-    """Train the network of one step and round it to integers."""
-    torch.manual_seed(seed)
-    magnitudes = torch.from_numpy(pool.magnitudes)
-    inputs = pool.inputs.shape[1]
-    mean = torch.from_numpy(pool.inputs.mean(axis=0, dtype=np.float64)).float()
-    spread = torch.from_numpy(pool.inputs.std(axis=0, dtype=np.float64)).float() + 0.5
-    first, second = nn.Linear(inputs, HIDDEN), nn.Linear(HIDDEN, magnitudes.shape[1])
-    start = (magnitudes > 0).float().mean(0).clamp(1e-3, 0.999)
-    nn.init.zeros_(second.weight)
-    second.bias.data = torch.log(start / (1 - start))
-    slopes = nn.Parameter(torch.full((len(STEPS_OF_MAGNITUDE), magnitudes.shape[1]), 0.7))
-    offsets = nn.Parameter(torch.full((len(STEPS_OF_MAGNITUDE), magnitudes.shape[1]), -1.0))
-    optimiser = torch.optim.Adam(
-        [*first.parameters(), *second.parameters(), slopes, offsets], lr=LEARNING_RATE
-    )
-    generator = torch.Generator().manual_seed(seed)
-    data = torch.from_numpy(pool.inputs)
-    for step in range(steps if len(data) else 0):
-        for settings in optimiser.param_groups:
-            settings["lr"] = LEARNING_RATE * 0.5 * (1 + np.cos(np.pi * step / steps)) + 1e-5
-        chosen = torch.randint(len(data), (BATCH,), generator=generator)
-        seen = (data[chosen].float() - mean) / spread
-        hidden = first(seen).clamp(0, HIDDEN_MAX / HIDDEN_UNIT)
-        loss = _bits(second(hidden), magnitudes[chosen], slopes, offsets).sum(1).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    weight = (first.weight / spread).detach()
-    bias = (first.bias - weight @ mean).detach()
-    return _rounded(weight.T, bias, second.weight.detach().T, second.bias.detach())
-
-
-def _bits(logit: Tensor, magnitudes: Tensor, slopes: Tensor, offsets: Tensor) -> Tensor:
-    """Length of an ordinal code: is the first magnitude reached, if so the second, and so on."""
-    total = torch.zeros_like(logit)
-    below = 0
-    for number, reached in enumerate(STEPS_OF_MAGNITUDE):
-        odds = logit if number == 0 else logit * slopes[number] + offsets[number]
-        is_in = (magnitudes >= below).float()
-        yes = (magnitudes >= reached).float()
-        total = total + is_in * (nn.functional.softplus(odds) - yes * odds)
-        below = reached
-    return total
-
-
-def _rounded(weight: Tensor, bias: Tensor, weight2: Tensor, bias2: Tensor) -> Net:
-    """The network in integers; weights are made smaller where sums could become inexact."""
-    unit = HIDDEN_UNIT * (1 << HIDDEN_SHIFT)
-    first, first_bias = (np.round(part.double().numpy() * unit) for part in (weight, bias))
-    first = np.clip(first, -32767, 32767)
-    reach = np.abs(first).sum(0) * INPUT_MAX + np.abs(first_bias)
-    shrink = np.minimum(1.0, (EXACT - 1) / np.maximum(reach, 1))
-    first, first_bias = np.trunc(first * shrink), np.trunc(first_bias * shrink)
-    scale = CLASSES_PER_LOGIT * (1 << CLASS_SHIFT)
-    second = np.clip(np.round(weight2.double().numpy() * scale / HIDDEN_UNIT), -32767, 32767)
-    start = np.round(bias2.double().numpy() * scale + CLASS_OF_ZERO * (1 << CLASS_SHIFT))
-    reach = np.abs(second).sum(0) * HIDDEN_MAX + np.abs(start)
-    shrink = np.minimum(1.0, (EXACT - 1) / np.maximum(reach, 1))
-    second, start = np.trunc(second * shrink), np.trunc(start * shrink)
-    return Net(*(part.astype(np.float32) for part in (first, first_bias, second, start)))
 
 
 # ---- masks -----------------------------------------------------------------------------------
 
 
 def _fit_masks(gops: Sequence[GopTokens]) -> Table:
-    chance = default_frequencies()
+    chance = default_chances()
     blank = flat_table(MASK_LEVELS * MASK_CONTEXTS, 2)
     counter = Counter()
     for gop in gops:

@@ -115,12 +115,17 @@ def _raggedness(mask: Ints, rows: Index, units: Index) -> Ints:
     return np.array(levels, np.int32)
 
 
-def default_frequencies() -> npt.NDArray[np.float64]:
-    """Probability that a bit is 1 in each context, before any mask was seen."""
+def default_chances() -> npt.NDArray[np.float64]:
+    """Probability that a bit is 1 in each context, before any mask was seen.
+
+    A row is taken for a chain that changes between neighbours with the level's probability.
+    """
     out = np.full((MASK_LEVELS, MASK_CONTEXTS), 0.5)
-    for one in range(MASK_LEVELS):
-        share = min((one + 0.5) / _LEVEL_STEPS, 0.5)
-        out[one, :_ODD] = min(2 * share, 0.5)
-        for around, chance in enumerate((share / 2, 0.5, 1 - share / 2)):
-            out[one, [_ODD + around, _ODD + 3 + around]] = chance
+    for level in range(MASK_LEVELS):
+        change = (level + 0.5) / _LEVEL_STEPS
+        stay = 1 - change
+        out[level, :_ODD] = 2 * change * stay
+        other = change**2 / (change**2 + stay**2)
+        for around, chance in enumerate((other, 0.5, 1 - other)):
+            out[level, [_ODD + around, _ODD + 3 + around]] = chance
     return out.ravel()

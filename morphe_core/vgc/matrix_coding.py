@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from morphe_core.vgc.contexts import PREDICTION_SHIFT, Contexts, level
 from morphe_core.vgc.range_coding import Coder, Floats, Index, Ints, Meter, Reader
-from morphe_core.vgc.symbols import BUCKET_SIZES, BUCKET_STARTS, bucket_of
+from morphe_core.vgc.symbols import BUCKET_SIZES, BUCKET_STARTS, bounded, bucket_of
 from morphe_core.vgc.tables import (
     CLASSES,
     CLASSES_PER_LARGE,
+    FIRST_SYMBOLS,
     LARGE_CLASSES,
     MatrixModel,
     Predictor,
@@ -47,8 +48,7 @@ class Prediction:
 
 def predict_odd(predictor: Predictor, signed: npt.NDArray[np.float64]) -> Prediction:
     """The prediction of odd columns, which know both neighbours."""
-    limit = TOKEN_MAX << PREDICTION_SHIFT
-    exact = np.clip(predictor.known_part(signed), -limit, limit)
+    exact = bounded(predictor.known_part(signed), TOKEN_MAX << PREDICTION_SHIFT)
     base = round_prediction(exact)
     fraction = exact - (base << PREDICTION_SHIFT)
     near = (np.abs(fraction) >> _LEVEL_OF_FRACTION_SHIFT).astype(np.float32)
@@ -74,19 +74,18 @@ def even_bases(
         (tokens, channels) int32.
     """
     columns = contexts.columns[0]
-    limit = TOKEN_MAX << PREDICTION_SHIFT
     known = predictor.known_part(contexts.signed_known(group, 0))
-    part = columns.spread(np.clip(known, -limit, limit).astype(np.int32)).astype(np.int64)
-    plane = columns.spread(coded)
+    part = columns.spread(bounded(known, TOKEN_MAX << PREDICTION_SHIFT))
+    plane = columns.spread(coded.astype(np.int64))
     bases = np.zeros(plane.shape, np.int32)
     before = np.zeros((plane.shape[0], plane.shape[2]), np.int64)
     complete, sent = columns.complete, columns.sent[..., None]
     for column in range(plane.shape[1]):
-        base = round_prediction(part[:, column] + predictor.left * before)
-        base = np.clip(base, -TOKEN_MAX, TOKEN_MAX)
+        exact = part[:, column] + predictor.left * before
+        base = bounded(round_prediction(exact), TOKEN_MAX)
         bases[:, column] = base
         value = plane[:, column] if coded_are_values else base + plane[:, column]
-        before = (value if complete else np.where(sent[:, column], value, before)).astype(np.int64)
+        before = value if complete else np.where(sent[:, column], value, before)
     out: Ints = columns.pick(bases)
     return out
 
@@ -109,7 +108,7 @@ class MatrixCoder:
         *,
         actual: npt.NDArray[np.integer] | None,
     ) -> None:
-        self._model = model
+        self.model = model
         self._coder = coder
         self._contexts = contexts
         self._actual: list[Ints] | None = None
@@ -119,13 +118,15 @@ class MatrixCoder:
                 for columns in contexts.columns
             ]
         self._where: tuple[int, Index | None] = (0, None)
+        #: Parity, group and classes (tokens, channels) of the steps that were measured.
+        self.classes: list[tuple[int, int, Index]] = []
         #: Bits of each token by parity; only where `coder` is a meter.
         self.bits = [np.zeros(len(columns.where), np.float32) for columns in contexts.columns]
 
     def run(self) -> Ints:
         """Code the matrix; returns it, (rows, cols, channels), zero where nothing is sent."""
         used = self._code_used()
-        layout = self._model.layout
+        layout = self.model.layout
         for group in range(len(layout.groups)):
             if not layout.leading(group) and not (used > group).any():
                 break
@@ -143,7 +144,7 @@ class MatrixCoder:
         The predicted groups are always coded: zero is not what is expected of them.
         """
         units = len(self._contexts.columns[0].bounds) - 1
-        ends = self._model.layout.ends
+        ends = self.model.layout.ends
         sizes = np.full(units, len(ends) + 1, np.int32)
         used: Ints | None = None
         if self._actual is not None:
@@ -157,20 +158,23 @@ class MatrixCoder:
         return self._coder.uniform(sizes, np.arange(units + 1), used)
 
     def _step(self, group: int, odd: int, active: npt.NDArray[np.bool_]) -> None:
-        contexts, net = self._contexts, self._model.nets[group][odd]
+        contexts, net = self._contexts, self.model.nets[group][odd]
         columns = contexts.columns[odd]
-        low, high = self._model.layout.groups[group]
+        low, high = self.model.layout.groups[group]
         self._where = odd, None
         values = None
         if self._actual is not None:
             values = np.ascontiguousarray(self._actual[odd][:, low:high])
-        if self._model.layout.leading(group):
+        if self.model.layout.leading(group):
             found = self._predicted(group, odd, values)
         else:
             tokens, bounds = _only(active, columns.bounds)
             inputs = contexts.known(group, odd)
             if tokens is None:
-                found = self._symbols(net.classes(inputs), low, bounds, None, values)
+                classes = net.classes(inputs)
+                if isinstance(self._coder, Meter):
+                    self.classes.append((odd, group, classes))
+                found = self._symbols(classes, low, bounds, None, values)
             else:
                 self._where = odd, tokens
                 found = np.zeros((len(columns.where), high - low), np.int32)
@@ -184,8 +188,8 @@ class MatrixCoder:
     def _predicted(self, group: int, odd: int, values: Ints | None) -> Ints:
         """Code a step of a predicted group; returns the values."""
         contexts = self._contexts
-        columns, low = contexts.columns[odd], self._model.layout.groups[group][0]
-        predictor, net = self._model.predictors[group][odd], self._model.nets[group][odd]
+        columns, low = contexts.columns[odd], self.model.layout.groups[group][0]
+        predictor, net = self.model.predictors[group][odd], self.model.nets[group][odd]
         inputs = contexts.known(group, odd)
         if odd:
             guess = predict_odd(predictor, contexts.signed_known(group, 1))
@@ -220,7 +224,7 @@ class MatrixCoder:
         rows = (classes + channels * CLASSES).ravel()
         flat = None if actual is None else np.abs(actual).ravel()
         first = self._coder.categorical(
-            self._model.first, rows, bounds * size, None if flat is None else np.minimum(flat, 2)
+            self.model.first, rows, bounds * size, None if flat is None else np.minimum(flat, 2)
         )
         self._note(None, size)
         magnitudes = first.copy() if flat is None else flat
@@ -236,7 +240,7 @@ class MatrixCoder:
             negative = None if actual is None else (actual.ravel()[which] < 0).astype(np.int32)
             context = (signs + channels * 3 * _SIGN_FRACTIONS).ravel()[which]
             found = self._coder.categorical(
-                self._model.signs, context, np.searchsorted(which, bounds * size), negative
+                self.model.signs, context, np.searchsorted(which, bounds * size), negative
             )
             self._note(which // size)
             magnitudes = magnitudes.copy()
@@ -246,7 +250,7 @@ class MatrixCoder:
     def _large(self, rows: Index, bounds: Index, tokens: Index, actual: Ints | None) -> Ints:
         """Magnitudes from 2 on."""
         bucket = self._coder.categorical(
-            self._model.large, rows, bounds, None if actual is None else bucket_of(actual)
+            self.model.large, rows, bounds, None if actual is None else bucket_of(actual)
         )
         self._note(tokens)
         out: Ints = BUCKET_STARTS[bucket]
@@ -262,7 +266,7 @@ class MatrixCoder:
 
     def _signs_at_the_end(self) -> None:
         """Signs of the channels that are not predicted."""
-        contexts, first = self._contexts, self._model.layout.predicted
+        contexts, first = self._contexts, self.model.layout.predicted
         for odd, columns in enumerate(contexts.columns):
             plane = contexts.values[odd]
             values = columns.pick(plane)[:, first:]
@@ -303,3 +307,27 @@ def _only(active: npt.NDArray[np.bool_], bounds: Index) -> tuple[Index | None, I
     lengths = np.diff(bounds) * active
     tokens = np.flatnonzero(np.repeat(active, np.diff(bounds)))
     return tokens, np.concatenate([[0], np.cumsum(lengths)])
+
+
+def zeroing_savings(model: MatrixModel, values: Ints, group: int, classes: Index) -> Floats:
+    """Bits that each value of a measured step costs beyond a zero in its place.
+
+    Args:
+        model: of the matrix.
+        values: (tokens, channels of the group).
+        group: not a predicted one.
+        classes: of the step.
+    """
+    low, high = model.layout.groups[group]
+    channels = np.arange(low, high)
+    size = np.abs(values)
+    bits = model.first.bits[classes + channels * CLASSES]
+    symbol = np.minimum(size, FIRST_SYMBOLS - 1)
+    out: Floats = np.take_along_axis(bits, symbol[..., None].astype(np.intp), axis=2)[..., 0]
+    # A sign is a bit.
+    out = out - bits[..., 0] + (size > 0).astype(np.float32)
+    big = size >= FIRST_SYMBOLS - 1
+    bucket = bucket_of(size[big])
+    context = (classes // CLASSES_PER_LARGE + channels * LARGE_CLASSES)[big]
+    out[big] += model.large.bits[context, bucket] + np.log2(BUCKET_SIZES[bucket])
+    return out

@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from morphe_core.vgc.range_coding import Coder, Floats, Index, Ints, Meter, Reader, Table
-from morphe_core.vgc.symbols import BUCKET_SIZES, BUCKET_STARTS, bucket_of
+from morphe_core.vgc.symbols import BUCKET_SIZES, BUCKET_STARTS, bounded, bucket_of
 from morphe_core.vgc.tokens import MOTION_MAX
 
 #: Choices of a vector.
 SAME, NONE, NEW = 0, 1, 2
 CHOICES = 3
-#: How many of a unit's vectors are not the same as left of them, in eighths; and the octave of the
-#: mean length of what differs.
+#: The octave of a unit's share of vectors that are not the same as left of them, and the octave of
+#: the mean length of what differs.
 LEVELS = 8
 #: What the cell to the left chose: the same as its left (which moves or not), none, a new vector.
 LEFT_STATES = 4
@@ -224,25 +224,27 @@ class _Row:
     """Follows all rows from left to right while they are decoded."""
 
     def __init__(self, model: MotionModel, knot: int, rows: int) -> None:
-        self._weights = model.predictions[4 * knot : 4 * knot + 4]
-        self.left = np.zeros((rows, 2), np.int64)
-        self._last = np.zeros((rows, 2), np.int64)
-        self._last_first = np.zeros((rows, 2), np.int64)
+        weights = model.predictions[4 * knot : 4 * knot + 4].reshape(2, 2, PREDICTION_INPUTS)
+        self._weights = np.ascontiguousarray(weights.transpose(1, 0, 2))
+        self._inputs = np.zeros((rows, 2, PREDICTION_INPUTS), np.int64)
         self._moved = np.zeros(rows, np.intp)
+        self._knot = knot
+        self.left = np.zeros((rows, 2), np.int64)
 
     def predicted(self, first: _Wide) -> _Wide:
         """Predictions of a new vector, (rows, 2)."""
-        inputs = np.stack([self._last, self._last_first, first], axis=-1)
-        weights = np.stack([self._weights[self._moved], self._weights[2 + self._moved]], axis=1)
-        return _rounded((inputs * weights).sum(-1))
+        if self._knot:
+            self._inputs[..., 2] = first
+        return _rounded((self._inputs * self._weights[self._moved]).sum(-1))
 
     def advance(self, here: _Wide, first: _Wide) -> None:
         """Go on to the next column."""
-        moves = (here != 0).any(axis=1, keepdims=True)
+        moves = (here != 0).any(axis=1)
         self.left = here
-        self._last = np.where(moves, here, self._last)
-        self._last_first = np.where(moves, first, self._last_first)
-        self._moved |= moves[:, 0]
+        np.copyto(self._inputs[..., 0], here, where=moves[:, None])
+        if self._knot:
+            np.copyto(self._inputs[..., 1], first, where=moves[:, None])
+        self._moved |= moves
 
 
 def choose(vectors: _Wide) -> Ints:
@@ -280,8 +282,7 @@ def prediction_inputs(
 
 def _rounded(exact: _Wide) -> _Wide:
     half = 1 << PREDICTION_SHIFT - 1
-    rounded: _Wide = np.clip((exact + half) >> PREDICTION_SHIFT, -MOTION_MAX, MOTION_MAX)
-    return rounded
+    return bounded((exact + half) >> PREDICTION_SHIFT, MOTION_MAX)
 
 
 def _next_state(state: Index, choice: npt.NDArray[np.integer]) -> Index:
@@ -316,8 +317,9 @@ def _unrest(choices: Ints, unit_rows: Index) -> Ints:
     """Level of each unit's share of vectors that are not the same as left of them."""
     other = np.concatenate([[0], np.cumsum((choices != SAME).sum(axis=1))])
     counts = np.maximum(np.diff(unit_rows) * choices.shape[1], 1)
-    share: _Wide = (other[unit_rows[1:]] - other[unit_rows[:-1]]) * LEVELS // counts
-    return np.minimum(share, LEVELS - 1).astype(np.int32)
+    share: _Wide = ((other[unit_rows[1:]] - other[unit_rows[:-1]]) << LEVELS) // counts
+    # 0: fewer than one in 128; 7: more than half.
+    return np.minimum(_size(share >> 1), LEVELS - 1).astype(np.int32)
 
 
 def _restlessness(differences: _Wide, bounds: Index) -> Ints:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from morphe_core.vgc.counting import Counter, flat_table, smoothed
+from morphe_core.vgc.counting import Counter, flat_table, frequencies, smoothed
 from morphe_core.vgc.motion_coding import (
     CHOICE_CONTEXTS,
     CHOICES,
@@ -27,6 +28,8 @@ from morphe_core.vgc.tokens import Tokens
 #: Squared motion steps that keep the weights near what an unseen field would want.
 _RIDGE = 100.0
 _ROUNDS = 3
+#: Weight of what is expected of a choice before any was seen.
+_EXPECTED_COUNTS = 2.0
 
 
 def fit_motion(fields: Sequence[Tokens]) -> MotionModel:
@@ -40,12 +43,22 @@ def fit_motion(fields: Sequence[Tokens]) -> MotionModel:
     for field in fields:
         rows = np.array([0, len(field)])
         MotionCoder(model, counter, rows, field.shape[1], field).run()
-    choices = smoothed(counter.counts(model.choices), LEVELS)
+    # A level has nothing in common with the others: it leans on what is expected of it alone.
+    choices = frequencies(counter.counts(model.choices) + _expected_choices())
     values = smoothed(counter.counts(model.values), 4)
     return MotionModel(choices, values, model.predictions)
 
 
-def _weights(fields: Sequence[Tokens], number: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _expected_choices() -> npt.NDArray[np.float64]:
+    """Counts of choices before any was seen: by what a unit's level of unrest says."""
+    out = np.zeros((LEVELS, CHOICE_CONTEXTS // LEVELS, CHOICES))
+    for level in range(LEVELS):
+        other = 0.75 * 2.0 ** (level - LEVELS + 1)
+        out[level] = [1 - other, other / 3, other * 2 / 3]
+    return _EXPECTED_COUNTS * out.reshape(CHOICE_CONTEXTS, CHOICES)
+
+
+def _weights(fields: Sequence[Tokens], number: int) -> npt.NDArray[np.int64]:
     """Weights of one prediction, in its fixed point.
 
     Each vector weighs less the longer it is, and again the worse it is predicted, so that what

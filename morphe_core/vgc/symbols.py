@@ -7,6 +7,7 @@ probable. Zero and one have symbols of their own, as most numbers are one of the
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from morphe_core.vgc.range_coding import Ints
 
@@ -25,3 +26,9 @@ def bucket_of(magnitudes: Ints) -> Ints:
     """Bucket of magnitudes from 2 on (below that -1)."""
     found = np.searchsorted(BUCKET_STARTS, magnitudes, side="right") - 1
     return found.astype(np.int32)
+
+
+def bounded(numbers: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
+    """Numbers within +-`limit`: `numpy.clip` without its cost for small arrays."""
+    low: npt.NDArray[np.int64] = np.maximum(numbers, -limit)
+    return np.minimum(low, limit, out=low)

@@ -1,0 +1,159 @@
+"""What tokens will cost, without writing them: the same walk with a meter for a coder."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from morphe_core.errors import CodecConfigError
+from morphe_core.vgc.bitstream import Part
+from morphe_core.vgc.contexts import Contexts
+from morphe_core.vgc.matrix_coding import MatrixCoder, zeroing_savings
+from morphe_core.vgc.motion_coding import MotionCoder, MotionModel
+from morphe_core.vgc.range_coding import Floats, Meter
+from morphe_core.vgc.tables import EntropyModel
+from morphe_core.vgc.tokens import MOTION_COLS, GopTokens, Mask, Tokens
+from morphe_core.vgc.unit_coding import (
+    RowTokens,
+    UnitCoder,
+    check_tokens,
+    i_extras,
+    motion_extras,
+)
+
+
+def token_bits(
+    model: EntropyModel,
+    values: Tokens,
+    quality: int,
+    matrix: str,
+    *,
+    sent: Mask | None = None,
+    i_tokens: Tokens | None = None,
+    i_sent: Mask | None = None,
+    motion: Tokens | None = None,
+) -> Floats:
+    """Bits of each token of a matrix.
+
+    Args:
+        model: of the tokens' backend.
+        values: (rows, cols, channels).
+        quality: of the matrix.
+        matrix: "i", "p" (in the joint form), "p_alone" or "motion". Without `i_tokens`, "p" is
+            estimated as "p_alone", which is a little more.
+        sent: (rows, cols), None for all; others cost nothing.
+        i_tokens: the GoP's I tokens.
+        i_sent: None for all.
+        motion: (rows, cols // 2, 4); None counts as no motion.
+
+    Returns:
+        (rows, cols) float32, for motion (rows, cols // 2). Their sum is within 1 to 2 per cent of
+        the real size of a GoP, whose masks, unit ends and headers come on top.
+
+    Raises:
+        CodecConfigError: no such matrix in this model.
+    """
+    if matrix == "motion" and model.motion is not None:
+        return _motion_bits(model.motion, values)
+    contexts, coder = _measured(model, values, quality, matrix, sent, i_tokens, i_sent, motion)
+    out = np.zeros(values.shape[:2], np.float32)
+    for columns, bits in zip(contexts.columns, coder.bits, strict=True):
+        out[:, columns.odd :: 2].flat[columns.where] = bits
+    return out
+
+
+def zeroing_bits(
+    model: EntropyModel,
+    values: Tokens,
+    quality: int,
+    matrix: str,
+    *,
+    sent: Mask | None = None,
+    i_tokens: Tokens | None = None,
+    i_sent: Mask | None = None,
+    motion: Tokens | None = None,
+) -> Floats:
+    """Bits that each value of a matrix costs beyond a zero in its place.
+
+    For rounding by rate and distortion: what a value does to the contexts of others is left out
+    (it saves more than this says). Zero for the predicted channels, whose zeros are not cheap.
+
+    Args:
+        model: of the tokens' backend.
+        values: (rows, cols, channels).
+        quality: of the matrix.
+        matrix: "i", "p" or "p_alone", and the rest as for `token_bits`.
+        sent: None for all.
+        i_tokens: the GoP's I tokens.
+        i_sent: None for all.
+        motion: None counts as no motion.
+
+    Returns:
+        (rows, cols, channels) float32, zero where a value is zero or not sent.
+
+    Raises:
+        CodecConfigError: no such matrix in this model.
+    """
+    contexts, coder = _measured(model, values, quality, matrix, sent, i_tokens, i_sent, motion)
+    found = coder.model
+    out = np.zeros(values.shape, np.float32)
+    for odd, group, classes in coder.classes:
+        columns = contexts.columns[odd]
+        low, high = found.layout.groups[group]
+        own = columns.pick(values[:, odd::2, low:high]).astype(np.int32)
+        saved = columns.spread(zeroing_savings(found, own, group, classes))
+        out[:, odd::2, low:high] = saved
+    return out
+
+
+def _measured(
+    model: EntropyModel,
+    values: Tokens,
+    quality: int,
+    matrix: str,
+    sent: Mask | None,
+    i_tokens: Tokens | None,
+    i_sent: Mask | None,
+    motion: Tokens | None,
+) -> tuple[Contexts, MatrixCoder]:
+    """A matrix as one unit, measured."""
+    if matrix not in model.matrices:
+        known = [*model.matrices, *(["motion"] if model.motion else [])]
+        raise CodecConfigError(f"matrix {matrix!r}: the model has {', '.join(known)}")
+    rows, cols = values.shape[:2]
+    sent = np.ones((rows, cols), np.bool_) if sent is None else sent
+    extras = np.zeros((rows, cols, 0), np.float32)
+    if matrix in ("p", "p_alone"):
+        if motion is None:
+            motion = np.zeros((rows, cols // MOTION_COLS, model.motion_channels), np.int16)
+        extras = motion_extras(motion)
+    if matrix == "p" and i_tokens is None:
+        matrix = "p_alone"
+    if matrix == "p" and i_tokens is not None:
+        i_sent = np.ones((rows, cols), np.bool_) if i_sent is None else i_sent
+        extras = np.concatenate([extras, i_extras(i_tokens, i_sent)], axis=2)
+    found = model.matrices[matrix]
+    contexts = Contexts(found.layout, sent, np.array([0, rows]), quality, extras)
+    coder = MatrixCoder(found, Meter(), contexts, actual=values)
+    coder.run()
+    return contexts, coder
+
+
+def _motion_bits(model: MotionModel, motion: Tokens) -> Floats:
+    rows, cells = motion.shape[:2]
+    coder = MotionCoder(model, Meter(), np.array([0, rows]), cells, motion)
+    coder.run()
+    return coder.bits
+
+
+def total_bits(model: EntropyModel, tokens: GopTokens, *, part: Part = Part.JOINT) -> float:
+    """Bits of a GoP, masks and motion included, headers and unit ends not.
+
+    Raises:
+        CodecConfigError: the tokens do not fit the model.
+    """
+    check_tokens(model, tokens)
+    meter = Meter()
+    rows = range(tokens.grid.rows)
+    walk = UnitCoder(model, meter, [rows], tokens.grid, (tokens.i_quality, tokens.p_quality))
+    walk.run(part, RowTokens(tokens.i, tokens.p, tokens.i_sent, tokens.p_sent, tokens.motion))
+    return meter.total
