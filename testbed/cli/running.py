@@ -32,6 +32,8 @@ def run_app(app: Callable[..., Any], name: str, arguments: Sequence[str]) -> int
     debug = os.environ.get("TESTBED_DEBUG") == "1"
     try:
         code = app(list(arguments), prog_name=name, standalone_mode=False)
+        if code == EXIT_INTERRUPTED:  # typer makes this of Ctrl-C within a command
+            return _fail("interrupted", EXIT_INTERRUPTED)
         return code if isinstance(code, int) else 0
     except (TestbedError, MorpheError) as error:
         if debug:

@@ -51,7 +51,8 @@ class GopBudget:
     Args:
         kbps: rate with packet headers, > 0.
         fps: frame rate, > 0.
-        least_packets: a GoP takes at least this many, >= 1.
+        least_packets: the first GoP is taken to need at least this many, >= 1; the others as many
+            as the one before, byte for byte.
     """
 
     def __init__(self, kbps: float, fps: Fraction, *, least_packets: int = 1) -> None:
@@ -73,3 +74,4 @@ class GopBudget:
         self._owed = max(self._owed + spent - worth, -worth)
         if units:
             self._packet_bytes = spent / len(units)
+            self._least_packets = 1

@@ -291,6 +291,22 @@ def test_clips_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "1 of 3 clips failed" in captured.err
 
 
+def test_ctrl_c_leaves_nothing_half_written(
+    tmp_path: Path,
+    fake_core: FakeCore,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PictureProgress, "__call__", interrupt)
+    output = str(tmp_path / "x.morphe")
+    message = _error(capsys, "encode", "carphone", "-o", output, "--kbps", "99", code=130)
+    assert message == "error: interrupted\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_train_reads_its_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert _error(capsys, "train", "no-such-config.yaml")
 
