@@ -55,7 +55,7 @@ def test_a_search_finds_the_finest_quality_that_fits(
     assert abs(found - best(cost.cost, wanted)) <= 1
     assert COARSEST <= found < QUALITIES
     assert cost.cost(found) <= 1.0101 * wanted or found == COARSEST
-    assert len(cost.asked) <= 6
+    assert len(cost.asked) <= 8
     assert len(set(cost.asked)) == len(cost.asked)
 
 

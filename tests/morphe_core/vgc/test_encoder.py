@@ -101,7 +101,7 @@ def test_a_budget_beyond_need_is_not_filled(model: Model) -> None:
 
 
 def test_the_first_gop_alone_says_that_it_needs_none_before(model: Model, clip: Clip) -> None:
-    for config, later in ((EncoderConfig(), False), (EncoderConfig(keep=False), True)):
+    for config, later in ((EncoderConfig(keep=True), False), (EncoderConfig(), True)):
         mine = encoder(model, config)
         gops = [mine.encode(clip.gop(n), budget_bytes=BUDGET) for n in range(2)]
         intra = [{read_unit(unit).header.intra for unit in gop.units} for gop in gops]
