@@ -81,7 +81,7 @@ def test_choices() -> None:
 def test_a_calm_field_costs_next_to_nothing() -> None:
     still = np.zeros((20, 30, 4), np.int16)
     assert bits(still) < 0.05 * still[..., 0].size
-    assert bits(pan(50)) < 4 * still[..., 0].size
+    assert bits(pan(50)) < 5 * still[..., 0].size  # unrelated vectors in every cell take some 50
 
 
 def test_bits_are_those_of_the_stream_and_of_the_cells() -> None:
