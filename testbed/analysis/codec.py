@@ -95,6 +95,31 @@ def _bd_of(results: Sequence[ClipResult], codec: str, anchor: str, metric: str) 
     return rows
 
 
+def mean_rows(results: Sequence[ClipResult]) -> list[Row]:
+    """Means over clips and seeds for every codec, target and loss that each clip has.
+
+    An anchor's VMAF at the same bytes is there where it is known of each clip.
+    """
+    groups: dict[tuple[str, float, float, float], list[Row]] = {}
+    for row in (row for result in results for row in result.rows):
+        groups.setdefault((row.codec, row.target_kbps, row.loss, row.burst), []).append(row)
+    means = []
+    for (codec, target, loss, burst), rows in groups.items():
+        if {row.clip for row in rows} != {result.clip for result in results}:
+            continue
+        same = {
+            name: float(np.mean([row.same_bytes[name] for row in rows]))
+            for name in rows[0].same_bytes
+            if all(name in row.same_bytes for row in rows)
+        }
+        kbps, vmaf, ssim, psnr, neg = (
+            float(np.mean([getattr(row, name) for row in rows]))
+            for name in ("kbps", "vmaf", "ssim", "psnr", "vmaf_neg")
+        )
+        means.append(Row(MEAN, codec, target, kbps, loss, burst, 0, vmaf, ssim, psnr, neg, same))
+    return means
+
+
 def write_tables(results: Sequence[ClipResult], folder: Path) -> list[Path]:
     """`rd.csv`, `bd_rate.csv` and `steadiness.csv`.
 
@@ -194,7 +219,8 @@ def _draw_loss(results: Sequence[ClipResult], folder: Path) -> tuple[Path, Path]
     for codec, (at, rate), burst in product(codecs, enumerate(rates), bursts):
         means = _means_by_loss(rows, codec, rate, burst)
         words = [codec] * (len(codecs) > 1) + [f"{rate:g} kbps"]
-        words += [f"bursts of {burst:g}"] * (len(bursts) > 1)
+        if len(bursts) > 1:
+            words.append("single losses" if burst == 1 else f"bursts of {burst:g}")
         axis.plot(
             [100 * loss for loss in means], list(means.values()), label=", ".join(words),
             color=PALETTE[at % len(PALETTE)], marker="os^Dv"[codecs.index(codec) % 5],

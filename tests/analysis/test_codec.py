@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.analysis.codec import MEAN, bd_rows, write_figures, write_tables
+from testbed.analysis.codec import MEAN, bd_rows, mean_rows, write_figures, write_tables
 from testbed.codec.evaluate import ClipResult, Row
 from testbed.codec.steadiness import Steadiness
 
@@ -56,6 +56,21 @@ def test_clips_without_common_quality_are_counted_out() -> None:
     assert [(row.clip, row.clips) for row in rows] == [("one", 1), ("far", 0), (MEAN, 1)]
     assert rows[1].percent is None
     assert rows[2].percent == pytest.approx(-50)
+
+
+def test_means_are_over_what_every_clip_has() -> None:
+    one, two = _result("one", 0.5), _result("two", 0.25)
+    only_one = _row("one", "morphe", 1600, 99)
+    one.rows.append(only_one)
+    means = mean_rows([one, two])
+    assert {row.clip for row in means} == {MEAN}
+    assert 1600 not in {row.target_kbps for row in means}
+    found = next(r for r in means if (r.codec, r.target_kbps, r.loss) == ("morphe", 400, 0))
+    assert found.vmaf == pytest.approx(20 * (math.log2(16) + math.log2(32)) / 2)
+    assert found.same_bytes == {"x264-keyint9": pytest.approx(found.vmaf - 5)}
+    lossy = [r for r in means if r.target_kbps == 400 and r.loss == 0.25]
+    assert [r.burst for r in lossy] == [1, 4]
+    assert found.vmaf - lossy[1].vmaf == pytest.approx(30 * 0.25 + 4)
 
 
 def _read(path: Path) -> list[dict[str, str]]:

@@ -185,9 +185,12 @@ def _show(results: Sequence[ClipResult], plan: Plan) -> None:
     for result in results:
         for row in result.rows:
             print(_line(row, width, names))
+    if len(results) > 1:
+        _show_means(results, width, names)
     if names:
         print("\nThe last columns are the anchors' VMAF at the bytes of the row.")
-        _show_bd(results)
+        if len(plan.kbps) > 1:
+            _show_bd(results)
 
 
 def _line(row: Row, width: int, names: Sequence[str]) -> str:
@@ -198,6 +201,15 @@ def _line(row: Row, width: int, names: Sequence[str]) -> str:
         value = row.same_bytes.get(name)
         text += f" {value:9.2f}" if value is not None else f" {'':9}"
     return text.rstrip()
+
+
+def _show_means(results: Sequence[ClipResult], width: int, names: Sequence[str]) -> None:
+    """Means over clips (and seeds) of what every clip has."""
+    from testbed.analysis.codec import MEAN, mean_rows
+
+    print()
+    for row in mean_rows(results):
+        print(_line(row, max(width, len(MEAN)), names))
 
 
 def _short(name: str) -> str:
