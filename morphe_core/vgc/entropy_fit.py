@@ -38,7 +38,7 @@ from morphe_core.vgc.tokens import GopTokens
 from morphe_core.vgc.unit_coding import i_extras, motion_extras
 
 #: Tokens of one parity that a network is trained on; more do not change it.
-SAMPLES = 60_000
+SAMPLES = 120_000
 #: Rows that are walked through together; bounds the memory.
 ROWS_AT_ONCE = 256
 

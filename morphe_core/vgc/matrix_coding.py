@@ -8,6 +8,7 @@ that leans on what rounding cut off; the signs of the others are coins, tossed a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -150,9 +151,9 @@ class MatrixCoder:
         if self._actual is not None:
             last = np.zeros(units, np.int64)
             for columns, values in zip(self._contexts.columns, self._actual, strict=True):
-                token, channel = np.nonzero(values)
-                unit = np.searchsorted(columns.bounds, token, side="right") - 1
-                np.maximum.at(last, unit, channel + 1)
+                for unit, (low, high) in enumerate(pairwise(columns.bounds)):
+                    some = np.flatnonzero(values[low:high].any(axis=0))
+                    last[unit] = max(last[unit], some[-1] + 1 if some.size else 0)
             groups = np.searchsorted(ends, last, side="left") + (last > 0)
             used = groups.astype(np.int32)
         return self._coder.uniform(sizes, np.arange(units + 1), used)
@@ -270,6 +271,11 @@ class MatrixCoder:
         for odd, columns in enumerate(contexts.columns):
             plane = contexts.values[odd]
             values = columns.pick(plane)[:, first:]
+            if isinstance(self._coder, Meter):
+                signs = np.count_nonzero(values, axis=1).astype(np.float32)
+                self._coder.add(signs)
+                self.bits[odd] += signs
+                continue
             token, channel = np.nonzero(values)
             if not token.size:
                 continue
@@ -277,8 +283,6 @@ class MatrixCoder:
             if self._actual is not None:
                 actual = (self._actual[odd][token, channel + first] < 0).astype(np.int32)
             found = self._coder.coins(np.searchsorted(token, columns.bounds), actual)
-            self._where = odd, None
-            self._note(token)
             if self._actual is None:
                 flat = plane.reshape(-1, plane.shape[2])
                 flat[columns.where[token], channel + first] *= 1 - 2 * found

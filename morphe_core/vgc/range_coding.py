@@ -104,7 +104,7 @@ class Writer:
     ) -> Ints:
         """See `Coder`."""
         assert actual is not None
-        models = table.probabilities[contexts]
+        models = np.take(table.probabilities, contexts, axis=0)
         for coder, low, high in self._spans(bounds):
             coder.encode(actual[low:high], _CATEGORICAL, models[low:high])
         return actual
@@ -158,7 +158,7 @@ class Reader:
     ) -> Ints:
         """See `Coder`."""
         del actual
-        models = table.probabilities[contexts]
+        models = np.take(table.probabilities, contexts, axis=0)
         out = np.zeros(len(contexts), np.int32)
         for unit, low, high in self._spans(bounds):
             try:
@@ -230,7 +230,7 @@ class Meter:
         del bounds
         assert actual is not None
         bits = table.bits
-        return self._add(bits.ravel()[contexts * bits.shape[1] + actual], actual)
+        return self._add(np.take(bits, contexts * bits.shape[1] + actual), actual)
 
     def uniform(self, sizes: Ints, bounds: Index, actual: Ints | None) -> Ints:
         """See `Coder`."""
@@ -243,6 +243,11 @@ class Meter:
         del bounds
         assert actual is not None
         return self._add(np.ones(len(actual), np.float32), actual)
+
+    def add(self, bits: Floats) -> None:
+        """Count bits that were found otherwise."""
+        self.last = bits
+        self.total += float(bits.sum(dtype=np.float64))
 
     def _add(self, bits: Floats, actual: Ints) -> Ints:
         self.last = bits

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -67,15 +68,28 @@ class Net:
 
     def classes(self, inputs: Floats) -> Index:
         """Context classes, (tokens, channels), of inputs (tokens, inputs)."""
-        hidden = inputs @ self.first
-        hidden += self.first_bias
-        hidden *= 1.0 / (1 << HIDDEN_SHIFT)
-        np.clip(np.floor(hidden, out=hidden), 0, HIDDEN_MAX, out=hidden)
-        out = hidden @ self.second
-        out += self.second_bias
-        out *= 1.0 / (1 << CLASS_SHIFT)
-        np.clip(out, 0, CLASSES - 1, out=out)
+        first, first_bias, second, second_bias = self._scaled
+        hidden = inputs @ first
+        hidden += first_bias
+        np.floor(hidden, out=hidden)
+        np.maximum(hidden, 0, out=hidden)
+        np.minimum(hidden, HIDDEN_MAX, out=hidden)
+        out = hidden @ second
+        out += second_bias
+        np.maximum(out, 0, out=out)
+        np.minimum(out, CLASSES - 1, out=out)
         return out.astype(np.intp)
+
+    @cached_property
+    def _scaled(self) -> tuple[Floats, Floats, Floats, Floats]:
+        """The numbers with the fixed points' powers of two taken out, which is exact too."""
+        hidden, out = np.float32(2.0**-HIDDEN_SHIFT), np.float32(2.0**-CLASS_SHIFT)
+        return (
+            self.first * hidden,
+            self.first_bias * hidden,
+            self.second * out,
+            self.second_bias * out,
+        )
 
     @property
     def is_exact(self) -> bool:
