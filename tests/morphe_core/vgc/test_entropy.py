@@ -25,7 +25,7 @@ from morphe_core.vgc.entropy import (
 )
 from morphe_core.vgc.tokens import MOTION_MAX, TOKEN_MAX, GopTokens, Grid
 
-I_CHANNELS, P_CHANNELS = 12, 20
+I_CHANNELS, P_CHANNELS = 24, 20
 PLANES = {
     Part.JOINT: ("i", "p", "i_sent", "p_sent", "motion"),
     Part.I_ONLY: ("i", "i_sent"),
@@ -247,19 +247,20 @@ def test_a_busy_token_costs_more() -> None:
 
 
 def test_zeroing_saves_what_it_says() -> None:
-    gop = smooth_gop(62)
+    gop = smooth_gop(62, quality=80)
     gop = replace(gop, i_sent=np.ones_like(gop.i_sent))
     saved = zeroing_bits(model(), gop.i, gop.i_quality, "i")
     assert saved.shape == gop.i.shape
     assert not saved[gop.i == 0].any()
     before = token_bits(model(), gop.i, gop.i_quality, "i").sum(dtype=float)
     # The last group of an odd column is nobody's context, so what is saved there is exact.
-    places = np.argwhere(gop.i[:, 1::2, 8:])[:20]
+    assert np.count_nonzero(gop.i[..., 16:]) > 40
+    places = np.argwhere(gop.i[:, 1::2, 16:])[5:25]
     for row, column, channel in places:
         values = gop.i.copy()
-        values[row, 1 + 2 * column, 8 + channel] = 0
+        values[row, 1 + 2 * column, 16 + channel] = 0
         after = token_bits(model(), values, gop.i_quality, "i").sum(dtype=float)
-        assert before - after == pytest.approx(saved[row, 1 + 2 * column, 8 + channel], abs=0.02)
+        assert before - after == pytest.approx(saved[row, 1 + 2 * column, 16 + channel], abs=0.02)
 
 
 def ideal_bits(values: np.ndarray) -> float:
