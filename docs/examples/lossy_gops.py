@@ -1,4 +1,4 @@
-"""Encode two GoPs, lose a quarter of their units, decode what is left."""  # noqa: INP001
+"""Encode two GoPs, lose a quarter of their units, decode what is left."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +24,7 @@ for start in (0, 9):
     arrived = [unit for unit in gop.units if draw.random() >= 0.25]
     pictures = decoder.decode(arrived)
     error = np.mean((np.stack(pictures).astype(float) - np.stack(source)) ** 2)
-    print(  # noqa: T201
+    print(
         f"GoP {gop.index}: scale {gop.scale}, {gop.size_bytes} bytes, "
         f"{len(arrived)} of {len(gop.units)} units, PSNR {10 * np.log10(255**2 / error):.1f} dB"
     )
