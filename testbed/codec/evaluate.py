@@ -245,7 +245,7 @@ class _Measured:
 def _anchor_row(reference: Reference, point: AnchorPoint) -> Row:
     return Row(
         reference.name, point.anchor, point.target_kbps, point.kbps, 0.0, 1.0, 0,
-        **{name: point.scores[name] for name in METRICS},  # type: ignore[arg-type]  # all floats
+        **point.scores, same_bytes={},
     )  # fmt: skip
 
 
