@@ -133,9 +133,7 @@ def _write_h264(path: Path, pictures: Iterable[Picture], form: Form, container: 
             for count, picture in enumerate(pictures, start=1):
                 frame = _frame(picture, form)
                 if form.colour.full_range:
-                    frame = frame.reformat(
-                        src_color_range=LIMITED_RANGE, dst_color_range=FULL_RANGE
-                    )
+                    frame = _widened(frame)
                 frame.pts, frame.time_base = count - 1, 1 / form.fps
                 file.mux(stream.encode(frame))
             file.mux(stream.encode(None))
