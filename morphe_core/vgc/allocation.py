@@ -18,7 +18,7 @@ from morphe_core.vgc.bitstream import HEADER_BYTES
 from morphe_core.vgc.config import EncoderConfig
 from morphe_core.vgc.entropy import EntropyModel, token_bits
 from morphe_core.vgc.quantiser import DEAD_ZONE, INDICES_PER_OCTAVE, LAGRANGIAN, step_of
-from morphe_core.vgc.selection import select_by_similarity
+from morphe_core.vgc.selection import Candidates, select_by_similarity, strategy
 from morphe_core.vgc.tokens import QUALITIES, TOKEN_MAX, Grid, Mask, Tokens
 
 Values = npt.NDArray[np.float32]
@@ -180,8 +180,9 @@ class TokenBudget:
         return IPlan(quality, tokens, sent, total)
 
     def plan_p(
-        self, values: Values, plan: IPlan, motion: Tokens, similarity: Values | None,
-        share: Share, generator: np.random.Generator, *, correction: float = 1.0,
+        self, values: Values, plan: IPlan, motion: Tokens, share: Share, *,
+        in_i_space: Callable[[], tuple[Values, Values]], generator: np.random.Generator,
+        correction: float = 1.0,
     ) -> PPlan:  # fmt: skip
         """Choose the P tokens' quality, and what is left out, for what the I tokens left over.
 
@@ -189,8 +190,8 @@ class TokenBudget:
             values: (rows, cols, p_channels), before quantisation.
             plan: of the I tokens.
             motion: (rows, cols // 2, 4).
-            similarity: (rows, cols) of Eq. 3, where tokens are selected by it.
             share: what was learnt.
+            in_i_space: see `selection.Candidates`.
             generator: for random selection.
             correction: real over wanted size of an earlier try with the same GoP.
         """
@@ -224,7 +225,8 @@ class TokenBudget:
                 bits = self._p_bits(tokens, quality, plan, motion)
         sent = np.ones(bits.shape, np.bool_)
         if bits.sum() > max(0.0, wanted) * 1.02:
-            sent = self._select(tokens, bits, similarity, max(0.0, wanted), generator)
+            score = strategy(self._config.selection)(Candidates(tokens, in_i_space, generator))
+            sent = select_by_similarity(score, bits, max(0.0, wanted)).sent
             tokens = np.where(sent[..., None], tokens, np.int16(0))
         total = float(bits[sent].sum())
         self.estimated = plan.bits + motion_bits + total
@@ -243,19 +245,6 @@ class TokenBudget:
         if not self._config.motion:
             return 0.0
         return float(token_bits(self._entropy, motion, 0, "motion").sum())
-
-    def _select(
-        self, tokens: Tokens, bits: Values, similarity: Values | None, wanted: float,
-        generator: np.random.Generator,
-    ) -> Mask:  # fmt: skip
-        """The P tokens that fit, by the configured order (Eq. 3, chance, or energy)."""
-        if self._config.selection == "random":
-            order = generator.random(bits.shape).astype(np.float32)
-        elif similarity is not None:
-            order = similarity
-        else:
-            order = -np.square(tokens.astype(np.float32)).sum(axis=2)
-        return select_by_similarity(order, bits, wanted)[0]
 
 
 def expected_units(config: EncoderConfig, budget_bytes: int, grid: Grid) -> int:

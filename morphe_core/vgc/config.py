@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from morphe_core.errors import CodecConfigError
 from morphe_core.vgc.bitstream import SCALES
+from morphe_core.vgc.selection import STRATEGIES
 
 #: How P tokens are chosen when not all fit (see `vgc.selection`).
-SELECTIONS = ("similarity", "random", "energy")
+SELECTIONS = tuple(STRATEGIES)
 #: Forms of the residual layer (see `vgc.residual`).
 RESIDUALS = ("off", "pixel", "transform")
 #: Names of the profiles.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -214,22 +215,24 @@ class Encoder:
         motion = to_tensor(work.motion, self.model.device)
         values = tokenizer.analyse_p(work.rest, i, motion)
         array = values[0].permute(1, 2, 0).cpu().numpy()
-        similarity = self._similarity(work, plan) if self.config.selection == "similarity" else None
-        p = work.budget.plan_p(array, plan, work.motion, similarity, self._share, self._generator)
+        p = work.budget.plan_p(
+            array, plan, work.motion, self._share,
+            in_i_space=partial(self._in_i_space, work, plan), generator=self._generator,
+        )  # fmt: skip
         tokens = GopTokens(
             plan.tokens, p.tokens, plan.sent, p.sent, work.motion, plan.quality, p.quality
         )
         self._share.hint = array
         return tokens, {"p_bits": p.bits, "motion_bits": p.motion_bits}
 
-    def _similarity(self, work: _Work, plan: IPlan) -> npt.NDArray[np.float32]:
-        """Eq. 3: P tokens in the space of the I tokens, against these."""
-        from morphe_core.vgc.selection import cosine_similarity
-
+    def _in_i_space(
+        self, work: _Work, plan: IPlan
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """For Eq. 3: the mean of the P pictures as I tokens, and the I tokens, dequantised."""
         tokenizer = self.model.network.tokenizer
         mean = to_patches(work.rest).mean(dim=0, keepdim=True)
         p = torch.einsum("oc,nchw->nhwo", tokenizer.i_basis, mean)[0].cpu().numpy()
-        return cosine_similarity(p, plan.tokens.astype(np.float32) * step_of(plan.quality))
+        return p, plan.tokens.astype(np.float32) * step_of(plan.quality)
 
     def _finish(
         self, work: _Work, tokens: GopTokens, i: DecodedI, plan: IPlan, units: list[bytes]

@@ -8,7 +8,8 @@ similarity says nothing, and a token's own energy is what the picture loses with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -109,33 +110,48 @@ def select_randomly(
     return select_by_share(generator.random(shape, dtype=np.float32), share)
 
 
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The P tokens of a GoP that does not fit, and what may help to choose among them.
+
+    Attributes:
+        tokens: (rows, cols, channels), quantised: integers, in steps.
+        in_i_space: gives the P tokens and the I tokens at their places in the space of the latter,
+            dequantised, (rows, cols, channels) each. A function, as that takes a transform.
+        generator: for chance.
+    """
+
+    tokens: npt.NDArray[np.integer[Any]]
+    in_i_space: Callable[[], tuple[Values, Values]]
+    generator: np.random.Generator
+
+
 class Strategy(Protocol):
     """Gives each token a score; a higher one is dropped first."""
 
-    def __call__(self, p: Values, i: Values, generator: np.random.Generator, /) -> Score:
-        """(rows, cols) scores of P tokens `p`, seen with I tokens `i`, both dequantised."""
+    def __call__(self, candidates: Candidates, /) -> Score:
+        """(rows, cols) scores."""
 
 
-def similarity_score(p: Values, i: Values, generator: np.random.Generator, /) -> Score:  # noqa: ARG001
+def similarity_score(candidates: Candidates, /) -> Score:
     """The paper's: what is like the I token can be spared."""
-    return cosine_similarity(p, i)
+    return cosine_similarity(*candidates.in_i_space())
 
 
-def energy_score(p: Values, i: Values, generator: np.random.Generator, /) -> Score:  # noqa: ARG001
+def energy_score(candidates: Candidates, /) -> Score:
     """For P tokens that are residuals: a weak one changes little; minus the energy."""
-    energy = np.einsum("rck,rck->rc", p, p, dtype=np.float64)
-    result: Score = -energy.astype(np.float32)
-    return result
+    energy: Score = np.square(candidates.tokens.astype(np.float32)).sum(axis=2)
+    return -energy
 
 
-def random_score(p: Values, i: Values, generator: np.random.Generator, /) -> Score:  # noqa: ARG001
-    """No idea at all, for the ablation; uses `generator`."""
-    return generator.random(p.shape[:2], dtype=np.float32)
+def random_score(candidates: Candidates, /) -> Score:
+    """No idea at all, for the ablation."""
+    return candidates.generator.random(candidates.tokens.shape[:2]).astype(np.float32)
 
 
 #: Strategies by name, as `EncoderConfig.selection` calls them.
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
-    {"energy": energy_score, "similarity": similarity_score, "random": random_score}
+    {"similarity": similarity_score, "random": random_score, "energy": energy_score}
 )
 
 

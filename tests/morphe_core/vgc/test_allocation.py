@@ -5,21 +5,28 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from morphe_core.models import Model
 from morphe_core.vgc.allocation import (
     COARSEST,
     SCALE_BANDS,
+    IPlan,
+    PPlan,
+    Share,
+    TokenBudget,
     expected_units,
     first_scale,
     next_scale,
     quantise_array,
     search,
 )
-from morphe_core.vgc.config import EncoderConfig
+from morphe_core.vgc.config import SELECTIONS, EncoderConfig
 from morphe_core.vgc.quantiser import quantise, step_of
+from morphe_core.vgc.selection import Candidates, strategy
 from morphe_core.vgc.tokens import QUALITIES, TOKEN_MAX, Grid
 
 SCALES = (1, 2, 3)
@@ -154,3 +161,43 @@ def test_units_by_bytes_rows_and_form() -> None:
     assert counts == [1, 2, 6, 6, 7, 20]
     rows = EncoderConfig(packing="rows")
     assert expected_units(rows, 10**6, grid) == expected_units(rows, 10, grid) == 40
+
+
+def p_plan(model: Model, selection: str, budget_bytes: int) -> tuple[PPlan, Candidates, int]:
+    """Noise in a budget: what is sent, what it was chosen from, how often Eq. 3 was asked for."""
+    grid, asked = Grid(6, 8), []
+    config = EncoderConfig(selection=selection, fixed_quality=40)
+    channels = model.network.config.tokenizer
+    noise = np.random.default_rng(5)
+    values = noise.normal(0, 2 * step_of(40), (6, 8, channels.p_channels)).astype(np.float32)
+    pair = noise.normal(size=(2, 6, 8, channels.i_channels)).astype(np.float32)
+
+    def in_i_space() -> tuple[np.ndarray, np.ndarray]:
+        asked.append(1)
+        return pair[0], pair[1]
+
+    nothing = np.zeros((6, 8, channels.i_channels), np.int16)
+    plan = TokenBudget(model.entropy, config, budget_bytes, grid).plan_p(
+        values, IPlan(40, nothing, np.ones((6, 8), np.bool_), 0.0), np.zeros((6, 4, 4), np.int16),
+        Share(), in_i_space=in_i_space, generator=np.random.default_rng(9),
+    )  # fmt: skip
+    calls = len(asked)
+    tokens = quantise_array(values, step_of(40))
+    return plan, Candidates(tokens, in_i_space, np.random.default_rng(9)), calls
+
+
+@pytest.mark.parametrize("selection", SELECTIONS)
+def test_the_configured_strategy_says_what_is_left_out(model: Model, selection: str) -> None:
+    plan, candidates, asked = p_plan(model, selection, 1000)
+    assert 0.1 < plan.sent.mean() < 0.9
+    score = strategy(selection)(candidates)
+    assert score[plan.sent].max() <= score[~plan.sent].min()
+    np.testing.assert_array_equal(plan.tokens, candidates.tokens * plan.sent[..., None])
+    assert asked == (selection == "similarity")
+
+
+@pytest.mark.parametrize("selection", SELECTIONS)
+def test_no_strategy_is_asked_where_everything_fits(model: Model, selection: str) -> None:
+    plan, _, asked = p_plan(model, selection, 10**6)
+    assert plan.sent.all()
+    assert not asked

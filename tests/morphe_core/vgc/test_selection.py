@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as npst
 from morphe_core.errors import CodecConfigError
 from morphe_core.vgc.selection import (
     STRATEGIES,
+    Candidates,
     cosine_similarity,
     select_by_share,
     select_by_similarity,
@@ -120,21 +121,27 @@ def test_random_share_is_exact_and_fair() -> None:
     assert (again == masks[0]).all()
 
 
+def candidates(p: np.ndarray, i: np.ndarray, seed: int = 1) -> Candidates:
+    return Candidates(np.rint(p).astype(np.int16), lambda: (p, i), np.random.default_rng(seed))
+
+
 def test_energy_keeps_the_strong() -> None:
     p = np.zeros((1, 3, 2), np.float32)
     p[0, :, 0] = [1, -3, 2]
-    score = strategy("energy")(p, p, np.random.default_rng(1))
+    score = strategy("energy")(candidates(p, p))
     assert score.tolist() == [[-1, -9, -4]]
     assert select_by_share(score, 1 / 3).sent.tolist() == [[False, True, True]]
 
 
 def test_strategies_by_name() -> None:
-    generator = np.random.default_rng(1)
-    p, i = generator.normal(size=(2, 4, 5, 6)).astype(np.float32)
+    p, i = np.random.default_rng(1).normal(size=(2, 4, 5, 6)).astype(np.float32)
     for name in STRATEGIES:
-        score = strategy(name)(p, i, generator)
+        score = strategy(name)(candidates(p, i))
         assert (score.shape, score.dtype) == ((4, 5), np.float32)
-    assert (strategy("similarity")(p, i, generator) == cosine_similarity(p, i)).all()
+    assert (strategy("similarity")(candidates(p, i)) == cosine_similarity(p, i)).all()
+    one, other, again = (strategy("random")(candidates(p, i, seed)) for seed in (1, 2, 1))
+    assert (one == again).all()
+    assert (one != other).all()
     with pytest.raises(CodecConfigError, match="'best': known are energy, random, similarity"):
         strategy("best")
 
