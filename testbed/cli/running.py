@@ -1,4 +1,4 @@
-"""From a command line to an exit code: whatever goes wrong is one line on stderr."""
+"""What our programs share: their frame, and the way from a command line to an exit code."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import typer
 
+import testbed
 from morphe_core.errors import MorpheError
 from testbed.errors import TestbedError
 
@@ -20,6 +21,38 @@ EXIT_INTERRUPTED = 130
 EXIT_INPUT = 2
 #: `ClickException`, by way of a public name: typer carries its own copy of click.
 _UsageProblem: Any = typer.BadParameter.__mro__[2]
+
+
+def new_app(name: str, summary: str) -> typer.Typer:
+    """The program `name` with `--version` and without commands."""
+    app = typer.Typer(
+        name=name,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # rich's help costs a quarter of a second of imports
+        help=summary,
+    )
+
+    def show_version(wanted: bool) -> None:
+        if wanted:
+            print(f"{name} {testbed.__version__}")
+            raise typer.Exit
+
+    @app.callback()
+    def options(
+        # Not `Annotated`: typer reads annotations where `show_version` cannot be seen.
+        version: bool = typer.Option(
+            False,
+            "--version",
+            callback=show_version,
+            is_eager=True,
+            help="Print the version and exit.",
+        ),
+    ) -> None:
+        """Options of the program itself."""
+
+    return app
 
 
 def run_app(app: Callable[..., Any], name: str, arguments: Sequence[str]) -> int:
