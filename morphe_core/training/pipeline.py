@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from morphe_core.training.data import FLOW_CELL, SIDE
 from morphe_core.training.rate import RateModel
+from morphe_core.vgc.concealment import fill_motion
 from morphe_core.vgc.motion import sample
 from morphe_core.vgc.pictures import Picture, shrink, to_patches, unpack
 from morphe_core.vgc.quantiser import LAGRANGIAN, quantise, quantise_through
 from morphe_core.vgc.small import DecodedI, DecodedP, SmallTokenizer
+from morphe_core.vgc.state import to_array, to_tensor
 from morphe_core.vgc.tokens import GOP_FRAMES, MOTION_COLS, MOTION_MAX, MOTION_STEPS_PER_PIXEL
 
 
@@ -116,7 +118,7 @@ class Pipeline:
         i_step = p_step * self._steps(count, 0.35, 0.9).to(device)
         arrived, impaired = self._arrived(batch.motion.shape, draw)
         arrived, impaired = arrived.to(device), impaired.to(device)
-        motion = fill_rows(batch.motion, arrived)
+        motion = received_motion(batch.motion, arrived)
         before = self._before(batch, i_step, draw)
 
         values = self.tokenizer.analyse_i(batch.first)
@@ -202,30 +204,20 @@ class Pipeline:
         return chosen, torch.from_numpy(dropped).to(scaled.device)
 
 
-def fill_rows(motion: Tensor, arrived: Tensor) -> Tensor:
-    """Motion of lost rows from the nearest rows that came; zero where none came.
+def received_motion(motion: Tensor, arrived: Tensor) -> Tensor:
+    """The motion field as the decoder has it when only some rows arrived; zero where none did.
 
     Args:
-        motion: (N, 4, rows, cells).
+        motion: (N, 4, rows, cells), whole motion steps.
         arrived: (N, 1, rows, cols) of 0 and 1, the same along a row.
     """
-    here = arrived[..., :1]
-    if bool((here > 0).all()):
-        return motion
-    filled, known = motion * here, here.clone()
-    for _ in range(motion.shape[2]):
-        if bool((known > 0).all()):
-            break
-        total = nn.functional.pad(filled, (0, 0, 1, 1))
-        weight = nn.functional.pad(known, (0, 0, 1, 1))
-        total = total[:, :, :-2] + total[:, :, 2:]
-        weight = weight[:, :, :-2] + weight[:, :, 2:]
-        new = (known == 0) & (weight > 0)
-        filled = torch.where(new, total / weight.clamp_min(1), filled)
-        known = torch.where(new, torch.ones_like(known), known)
-        if not bool(new.any()):
-            break
-    return filled
+    known = arrived[:, 0, :, 0].cpu().numpy() > 0
+    here = motion * arrived[..., :1]
+    fields = [
+        to_tensor(fill_motion(to_array(field), rows), motion.device)
+        for field, rows in zip(here.split(1), known, strict=True)
+    ]
+    return torch.cat(fields)
 
 
 def distortion(decoded: Picture, source: Picture) -> Tensor:

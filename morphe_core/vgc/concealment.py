@@ -1,13 +1,29 @@
-"""What stands in for lost rows when there is no earlier picture to take them from."""
+"""What stands in for lost rows: their motion, and pictures that no earlier one tells of."""
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from morphe_core.vgc.pictures import Picture
-from morphe_core.vgc.tokens import TOKEN_SIDE, Mask
+from morphe_core.vgc.tokens import TOKEN_SIDE, Mask, Tokens
+
+
+def fill_motion(motion: Tokens, known: Mask) -> Tokens:
+    """Motion rows that are not known: the mean of the nearest known ones above and below.
+
+    Args:
+        motion: (rows, cells, channels) int16; unknown rows hold anything.
+        known: (rows,) bool; with none known the field comes back as it is.
+    """
+    if known.all() or not known.any():
+        return motion
+    above, below = _nearest(known)
+    mean = (motion[above].astype(np.float32) + motion[below]) / 2
+    filled: Tokens = np.rint(mean).astype(np.int16)
+    return filled
 
 
 def fill_rows_from_neighbours(picture: Picture, known: Mask) -> Picture:
@@ -26,13 +42,23 @@ def fill_rows_from_neighbours(picture: Picture, known: Mask) -> Picture:
 
 def _filled(plane: Tensor, known: Mask, side: int) -> Tensor:
     height = plane.shape[-2]
-    have = np.flatnonzero(np.repeat(known, side)[:height])
+    above, below = _nearest(np.repeat(known, side)[:height])
     lines = np.arange(height)
-    last = len(have) - 1
-    above = have[np.clip(np.searchsorted(have, lines, side="right") - 1, 0, last)]
-    below = have[np.clip(np.searchsorted(have, lines), 0, last)]
     share = np.clip((lines - above) / np.maximum(below - above, 1), 0, 1).astype(np.float32)
     weight = torch.from_numpy(share).to(plane.device)[:, None]
     upper = plane[..., torch.from_numpy(above).to(plane.device), :]
     lower = plane[..., torch.from_numpy(below).to(plane.device), :]
     return upper * (1 - weight) + lower * weight
+
+
+def _nearest(known: Mask) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """For each place the nearest known one at or above it, and at or below it.
+
+    Where there is none on one side, the other side's; a known place is its own. At least one is
+    known.
+    """
+    have = np.flatnonzero(known)
+    places, last = np.arange(len(known)), len(have) - 1
+    above = have[np.clip(np.searchsorted(have, places, side="right") - 1, 0, last)]
+    below = have[np.clip(np.searchsorted(have, places), 0, last)]
+    return above, below

@@ -11,9 +11,9 @@ import torch
 from morphe_core.errors import BitstreamError, CodecConfigError
 from morphe_core.models import Model
 from morphe_core.vgc.bitstream import Kind, Unit, UnitHeader, read_unit
-from morphe_core.vgc.concealment import fill_rows_from_neighbours
+from morphe_core.vgc.concealment import fill_motion, fill_rows_from_neighbours
 from morphe_core.vgc.geometry import Geometry, Packed
-from morphe_core.vgc.packing import fill_motion, unpack_units
+from morphe_core.vgc.packing import unpack_units
 from morphe_core.vgc.pictures import MIDDLE, Picture
 from morphe_core.vgc.quantiser import step_of
 from morphe_core.vgc.smoothing import smooth_boundary
@@ -99,14 +99,13 @@ class Decoder:
     def _decode_tokens(self, units: list[Unit], geometry: Geometry) -> list[Packed]:
         received = unpack_units(self.model.entropy, units, geometry.grid)
         self.refused_units += received.damaged
-        fill_motion(received)
         tokens = received.tokens
         device = self.model.device
         tokenizer = self.model.network.tokenizer
         before = None
         if self._memory and not (units[0].header.intra and tokens.i_sent.all()):
             before = self._memory.carried_on(geometry)
-        motion = to_tensor(tokens.motion, device)
+        motion = to_tensor(fill_motion(tokens.motion, received.motion_known), device)
         step = step_of(tokens.i_quality)
         i = decode_i(tokenizer, tokens.i, tokens.i_sent, step, before)
         if before is None and not tokens.i_sent.all():
@@ -116,7 +115,7 @@ class Decoder:
             )
             i = decode_i(tokenizer, tokens.i, tokens.i_sent, step, stand_in)
         p = decode_p(tokenizer, tokens.p, tokens.p_sent, step_of(tokens.p_quality), i, motion)
-        self._memory = Memory.of(i, p, motion, geometry.scale)
+        self._memory = Memory.of(p, motion, geometry.scale)
         pictures = Picture(
             *(torch.cat(planes) for planes in zip(i.picture, p.pictures, strict=True))
         )

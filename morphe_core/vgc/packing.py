@@ -167,15 +167,3 @@ def unpack_units(entropy: EntropyModel, units: Sequence[Unit], grid: Grid) -> Re
                 tokens.motion[at] = came.motion
                 motion_known[at] = True
     return Received(tokens, motion_known, used, damaged)
-
-
-def fill_motion(received: Received) -> None:
-    """Give rows without motion the mean of the nearest rows above and below that have some."""
-    known = np.flatnonzero(received.motion_known)
-    motion = received.tokens.motion
-    if not len(known) or len(known) == len(motion):
-        return
-    for row in np.flatnonzero(~received.motion_known):
-        place = int(np.searchsorted(known, row))
-        near = known[max(0, place - 1) : place + 1]
-        motion[row] = np.rint(motion[near].astype(np.float32).mean(axis=0)).astype(np.int16)

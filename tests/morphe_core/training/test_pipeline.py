@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
+from morphe_core.models import load_model
 from morphe_core.training.data import SIDE
 from morphe_core.training.pipeline import (
     Batch,
@@ -17,12 +18,19 @@ from morphe_core.training.pipeline import (
     Draw,
     Pipeline,
     distortion,
-    fill_rows,
     prepare,
+    received_motion,
 )
 from morphe_core.training.rate import RateModel
+from morphe_core.vgc.bitstream import Part, read_unit
+from morphe_core.vgc.config import EncoderConfig
+from morphe_core.vgc.decoder import Decoder
+from morphe_core.vgc.geometry import Geometry
+from morphe_core.vgc.packing import GopFacts, empty_tokens, pack_units
 from morphe_core.vgc.pictures import Picture, to_patches
 from morphe_core.vgc.small import DecodedI, DecodedP, SmallConfig, SmallTokenizer
+from morphe_core.vgc.state import to_tensor
+from morphe_core.vgc.tokens import GOP_FRAMES
 
 CPU = torch.device("cpu")
 TINY = SmallConfig(12, 16, width=8, encoder_blocks=1, decoder_blocks=1)
@@ -124,29 +132,56 @@ def rows(came: list[int]) -> torch.Tensor:
     [
         ([1, 1, 1, 1, 1, 1], [10, 20, 30, 40, 50, 60]),
         ([1, 0, 1, 1, 1, 1], [10, 20, 30, 40, 50, 60]),  # between two: their mean
-        ([1, 0, 0, 1, 1, 1], [10, 10, 40, 40, 50, 60]),  # the nearest one
+        ([1, 0, 0, 1, 1, 1], [10, 25, 25, 40, 50, 60]),  # however far they are
         ([0, 0, 1, 1, 1, 0], [30, 30, 30, 40, 50, 50]),  # at the edges
         ([0, 0, 0, 0, 1, 0], [50, 50, 50, 50, 50, 50]),
-        ([1, 0, 0, 0, 1, 1], [10, 10, 30, 50, 50, 60]),
+        ([1, 0, 0, 0, 1, 1], [10, 30, 30, 30, 50, 60]),
         ([0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]),  # none came
     ],
 )
 def test_motion_of_lost_rows_comes_from_the_nearest(came: list[int], wanted: list[float]) -> None:
     sent = [10.0, 20, 30, 40, 50, 60]
-    assert fill_rows(column(sent), rows(came))[0, 0, :, 0].tolist() == wanted
+    field = column(sent)
+    assert received_motion(field, rows(came))[0, 0, :, 0].tolist() == wanted
     # What the lost rows held does not matter.
-    spoilt = [value if here else -999.0 for value, here in zip(sent, came, strict=True)]
-    assert torch.equal(fill_rows(column(spoilt), rows(came)), fill_rows(column(sent), rows(came)))
+    spoilt = column([value if here else -999.0 for value, here in zip(sent, came, strict=True)])
+    assert torch.equal(received_motion(spoilt, rows(came)), received_motion(field, rows(came)))
 
 
 @settings(max_examples=15)
 @given(st.lists(st.booleans(), min_size=5, max_size=5).filter(any), st.integers(0, 99))
 def test_each_sample_is_filled_by_itself(came: list[bool], seed: int) -> None:
-    motion = torch.randn(2, 4, 5, 3, generator=torch.Generator().manual_seed(seed))
+    motion = torch.randint(-255, 256, (2, 4, 5, 3), generator=torch.Generator().manual_seed(seed))
+    motion = motion.float()
     arrived = torch.cat([rows([int(here) for here in came]), rows([1, 0, 1, 0, 1])])
-    both = fill_rows(motion, arrived)
-    torch.testing.assert_close(both[:1], fill_rows(motion[:1], arrived[:1]))
-    torch.testing.assert_close(both[1:], fill_rows(motion[1:], arrived[1:]))
+    both = received_motion(motion, arrived)
+    assert torch.equal(both[:1], received_motion(motion[:1], arrived[:1]))
+    assert torch.equal(both[1:], received_motion(motion[1:], arrived[1:]))
+
+
+@settings(max_examples=15)
+@given(st.lists(st.booleans(), min_size=12, max_size=12), st.integers(0, 99))
+def test_training_has_the_motion_that_the_decoder_has(came: list[bool], seed: int) -> None:
+    """Whichever rows are lost, from real units through the real decoder."""
+    model, geometry = load_model("small"), Geometry.of(128, 96, 1)
+    tokens = empty_tokens(model.entropy, geometry.grid, 40, 30)
+    tokens.i_sent[0] = True  # one unit without motion comes always
+    tokens.motion[:] = np.random.default_rng(seed).integers(-20, 21, tokens.motion.shape)
+    facts = GopFacts(0, geometry, GOP_FRAMES, True, model.backend)
+    units = pack_units(model.entropy, tokens, facts, EncoderConfig(packing="rows"), 3000)
+    decoder = Decoder(model, width=128, height=96)
+    headers = [read_unit(unit).header for unit in units]
+    decoder.decode(
+        [
+            unit
+            for unit, header in zip(units, headers, strict=True)
+            if header.part is Part.I_ONLY or came[header.unit]
+        ]
+    )
+    assert decoder.refused_units == 0
+    assert decoder._memory is not None
+    whole = to_tensor(tokens.motion, CPU)
+    assert torch.equal(decoder._memory.motion, received_motion(whole, rows([*map(int, came)])))
 
 
 # -- distortion ---------------------------------------------------------------------------------
@@ -295,7 +330,7 @@ def test_the_decoder_has_the_motion_of_the_rows_that_came() -> None:
     here = spy.sent[:, :, :, :1]
     assert bool((spy.sent == here).all())
     assert not here.all()
-    assert torch.equal(spy.motion, fill_rows(these.motion, here))
+    assert torch.equal(spy.motion, received_motion(these.motion, here))
     assert torch.equal(spy.motion * here, these.motion * here)
     assert not torch.equal(spy.motion, these.motion)
 

@@ -13,8 +13,9 @@ from morphe_core.models import Model, load_model
 from morphe_core.vgc import encoder as encoder_module
 from morphe_core.vgc.bitstream import read_unit
 from morphe_core.vgc.codec import Decoder, EncodedGop, Encoder, EncoderConfig, profile
+from morphe_core.vgc.concealment import fill_motion
 from morphe_core.vgc.geometry import Geometry
-from morphe_core.vgc.packing import fill_motion, unpack_units
+from morphe_core.vgc.packing import unpack_units
 from morphe_core.vgc.tokens import GopTokens
 from tests.morphe_core.vgc.conftest import Clip, Packed
 
@@ -167,8 +168,8 @@ def tokens_of(model: Model, gop: EncodedGop) -> GopTokens:
     grid = Geometry.of(*SIZE, gop.scale).grid
     received = unpack_units(model.entropy, [read_unit(unit) for unit in gop.units], grid)
     assert received.damaged == 0
-    fill_motion(received)
-    return received.tokens
+    motion = fill_motion(received.tokens.motion, received.motion_known)
+    return replace(received.tokens, motion=motion)
 
 
 @pytest.mark.parametrize("name", ["scale 0", "paper"])

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from morphe_core.vgc.concealment import fill_rows_from_neighbours
+from morphe_core.vgc.concealment import fill_motion, fill_rows_from_neighbours
 from morphe_core.vgc.pictures import Picture
 
 ROWS, WIDTH = 6, 16
@@ -87,3 +87,29 @@ def test_each_column_is_interpolated_as_numpy_does(which: list[bool], seed: int)
 def test_with_all_or_none_known_nothing_changes(value: bool) -> None:
     source = noise()
     assert fill_rows_from_neighbours(source, np.full(ROWS, value)) is source
+
+
+@pytest.mark.parametrize(
+    ("known", "wanted"),
+    [
+        ({2: 4, 5: 10}, [4, 4, 4, 7, 7, 10, 10, 10, 10, 10, 10, 10]),
+        ({11: 6}, [6] * 12),
+        ({0: -3, 1: 8, 3: 12}, [-3, 8, 10, 12] + [12] * 8),
+        ({1: 2, 3: 5, 5: 6}, [2, 2, 4, 5, 6, 6] + [6] * 6),  # halves go to the even number
+        ({}, [99] * 12),
+        (dict(enumerate(range(12))), list(range(12))),
+    ],
+)
+def test_rows_without_motion_take_the_mean_of_the_nearest(
+    known: dict[int, int], wanted: list[int]
+) -> None:
+    motion = np.full((12, 8, 4), 99, np.int16)
+    for row, value in known.items():
+        motion[row] = value
+    motion[..., 1] *= -1
+    sent = motion.copy()
+    got = fill_motion(motion, np.isin(np.arange(12), list(known)))
+    assert got.dtype == np.int16
+    assert got[:, :, 0].tolist() == [[value] * 8 for value in wanted]
+    assert got[:, :, 1].tolist() == [[-value] * 8 for value in wanted]
+    np.testing.assert_array_equal(motion, sent)  # what came stays as it is

@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 
 from morphe_core.models import load_model
 from morphe_core.vgc.bitstream import HEADER_BYTES, Part, Unit, read_unit, write_unit
+from morphe_core.vgc.concealment import fill_motion
 from morphe_core.vgc.config import EncoderConfig
 from morphe_core.vgc.entropy import EntropyModel
 from morphe_core.vgc.geometry import Geometry
 from morphe_core.vgc.packing import (
     GopFacts,
-    Received,
     empty_tokens,
-    fill_motion,
     pack_units,
     unpack_units,
 )
@@ -138,8 +137,8 @@ def test_rows_of_holes_are_not_sent_and_come_back_as_holes(entropy: EntropyModel
         *((Part.P_ONLY, row) for row in every if row not in (0, 7, 8)),
     }
     received = unpack_units(entropy, units, GRID)
-    fill_motion(received)
     assert_equal(received.tokens, tokens, slice(None))
+    assert not fill_motion(received.tokens.motion, received.motion_known).any()
 
 
 def test_motion_travels_even_where_no_p_token_does(entropy: EntropyModel) -> None:
@@ -147,7 +146,7 @@ def test_motion_travels_even_where_no_p_token_does(entropy: EntropyModel) -> Non
     tokens.p[:6], tokens.p_sent[:6] = 0, False
     units = units_of(pack_units(entropy, tokens, FACTS, ROWS, 3000))
     received = unpack_units(entropy, units, GRID)
-    fill_motion(received)
+    assert received.motion_known.all()
     assert_equal(received.tokens, tokens, slice(None))
 
 
@@ -181,33 +180,3 @@ def test_a_payload_that_cannot_be_read_is_a_hole(entropy: EntropyModel) -> None:
             assert not received.tokens.p_sent[rows].any()
             assert not received.motion_known[rows].any()
     assert refused
-
-
-def received_motion(entropy: EntropyModel, known: dict[int, int]) -> Received:
-    tokens = empty_tokens(entropy, GRID, 45, 30)
-    tokens.motion[:] = 99
-    for row, value in known.items():
-        tokens.motion[row] = value
-    tokens.motion[..., 1] *= -1
-    mask = np.array([row in known for row in range(GRID.rows)])
-    return Received(tokens, mask, 1, 0)
-
-
-@pytest.mark.parametrize(
-    ("known", "wanted"),
-    [
-        ({2: 4, 5: 10}, [4, 4, 4, 7, 7, 10, 10, 10, 10, 10, 10, 10]),
-        ({11: 6}, [6] * 12),
-        ({0: -3, 1: 8, 3: 12}, [-3, 8, 10, 12] + [12] * 8),
-        ({}, [99] * 12),
-        (dict(enumerate(range(12))), list(range(12))),
-    ],
-)
-def test_rows_without_motion_take_the_mean_of_the_nearest(
-    entropy: EntropyModel, known: dict[int, int], wanted: list[int]
-) -> None:
-    received = received_motion(entropy, known)
-    fill_motion(received)
-    got = received.tokens.motion
-    assert got[:, :, 0].tolist() == [[value] * got.shape[1] for value in wanted]
-    assert got[:, :, 1].tolist() == [[-value] * got.shape[1] for value in wanted]
