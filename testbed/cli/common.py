@@ -1,4 +1,4 @@
-"""What several commands share: finding scenario files, naming cells, showing progress."""
+"""What several commands share: options, finding scenario files, naming cells, progress."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from testbed.errors import ScenarioError
 from testbed.paths import data_dir
@@ -14,6 +16,9 @@ from testbed.paths import data_dir
 if TYPE_CHECKING:
     from testbed.experiments.cell import Cell
     from testbed.experiments.executor import Failure, Reporter
+
+Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
 def usable_cores() -> int:

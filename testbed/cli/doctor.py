@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import typer
 
-from testbed.cli.common import print_json, usable_cores
+from testbed.cli.common import Json, print_json, usable_cores
 from testbed.paths import cache_dir, data_dir
 
 #: Seconds that an outside program may take to say its version.
@@ -49,9 +49,7 @@ class Finding:
     fix: str = ""
 
 
-def doctor(
-    json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
-) -> None:
+def doctor(json: Json = False) -> None:
     """Check what works here and say how to fix what does not.
 
     Exit code 0 if the core works: encoders, decoders, clips and the cache folder. VMAF, mahimahi,

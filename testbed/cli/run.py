@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from testbed.cli.common import (
+    Json,
+    Quiet,
     find_scenario,
     make_reporter,
     name_cell,
@@ -50,8 +52,8 @@ def run(
         int | None, typer.Option(min=1, help="Use seeds 1 to N instead of the file's.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check, list the runs, stop.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Run the suites that scenario files describe.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from testbed.cli.common import print_json
+from testbed.cli.common import Json, print_json
 
 if TYPE_CHECKING:
     from testbed.traces import ResolvedTrace
@@ -32,7 +32,6 @@ To = Annotated[
 ]
 Step = Annotated[str, typer.Option(help="Bins of a mahimahi trace written as rates.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of synthetic traces.")]
-Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 
 
 @app.command("list")

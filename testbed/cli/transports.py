@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from testbed.cli.common import print_json
+from testbed.cli.common import Json, print_json
 
 if TYPE_CHECKING:
     from testbed.transports import Transport
@@ -17,9 +17,7 @@ app = typer.Typer(no_args_is_help=True, help="The schemes that a scenario can na
 
 
 @app.command("list")
-def list_transports(
-    json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
-) -> None:
+def list_transports(json: Json = False) -> None:
     """List the transports."""
     from testbed.transports import TRANSPORTS
 
@@ -34,7 +32,7 @@ def list_transports(
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(help="Registered name.")],
-    json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Show what a transport is and which options it takes."""
     from testbed.transports import TRANSPORTS

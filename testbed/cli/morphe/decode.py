@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from testbed.cli.common import print_json
-from testbed.cli.morphe.options import Device, Json, Quiet
+from testbed.cli.common import Json, Quiet, print_json
+from testbed.cli.morphe.options import Device
 from testbed.errors import InputError, OutputError
 
 if TYPE_CHECKING:

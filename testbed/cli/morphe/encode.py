@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from testbed.cli.common import print_json
-from testbed.cli.morphe.options import Device, Json, Quiet, Scale, Weights, check_kbps
+from testbed.cli.common import Json, Quiet, print_json
+from testbed.cli.morphe.options import Device, Scale, Weights, check_kbps
 
 #: A file that is further from its rate than this says so.
 TOLERANCE = 0.03

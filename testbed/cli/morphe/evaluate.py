@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from testbed.cli.common import print_json
+from testbed.cli.common import Json, Quiet, print_json
 from testbed.cli.morphe.options import (
     LEAST_KBPS,
     MOST_KBPS,
     Device,
-    Json,
-    Quiet,
     Scale,
     Weights,
     numbers,

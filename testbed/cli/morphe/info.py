@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from testbed.cli.common import print_json
-from testbed.cli.morphe.options import Json
+from testbed.cli.common import Json, print_json
 
 
 def info(

@@ -19,8 +19,6 @@ Scale = Annotated[
         metavar="auto|1|2|3", help="Source pixels per coded pixel; auto: chosen by the rate."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 #: Beyond these, a rate is a typing error.
 LEAST_KBPS, MOST_KBPS = 1.0, 1e6
