@@ -15,6 +15,7 @@ from morphe_core.vgc.concealment import fill_motion
 from morphe_core.vgc.motion import sample
 from morphe_core.vgc.pictures import Picture, shrink, to_patches, unpack
 from morphe_core.vgc.quantiser import LAGRANGIAN, quantise, quantise_through
+from morphe_core.vgc.selection import select_by_share
 from morphe_core.vgc.small import DecodedI, DecodedP, SmallTokenizer
 from morphe_core.vgc.state import to_array, to_tensor
 from morphe_core.vgc.tokens import GOP_FRAMES, MOTION_COLS, MOTION_MAX, MOTION_STEPS_PER_PIXEL
@@ -196,11 +197,11 @@ class Pipeline:
         count = scaled.shape[0]
         chosen = torch.ones_like(scaled[:, :1])
         dropped = self.generator.random(count) < draw.drop_share
-        energy = scaled.detach().square().sum(1, keepdim=True)
+        energy = scaled.detach().square().sum(1).cpu().numpy()
         for number in np.flatnonzero(dropped):
             share = self.generator.uniform(0, draw.max_drop)
-            limit = torch.quantile(energy[number].flatten(), share)
-            chosen[number] = (energy[number] > limit).float()
+            sent = select_by_share(-energy[number], share).sent
+            chosen[number, 0] = torch.from_numpy(sent).to(chosen)
         return chosen, torch.from_numpy(dropped).to(scaled.device)
 
 

@@ -394,7 +394,6 @@ def test_what_the_picture_before_shows_is_not_sent_again() -> None:
 @pytest.mark.parametrize("most", [0.1, 0.25])
 def test_the_weakest_p_tokens_are_dropped(most: float) -> None:
     these = batch(6)
-    # At fine steps no two tokens are alike: equal ones would go together.
     draw = Draw(0.5, 0.501, loss_share=0, drop_share=1, max_drop=most, no_before=1)
     coded, whole = code(draw, these), code(replace(draw, drop_share=0), these)
     assert coded.impaired.all()
@@ -406,6 +405,15 @@ def test_the_weakest_p_tokens_are_dropped(most: float) -> None:
     # What is dropped was cheaper than what stays.
     for gone, price in zip(dropped, whole.p_bits.flatten(1), strict=True):
         assert price[gone].mean() < price[~gone].mean()
+
+
+def test_of_equal_p_tokens_no_more_than_the_share_is_dropped() -> None:
+    """Where all are zero, all are equally weak."""
+    draw = Draw(1e5, 1.001e5, loss_share=0, drop_share=1, max_drop=0.25, no_before=1)
+    shares = 1 - watched(draw, batch(6)).sent.flatten(1).mean(1)
+    assert bool((shares <= 0.25 + 1 / 144).all())
+    assert shares.mean() > 0.05
+    assert len(shares.unique()) > 3
 
 
 def test_decoded_i_does_not_depend_on_p_pictures() -> None:
