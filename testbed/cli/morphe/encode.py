@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from testbed.cli.common import Json, Quiet, print_json
-from testbed.cli.morphe.options import Device, Scale, Weights, check_kbps
+from testbed.cli.morphe.options import Device, Profile, Scale, Weights, check_kbps
 
 #: A file that is further from its rate than this says so.
 TOLERANCE = 0.03
@@ -19,12 +19,7 @@ def encode(
     output: Annotated[Path, typer.Option("--output", "-o", help="The .morphe file to write.")],
     kbps: Annotated[float, typer.Option(help="Rate to meet, packet headers included.")],
     scale: Scale = "auto",
-    profile: Annotated[
-        str,
-        typer.Option(
-            metavar="morphe|morphe-keep|morphe-paper", help="The codec, or its plain form."
-        ),
-    ] = "morphe",
+    profile: Profile = "morphe",
     weights: Weights = "small",
     duration: Annotated[
         float, typer.Option(help="Seconds of the clip to encode; 0 = all of it.")

@@ -14,6 +14,7 @@ from testbed.cli.morphe.options import (
     LEAST_KBPS,
     MOST_KBPS,
     Device,
+    Profiles,
     Scale,
     Weights,
     numbers,
@@ -42,12 +43,7 @@ def evaluate(
         str, typer.Option(metavar="B,B", help="Mean runs of lost units; 1 = each on its own.")
     ] = "1",
     seeds: Annotated[int, typer.Option(min=1, help="Realisations of each loss.")] = 1,
-    profile: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME,NAME", help="morphe, morphe-keep, morphe-paper; none: anchors only."
-        ),
-    ] = "morphe",
+    profile: Profiles = "morphe",
     scale: Scale = "auto",
     weights: Weights = "small",
     height: Annotated[

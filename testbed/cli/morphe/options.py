@@ -7,16 +7,23 @@ from typing import Annotated
 
 import typer
 
+from testbed.codec.core import DEVICES, PROFILES, SCALES
 from testbed.errors import InputError
 
 Weights = Annotated[
     str, typer.Option(metavar="NAME|PATH", help="A shipped model, or a weights file.")
 ]
-Device = Annotated[str, typer.Option(metavar="cpu|cuda", help="Where the networks run.")]
+Device = Annotated[str, typer.Option(metavar="|".join(DEVICES), help="Where the networks run.")]
+Profile = Annotated[
+    str, typer.Option(metavar="|".join(PROFILES), help="The codec, or its plain form.")
+]
+Profiles = Annotated[
+    str, typer.Option(metavar="NAME,NAME", help=f"{', '.join(PROFILES)}; none: anchors only.")
+]
 Scale = Annotated[
     str,
     typer.Option(
-        metavar="auto|1|2|3", help="Source pixels per coded pixel; auto: chosen by the rate."
+        metavar="|".join(SCALES), help="Source pixels per coded pixel; auto: chosen by the rate."
     ),
 ]
 
