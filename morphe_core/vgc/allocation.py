@@ -182,7 +182,6 @@ class TokenBudget:
     def plan_p(
         self, values: Values, plan: IPlan, motion: Tokens, share: Share, *,
         in_i_space: Callable[[], tuple[Values, Values]], generator: np.random.Generator,
-        correction: float = 1.0,
     ) -> PPlan:  # fmt: skip
         """Choose the P tokens' quality, and what is left out, for what the I tokens left over.
 
@@ -193,10 +192,9 @@ class TokenBudget:
             share: what was learnt.
             in_i_space: see `selection.Candidates`.
             generator: for random selection.
-            correction: real over wanted size of an earlier try with the same GoP.
         """
         motion_bits = self._motion_bits(motion)
-        wanted = self.bits / share.bias / correction - plan.bits - motion_bits
+        wanted = self.bits / share.bias - plan.bits - motion_bits
         finest = min(QUALITIES - 1, plan.quality + P_FINER_AT_MOST)
 
         some = slice(None, None, _sample(values.shape[0]))

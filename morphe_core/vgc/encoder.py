@@ -243,6 +243,6 @@ class Encoder:
             self.model.network.tokenizer, tokens.p, tokens.p_sent, step_of(tokens.p_quality), i,
             motion,
         )  # fmt: skip
-        self._memory = Memory.of(i, p, motion, work.geometry.scale)
+        self._memory = Memory.of(p, motion, work.geometry.scale)
         self._share.learn(plan, work.budget, sum(map(len, units)))
         assert p.pictures.luma.shape[0] == GOP_FRAMES - 1

@@ -35,9 +35,8 @@ class Memory:
         return geometry.adopt(advance(self.last, self.motion), self.scale)
 
     @classmethod
-    def of(cls, i: DecodedI, p: DecodedP, motion: Tensor, scale: int) -> Memory:
-        """After a GoP; its last picture is the ninth."""
-        del i  # the ninth picture is a P picture: what is before it does not matter any more
+    def of(cls, p: DecodedP, motion: Tensor, scale: int) -> Memory:
+        """After a GoP; its last picture is the ninth, the last P picture."""
         planes = [plane[GOP_FRAMES - 2 :].clone() for plane in p.pictures]
         return cls(Picture(*planes), motion, scale)
 

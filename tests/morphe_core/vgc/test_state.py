@@ -5,7 +5,7 @@ import torch
 
 from morphe_core.vgc.geometry import Geometry
 from morphe_core.vgc.pictures import Picture, to_patches
-from morphe_core.vgc.small import DecodedI, DecodedP, SmallConfig, SmallTokenizer
+from morphe_core.vgc.small import DecodedP, SmallConfig, SmallTokenizer
 from morphe_core.vgc.state import (
     Memory,
     decode_i,
@@ -88,9 +88,7 @@ def test_memory_keeps_the_ninth_picture() -> None:
     pictures = counted(8, 16, 32)
     features = torch.zeros(1, 8, 2, 4)
     motion = torch.zeros(1, 4, 2, 2)
-    memory = Memory.of(
-        DecodedI(counted(1, 16, 32), features), DecodedP(pictures, features), motion, 1
-    )
+    memory = Memory.of(DecodedP(pictures, features), motion, 1)
     assert memory.last.luma.shape == (1, 1, 16, 32)
     assert bool((memory.last.luma == 7).all())
     assert bool((memory.last.chroma == 17).all())
