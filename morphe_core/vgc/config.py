@@ -10,8 +10,6 @@ from morphe_core.vgc.selection import STRATEGIES
 
 #: How P tokens are chosen when not all fit (see `vgc.selection`).
 SELECTIONS = tuple(STRATEGIES)
-#: Forms of the residual layer (see `vgc.residual`).
-RESIDUALS = ("off", "pixel", "transform")
 #: Names of the profiles.
 PROFILE_NAMES = ("morphe", "morphe-keep", "morphe-paper")
 #: What one packet carries: interleaved rows of everything, or one row of one matrix (Figure 6).
@@ -35,9 +33,8 @@ class EncoderConfig:
             error lives); 1 = always.
         packing: see `PACKINGS`.
         selection: see `SELECTIONS`.
-        residual: see `RESIDUALS`.
         fixed_quality: quality index of the tokens; -1 = chosen by the budget. The paper adapts by
-            dropping tokens and by residuals alone.
+            dropping tokens and by residuals alone; no residual (`vgc.residual`) is sent here.
         seed: of random selection.
 
     Raises:
@@ -53,7 +50,6 @@ class EncoderConfig:
     refresh_gops: int = 8
     packing: str = "interleaved"
     selection: str = "energy"
-    residual: str = "off"
     fixed_quality: int = -1
     seed: int = 1
 
@@ -62,7 +58,6 @@ class EncoderConfig:
             ("profile", PROFILE_NAMES),
             ("packing", PACKINGS),
             ("selection", SELECTIONS),
-            ("residual", RESIDUALS),
         ):
             if getattr(self, name) not in allowed:
                 raise CodecConfigError(
@@ -84,11 +79,12 @@ class EncoderConfig:
 
 
 #: The paper's plain form, as far as the paper states it: every GoP by itself, a row of a matrix a
-#: packet, similarity-based selection, a pixel residual, no motion field. It does not say how tokens
-#: are quantised; the index is about what gives its R_3x on its test clips.
+#: packet, similarity-based selection, no motion field. Its residual layer is missing: the encoder
+#: does not use ours yet. The paper does not say how tokens are quantised; the index is our choice,
+#: not measured against any of its figures.
 _PAPER = EncoderConfig(
     profile="morphe-paper", motion=False, keep=False, packing="rows", selection="similarity",
-    residual="pixel", fixed_quality=52,
+    fixed_quality=52,
 )  # fmt: skip
 _KEEP = EncoderConfig(profile="morphe-keep", keep=True)
 PROFILES = dict(zip(PROFILE_NAMES, (EncoderConfig(), _KEEP, _PAPER), strict=True))

@@ -5,6 +5,9 @@ averages the difference over the pictures of a window and sends of it what the b
 receiver adds it to every picture of the window. A moving picture has little in common with its
 average residual; a still one has nearly all.
 
+The layer is coded and measured by itself. The encoder does not use it yet: no unit that it makes
+holds a residual.
+
 Two forms, by name:
 
 * "pixel", the paper's: samples below a threshold become zero, the rest is sent as it is.
@@ -44,7 +47,7 @@ from morphe_core.vgc.residual_coder import UnitWriter
 from morphe_core.vgc.residual_pixel import PixelForm
 from morphe_core.vgc.residual_transform import TransformForm
 
-#: Forms by name, as `EncoderConfig.residual` calls them.
+#: Forms by name, as `encode_residual` takes them.
 FORMS: Final[Mapping[str, Form]] = MappingProxyType(
     {"pixel": PixelForm(), "transform": TransformForm()}
 )

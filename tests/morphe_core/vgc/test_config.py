@@ -17,7 +17,6 @@ from morphe_core.vgc.config import PROFILE_NAMES, PROFILES, EncoderConfig, profi
         ("profile", "paper", "morphe, morphe-keep, morphe-paper"),
         ("packing", "columns", "interleaved, rows"),
         ("selection", "best", "similarity, random, energy"),
-        ("residual", "on", "off, pixel, transform"),
         ("scale", 4, "0 (by the budget), 1, 2, 3"),
         ("scale", -1, "0 (by the budget), 1, 2, 3"),
         ("unit_bytes", 63, "within 64 and 65000"),
@@ -70,7 +69,6 @@ def test_the_papers_form_differs_in_these_settings_and_in_no_other() -> None:
         "motion": False,
         "packing": "rows",
         "selection": "similarity",
-        "residual": "pixel",
     }
 
 
