@@ -18,7 +18,7 @@ from testbed.codec.anchors import (
 )
 from testbed.codec.rates import cut_to_packets, kbps, wire_bytes
 from testbed.codec.reading import Reference, open_reference
-from testbed.errors import InputError, ToolFailedError
+from testbed.errors import InputError, OutputError, ToolFailedError
 from testbed.media import annexb
 from testbed.media.tools import run_ffmpeg
 from testbed.paths import cache_dir
@@ -119,5 +119,5 @@ def test_a_cache_that_cannot_be_written_is_one_line(
 ) -> None:
     (tmp_path / "anchors").write_text("in the way")
     monkeypatch.setattr(anchors, "cache_dir", lambda: tmp_path)
-    with pytest.raises(anchors.OutputError, match="cannot keep measurements"):
+    with pytest.raises(OutputError, match="cannot keep measurements"):
         measure_anchor("x264-lowlatency", clip.clip, FRAMES, 75)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,24 +17,20 @@ from tests.codec.fakecodec import UNITS, FakeCore
 
 FRAMES = 20
 LOSSES = (LossCondition(0.25, 1, 1), LossCondition(0.25, 1, 2), LossCondition(0.5, 4, 1))
-
-
-def _plan(**changes: object) -> Plan:
-    fields = {
-        "kbps": (150.0, 300.0), "losses": LOSSES, "frames": FRAMES,
-        "anchors": ("x264-lowlatency",), "anchor_kbps": (100.0, 200.0), "sheet_kbps": 150.0,
-    }  # fmt: skip
-    return Plan(**fields | changes)  # type: ignore[arg-type]
+PLAN = Plan(
+    kbps=(150.0, 300.0), losses=LOSSES, frames=FRAMES,
+    anchors=("x264-lowlatency",), anchor_kbps=(100.0, 200.0), sheet_kbps=150.0,
+)  # fmt: skip
 
 
 def test_every_condition_has_its_row_and_each_rate_one_encode(fake_core: FakeCore) -> None:
     said: list[str] = []
-    result = evaluate_clip("carphone", _plan(), said.append)
-    assert len(said) == steps(_plan())
+    result = evaluate_clip("carphone", PLAN, said.append)
+    assert len(said) == steps(PLAN)
     found = Counter((row.codec, row.target_kbps, row.loss, row.burst, row.seed)
                     for row in result.rows)  # fmt: skip
-    expected = [("x264-lowlatency", rate, 0, 1, 0) for rate in (100, 200)]
-    for rate in (150, 300):
+    expected = [("x264-lowlatency", rate, 0.0, 1.0, 0) for rate in (100.0, 200.0)]
+    for rate in (150.0, 300.0):
         expected.append(("morphe", rate, 0, 1, 0))
         expected += [("morphe", rate, c.rate, c.burst, c.seed) for c in LOSSES]
     assert found == Counter(expected)
@@ -44,7 +41,7 @@ def test_every_condition_has_its_row_and_each_rate_one_encode(fake_core: FakeCor
 
 
 def test_rates_are_those_on_the_wire_whatever_is_lost(fake_core: FakeCore) -> None:
-    rows = evaluate_clip("carphone", _plan(), lambda _: None).rows
+    rows = evaluate_clip("carphone", PLAN, lambda _: None).rows
     for row in rows:
         if row.codec == "morphe":
             assert row.kbps == pytest.approx(row.target_kbps, rel=0.03)
@@ -52,7 +49,7 @@ def test_rates_are_those_on_the_wire_whatever_is_lost(fake_core: FakeCore) -> No
 
 
 def test_loss_hurts_and_seeds_differ(fake_core: FakeCore) -> None:
-    rows = evaluate_clip("carphone", _plan(), lambda _: None).rows
+    rows = evaluate_clip("carphone", PLAN, lambda _: None).rows
     mine = {(row.loss, row.seed): row for row in rows if row.target_kbps == 150}
     assert mine[0, 0].psnr > mine[0.25, 1].psnr
     assert mine[0.25, 1].psnr != mine[0.25, 2].psnr
@@ -62,7 +59,7 @@ def test_loss_hurts_and_seeds_differ(fake_core: FakeCore) -> None:
 
 
 def test_the_anchor_at_the_same_bytes_lies_between_its_neighbours(fake_core: FakeCore) -> None:
-    rows = evaluate_clip("carphone", _plan(), lambda _: None).rows
+    rows = evaluate_clip("carphone", PLAN, lambda _: None).rows
     reference = open_reference("carphone", height=720, frames=FRAMES)
     low, high = (
         measure_anchor("x264-lowlatency", reference.clip, FRAMES, rate) for rate in (100, 200)
@@ -75,7 +72,7 @@ def test_the_anchor_at_the_same_bytes_lies_between_its_neighbours(fake_core: Fak
 
 
 def test_the_picture_shown_is_one_of_the_run(fake_core: FakeCore) -> None:
-    result = evaluate_clip("carphone", _plan(), lambda _: None)
+    result = evaluate_clip("carphone", PLAN, lambda _: None)
     (shown,) = result.shown
     reference = open_reference("carphone", height=720, frames=FRAMES)
     assert (shown.source == reference.clip.frame(shown.index)).all()
@@ -85,7 +82,7 @@ def test_the_picture_shown_is_one_of_the_run(fake_core: FakeCore) -> None:
 
 
 def test_steadiness_is_that_without_loss(fake_core: FakeCore) -> None:
-    result = evaluate_clip("carphone", _plan(losses=()), lambda _: None)
+    result = evaluate_clip("carphone", replace(PLAN, losses=()), lambda _: None)
     assert [(codec, rate) for codec, rate, _ in result.steadiness] == [
         ("morphe", 150), ("morphe", 300),
     ]  # fmt: skip
@@ -99,12 +96,12 @@ def test_anchors_alone_need_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("loaded")
 
     monkeypatch.setattr(evaluate, "load_core", fail)
-    rows = evaluate_clip("carphone", _plan(profiles=(), losses=()), lambda _: None).rows
+    rows = evaluate_clip("carphone", replace(PLAN, profiles=(), losses=()), lambda _: None).rows
     assert [row.codec for row in rows] == ["x264-lowlatency"] * 2
 
 
 def test_rows_are_json(fake_core: FakeCore) -> None:
-    row = evaluate_clip("carphone", _plan(losses=(), anchors=()), lambda _: None).rows[0]
+    row = evaluate_clip("carphone", replace(PLAN, losses=(), anchors=()), lambda _: None).rows[0]
     assert set(row.as_json()) == {
         "clip", "codec", "target_kbps", "kbps", "loss", "burst", "seed", "vmaf", "ssim", "psnr",
         "vmaf_neg", "same_bytes",

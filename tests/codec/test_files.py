@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from morphe_core.errors import BitstreamError
 from morphe_core.vgc.container import StreamHeader, StreamWriter
 from testbed.codec.colour import Colour
-from testbed.codec.core import Settings
+from testbed.codec.core import Core, Settings
 from testbed.codec.files import MorpheFile, decode_gops, encode_file, open_morphe
 from testbed.codec.losses import LossCondition, UnitLoss
 from testbed.codec.rates import kbps, wire_bytes
@@ -26,10 +28,15 @@ def _settings_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Settings, "config", lambda self: FakeConfig)
 
 
-def _encode(path: Path, target_kbps: float, miss: float = 1.0, seconds: float = 0.0) -> FakeCore:
-    core = FakeCore(miss)
+def _core(miss: float = 1.0) -> Core:
+    """The fake has the face of a core, not its class."""
+    return cast("Core", FakeCore(miss))
+
+
+def _encode(path: Path, target_kbps: float, miss: float = 1.0, seconds: float = 0.0) -> Core:
+    core = _core(miss)
     encode_file(
-        open_video("carphone", duration_s=seconds), path, core=core, settings=Settings(),  # type: ignore[arg-type]
+        open_video("carphone", duration_s=seconds), path, core=core, settings=Settings(),
         target_kbps=target_kbps, progress=lambda _: None,
     )  # fmt: skip
     return core
@@ -72,7 +79,7 @@ def test_pictures_come_back_as_many_and_in_order(tmp_path: Path) -> None:
     with path.open("rb") as opened:
         file = MorpheFile(opened, "x")
         decoder = core.decoder(width=176, height=144)
-        pictures = list(decode_gops(file.gops(), decoder, UnitLoss(LossCondition())))  # type: ignore[arg-type]
+        pictures = list(decode_gops(file.gops(), decoder, UnitLoss(LossCondition())))
     sources = list(video.pictures())
     assert len(pictures) == len(sources) == 30
     for picture, source in zip(pictures, sources, strict=True):
@@ -80,16 +87,18 @@ def test_pictures_come_back_as_many_and_in_order(tmp_path: Path) -> None:
         assert np.abs(picture[: 176 * 144].astype(int) - source[: 176 * 144]).mean() < 20
 
 
-def _file(gops: list[tuple[int, int]], frame_count: int, **changes: object) -> bytes:
+HEADER = StreamHeader(
+    width=64, height=64, fps_numerator=30, fps_denominator=1, bit_depth=8,
+    primaries=2, transfer=2, matrix=2, full_range=False, frame_count=0,
+    target_kbps=100, backend="small", weights_hash=b"", profile="morphe",
+)  # fmt: skip
+
+
+def _file(gops: list[tuple[int, int]], frame_count: int, header: StreamHeader = HEADER) -> bytes:
     """A file with these (index, frames)."""
     encoder = FakeEncoder(64, 64, 1.0, 1)
-    fields = {
-        "width": 64, "height": 64, "fps_numerator": 30, "fps_denominator": 1, "bit_depth": 8,
-        "primaries": 2, "transfer": 2, "matrix": 2, "full_range": False, "frame_count": 0,
-        "target_kbps": 100, "backend": "small", "weights_hash": b"", "profile": "morphe",
-    } | changes  # fmt: skip
     buffer = io.BytesIO()
-    writer = StreamWriter(buffer, StreamHeader(**fields))  # type: ignore[arg-type]
+    writer = StreamWriter(buffer, header)
     for index, frames in gops:
         encoder.index = index
         gop = encoder.encode([np.zeros(64 * 96, np.uint8)] * frames, budget_bytes=200)
@@ -141,21 +150,23 @@ def test_a_file_that_is_cut_off_gives_what_is_left(tmp_path: Path, at: float) ->
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "header",
     [
-        {"width": 65536, "height": 65536},
-        {"width": 33},
-        {"height": 8},
-        {"fps_numerator": 4_000_000_000},
+        replace(HEADER, width=65536, height=65536),
+        replace(HEADER, width=33),
+        replace(HEADER, height=8),
+        replace(HEADER, fps_numerator=4_000_000_000),
     ],
 )
-def test_pictures_that_no_source_has_are_refused(changes: dict[str, int]) -> None:
+def test_pictures_that_no_source_has_are_refused(header: StreamHeader) -> None:
+    data = _file([], 0, header)
     with pytest.raises(InputError):
-        MorpheFile(io.BytesIO(_file([], 0, **changes)), "x.morphe")
+        MorpheFile(io.BytesIO(data), "x.morphe")
 
 
 def test_colours_travel(tmp_path: Path) -> None:
-    data = _file([], 0, primaries=9, transfer=16, matrix=9, full_range=True)
+    header = replace(HEADER, primaries=9, transfer=16, matrix=9, full_range=True)
+    data = _file([], 0, header)
     assert MorpheFile(io.BytesIO(data), "x").form.colour == Colour(9, 16, 9, True)
 
 
@@ -183,8 +194,8 @@ def test_an_encode_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         encode_file(
-            video, path, core=FakeCore(), settings=Settings(), target_kbps=100, progress=interrupt  # type: ignore[arg-type]
-        )  # fmt: skip
+            video, path, core=_core(), settings=Settings(), target_kbps=100, progress=interrupt
+        )
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -204,7 +215,7 @@ def test_a_source_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
     cut.write_bytes(whole.read_bytes()[:-100])
     with pytest.raises(ClipError, match="cut short"):
         encode_file(
-            open_video(str(cut)), tmp_path / "x.morphe", core=FakeCore(), settings=Settings(),  # type: ignore[arg-type]
+            open_video(str(cut)), tmp_path / "x.morphe", core=_core(), settings=Settings(),
             target_kbps=100, progress=lambda _: None,
         )  # fmt: skip
     assert not list(tmp_path.glob("*morphe*"))

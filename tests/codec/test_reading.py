@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from testbed.codec.reading import in_gops, open_reference, open_video
 from testbed.errors import ClipError
 from testbed.media import y4m
 from testbed.media.clips import open_clip
+from testbed.media.sources import Picture
 from testbed.media.spec import ClipSpec
 
 
@@ -91,7 +93,7 @@ def test_gops_hold_all_pictures_in_order(count: int) -> None:
 def test_gops_are_not_read_ahead() -> None:
     read: list[int] = []
 
-    def source():  # type: ignore[no-untyped-def]
+    def source() -> Iterator[Picture]:
         for index in range(100):
             read.append(index)
             yield np.zeros(6, np.uint8)
