@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from testbed.cli import doctor
 from testbed.cli.main import run_command
@@ -79,7 +80,6 @@ def test_an_ffmpeg_without_vvenc_and_vmaf_is_found(
 
 class TestCodec:
     def test_pytorch_says_version_threads_and_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        torch = pytest.importorskip("torch")
         monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         assert found("PyTorch").ok
