@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from morphe_core.errors import WeightsError
 from morphe_core.models import BACKENDS, Model, load_model, save_model, shipped
@@ -34,8 +34,8 @@ def saved(model: Model, tmp_path: Path) -> Path:
 
 def parts(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     with safe_open(str(path), framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        return tensors, dict(file.metadata() or {})
+        metadata = dict(file.metadata() or {})
+    return load_file(path), metadata
 
 
 def i_tokens(model: Model) -> torch.Tensor:
