@@ -15,7 +15,7 @@ from morphe_core.errors import TrainingError
 from morphe_core.network import Network, NetworkConfig
 from morphe_core.training import trainer as trainer_module
 from morphe_core.training.data import SIDE, Windows, window_flow
-from morphe_core.training.pipeline import Coded, Draw, prepare
+from morphe_core.training.pipeline import Batch, Coded, Draw, prepare
 from morphe_core.training.trainer import Progress, StageConfig, Trainer, initialise
 from morphe_core.vgc.pictures import to_patches
 from morphe_core.vgc.quantiser import quantise
@@ -74,9 +74,13 @@ def started(
     folder: Path,
     stages: list[StageConfig],
     clock: Callable[[], float],
-    **rest: object,
+    checkpoint_seconds: float = 180.0,
+    after_checkpoint: Callable[[Network, Progress], dict[str, float]] | None = None,
 ) -> Trainer:
-    return Trainer(network(), windows, stages, folder, seed=5, clock=clock, report_steps=2, **rest)  # type: ignore[arg-type]
+    return Trainer(
+        network(), windows, stages, folder, seed=5, clock=clock, report_steps=2,
+        checkpoint_seconds=checkpoint_seconds, after_checkpoint=after_checkpoint,
+    )  # fmt: skip
 
 
 def ticking() -> Callable[[], float]:
@@ -104,7 +108,9 @@ def logged(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, object]]
 # -- learning -----------------------------------------------------------------------------------
 
 
-def test_the_cost_falls_from_a_bad_start(windows: Windows, tmp_path: Path) -> None:
+def test_the_cost_falls_from_a_bad_start(
+    windows: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The transforms start as the first samples of a block, which is a very bad codec."""
     stage = StageConfig("base", steps=30, learning_rate=0.02, scales=THIRD)
     stage = replace(stage, draw=Draw(finest_step=40, coarsest_step=41, loss_share=0, drop_share=0))
@@ -117,7 +123,7 @@ def test_the_cost_falls_from_a_bad_start(windows: Windows, tmp_path: Path) -> No
         costs.append(facts["cost"])
         return facts
 
-    trainer.step = step  # type: ignore[method-assign]
+    monkeypatch.setattr(trainer, "step", step)
     trainer.run(silent)
     assert len(costs) == 30
     # In octaves.
@@ -263,6 +269,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     tmp_path: Path,
     unbroken: tuple[dict[str, torch.Tensor], Path],
     stop_after: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stages = [BASE, SR, ROBUST]
     first = started(windows, tmp_path, stages, ticking(), checkpoint_seconds=0.5)
@@ -273,7 +280,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
             raise StoppedError
         return original(stage)
 
-    first.step = step  # type: ignore[method-assign]
+    monkeypatch.setattr(first, "step", step)
     with pytest.raises(StoppedError):
         first.run(silent)
     # Nothing of the new process is as in the old one.
@@ -294,7 +301,10 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
 
 
 def test_steps_since_the_last_checkpoint_are_run_again(
-    windows: Windows, tmp_path: Path, unbroken: tuple[dict[str, torch.Tensor], Path]
+    windows: Windows,
+    tmp_path: Path,
+    unbroken: tuple[dict[str, torch.Tensor], Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stages = [BASE, SR, ROBUST]
     first = started(windows, tmp_path, stages, ticking(), checkpoint_seconds=1.5)
@@ -306,7 +316,7 @@ def test_steps_since_the_last_checkpoint_are_run_again(
             raise StoppedError
         return facts
 
-    first.step = step  # type: ignore[method-assign]
+    monkeypatch.setattr(first, "step", step)
     with pytest.raises(StoppedError):
         first.run(silent)
     again = started(windows, tmp_path, stages, ticking())
@@ -441,8 +451,10 @@ def test_a_step_that_is_not_finite_changes_nothing(
     before = weights(trainer)
     original = trainer._loss
 
-    def loss(*arguments: object) -> tuple[torch.Tensor, dict[str, float]]:
-        value, facts = original(*arguments)  # type: ignore[arg-type]
+    def loss(
+        stage: StageConfig, batch: Batch, coded: Coded
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        value, facts = original(stage, batch, coded)
         return value * float("nan"), facts
 
     monkeypatch.setattr(trainer, "_loss", loss)
