@@ -16,7 +16,7 @@ from morphe_core.vgc.entropy import EntropyModel
 from morphe_core.vgc.estimate import estimate_motion
 from morphe_core.vgc.motion import sample
 from morphe_core.vgc.pictures import MIDDLE, Picture, to_patches
-from morphe_core.vgc.quantiser import LAGRANGIAN, quantise, step_of
+from morphe_core.vgc.quantiser import LAGRANGIAN, coding_cost, quantise, step_of
 from morphe_core.vgc.state import decode_i, step_tensor, to_array, to_tensor
 from morphe_core.vgc.tokens import GOP_FRAMES, QUALITIES, GopTokens, Grid
 
@@ -97,7 +97,7 @@ def _tokens(
         stay = (to_patches(gop.first) - to_patches(before)).square().sum(1)
         code = (values - scaled * step).square().sum(1)
         bits = 1.5 * torch.log2(1 + 2 * scaled.abs()).sum(1)
-        sent = (stay >= code + LAGRANGIAN * step * step * bits)[0].cpu().numpy()
+        sent = (stay >= coding_cost(code, bits, step))[0].cpu().numpy()
     i_tokens = np.where(sent[..., None], to_array(scaled), np.int16(0))
     decoded = decode_i(tokenizer, i_tokens, sent, step, before)
     p_values = tokenizer.analyse_p(gop.rest, decoded, to_tensor(motion, device))

@@ -14,7 +14,7 @@ from morphe_core.training.rate import RateModel
 from morphe_core.vgc.concealment import fill_motion
 from morphe_core.vgc.motion import sample
 from morphe_core.vgc.pictures import Picture, shrink, to_patches, unpack
-from morphe_core.vgc.quantiser import LAGRANGIAN, quantise, quantise_through
+from morphe_core.vgc.quantiser import coding_cost, quantise, quantise_through
 from morphe_core.vgc.selection import select_by_share
 from morphe_core.vgc.small import DecodedI, DecodedP, SmallTokenizer
 from morphe_core.vgc.state import to_array, to_tensor
@@ -185,12 +185,14 @@ class Pipeline:
         if before is None:
             return torch.zeros_like(bits)
         with torch.no_grad():
-            stay = (to_patches(first) - to_patches(before)).square().sum(1, keepdim=True)
-            code = (values - scaled * step).square().sum(1, keepdim=True)
-            price = LAGRANGIAN * step.square() * bits
+            # Of the coded channels, as the error of coding: what they cannot carry, it lacks too.
+            change = to_patches(first) - to_patches(before)
+            change = torch.einsum("oc,nchw->nohw", self.tokenizer.i_basis, change)
+            stay = change.square().sum(1, keepdim=True)
+            error = (values - scaled * step).square().sum(1, keepdim=True)
             # The price is drawn, so that the decoder sees much and little kept.
             strictness = float(np.exp(self.generator.uniform(np.log(0.3), np.log(2.0))))
-            return (stay < (code + price) * strictness).float()
+            return (stay < coding_cost(error, bits, step) * strictness).float()
 
     def _chosen(self, scaled: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
         """P tokens that are sent, and which samples drop any: the weakest go first."""

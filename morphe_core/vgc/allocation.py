@@ -17,7 +17,7 @@ import numpy.typing as npt
 from morphe_core.vgc.bitstream import HEADER_BYTES
 from morphe_core.vgc.config import EncoderConfig
 from morphe_core.vgc.entropy import EntropyModel, token_bits
-from morphe_core.vgc.quantiser import DEAD_ZONE, INDICES_PER_OCTAVE, LAGRANGIAN, step_of
+from morphe_core.vgc.quantiser import DEAD_ZONE, INDICES_PER_OCTAVE, coding_cost, step_of
 from morphe_core.vgc.selection import Candidates, select_by_similarity, strategy
 from morphe_core.vgc.tokens import QUALITIES, TOKEN_MAX, Grid, Mask, Tokens
 
@@ -173,7 +173,7 @@ class TokenBudget:
         sent = np.ones(bits.shape, np.bool_)
         if stay is not None:
             error = np.square(values - tokens * np.float32(step)).sum(axis=2)
-            sent = stay >= error + LAGRANGIAN * step * step * bits
+            sent = stay >= coding_cost(error, bits, step)
             tokens = np.where(sent[..., None], tokens, np.int16(0))
         total = float(bits[sent].sum())
         if not sent.all():

@@ -6,6 +6,10 @@ orthonormal ones), so a step is comparable with a transform codec's.
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,6 +25,9 @@ DEAD_ZONE = 0.15
 #: Price of a bit in squared error, in squared steps: what uniform quantisation makes optimal
 #: (0.85 * 2 ** (-8 / 3), the mode decision of the H.264 reference software in these terms).
 LAGRANGIAN = 0.13
+
+#: Numbers of many tokens: the encoder has arrays, training tensors.
+_Numbers = TypeVar("_Numbers", Tensor, npt.NDArray[np.floating[Any]])
 
 
 def step_of(quality: int) -> float:
@@ -46,3 +53,14 @@ def quantise_through(values: Tensor, step: Tensor) -> Tensor:
     """As `quantise`, with the gradient of the identity (straight through), in units of steps."""
     scaled = values / step
     return scaled + (quantise(values, step) - scaled).detach()
+
+
+def coding_cost(error: _Numbers, bits: _Numbers, step: float | _Numbers) -> _Numbers:
+    """What coding I tokens costs, in squared error; a token is kept where keeping it costs less.
+
+    Args:
+        error: squared error of each token as coded, any shape.
+        bits: what each token takes.
+        step: quantisation step, one for all or such that it fits `error`.
+    """
+    return error + LAGRANGIAN * step * step * bits

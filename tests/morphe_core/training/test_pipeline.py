@@ -27,7 +27,8 @@ from morphe_core.vgc.config import EncoderConfig
 from morphe_core.vgc.decoder import Decoder
 from morphe_core.vgc.geometry import Geometry
 from morphe_core.vgc.packing import GopFacts, empty_tokens, pack_units
-from morphe_core.vgc.pictures import Picture, to_patches
+from morphe_core.vgc.pictures import Picture, from_patches, to_patches
+from morphe_core.vgc.quantiser import quantise
 from morphe_core.vgc.small import DecodedI, DecodedP, SmallConfig, SmallTokenizer
 from morphe_core.vgc.state import to_tensor
 from morphe_core.vgc.tokens import GOP_FRAMES
@@ -389,6 +390,24 @@ def test_what_the_picture_before_shows_is_not_sent_again() -> None:
     }
     assert min(shares["same"]) > 0.9
     assert max(shares["cut"]) < 0.1
+
+
+def test_what_no_token_can_carry_is_no_reason_to_send_one() -> None:
+    """Coding would lose it as well."""
+    made = tokenizer()
+    pipeline = Pipeline(made, RateModel(12), RateModel(16), np.random.default_rng(3))
+    first, step = batch().first, torch.ones(2, 1, 1, 1)
+    basis = made.i_basis.detach()
+    patches = to_patches(first)
+    carried = torch.einsum("oc,op,nphw->nchw", basis, basis, patches)
+    assert (patches - carried).square().sum(1).min() > 100 * step.square().max()
+    values = made.analyse_i(first).detach()
+    scaled = quantise(values, step)
+    bits = torch.full_like(values[:, :1], 20.0)
+    seen = carried + 9 * step * basis[0][:, None, None]
+    for shown, wanted in ((carried, 1.0), (seen, 0.0)):
+        kept = pipeline._kept(first, from_patches(shown), values, scaled, bits, step)
+        assert bool((kept == wanted).all())
 
 
 @pytest.mark.parametrize("most", [0.1, 0.25])

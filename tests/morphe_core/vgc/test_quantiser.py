@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from morphe_core.vgc.quantiser import (
     DEAD_ZONE,
+    LAGRANGIAN,
+    coding_cost,
     quality_of,
     quantise,
     quantise_through,
@@ -79,3 +81,17 @@ def test_the_gradient_passes_straight_through() -> None:
     got.sum().backward()
     assert values.grad is not None
     torch.testing.assert_close(values.grad, (1 / step).expand_as(values))
+
+
+@given(st.integers(0, 99), st.integers(0, QUALITIES - 1))
+def test_coding_costs_its_error_and_its_bits(seed: int, quality: int) -> None:
+    error, bits = np.random.default_rng(seed).gamma(2, 50, (2, 3, 4)).astype(np.float32)
+    step = step_of(quality)
+    wanted = error.astype(float) + LAGRANGIAN * step**2 * bits
+    array = coding_cost(error, bits, step)
+    assert array.dtype == np.float32
+    np.testing.assert_allclose(array, wanted, rtol=1e-6)
+    # The same of tensors, where each sample may have a step of its own.
+    steps = torch.full((3, 1), step)
+    tensor = coding_cost(torch.from_numpy(error), torch.from_numpy(bits), steps)
+    np.testing.assert_allclose(tensor, wanted, rtol=1e-6)
