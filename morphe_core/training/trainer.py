@@ -61,7 +61,8 @@ class StageConfig:
         learning_rate: at its highest.
         scales: share of batches by scale, {1: 0.1, 2: 0.55, 3: 0.35}.
         draw: how strongly batches are impaired.
-        losses: weights of the losses by name; see `losses_of`.
+        losses: weights of the losses after super resolution, `pixel`, `vif` and `detail`; all but
+            `base` have them.
     """
 
     name: str
