@@ -115,7 +115,6 @@ class Trainer:
     def __init__(
         self, network: Network, windows: Windows, stages: list[StageConfig], folder: Path, *,
         seed: int, clock: Clock, checkpoint_seconds: float = 180.0, report_steps: int = 50,
-        after_checkpoint: Callable[[Network, Progress], dict[str, float]] | None = None,
     ) -> None:  # fmt: skip
         self.network = network
         self.windows = windows
@@ -131,7 +130,6 @@ class Trainer:
         self._clock = clock
         self._checkpoint_seconds = checkpoint_seconds
         self._report_steps = report_steps
-        self._after_checkpoint = after_checkpoint
         self._sums: dict[str, list[float]] = {}
         self.optimiser = self._new_optimiser()
 
@@ -333,16 +331,6 @@ class Trainer:
         part = self.folder / "checkpoint.part"
         torch.save(state, part)
         part.replace(self.folder / "checkpoint.pt")
-        if self._after_checkpoint is not None:
-            facts = self._after_checkpoint(self.network, self.progress)
-            if facts:
-                with (self.folder / "evaluation.jsonl").open("a") as file:
-                    entry = {
-                        "step": self.progress.total_steps,
-                        "seconds": round(self.progress.total_seconds, 1),
-                        **facts,
-                    }
-                    file.write(json.dumps(entry) + "\n")
 
     def _resume(self) -> None:
         path = self.folder / "checkpoint.pt"

@@ -16,7 +16,7 @@ from morphe_core.network import Network, NetworkConfig
 from morphe_core.training import trainer as trainer_module
 from morphe_core.training.data import SIDE, Windows, window_flow
 from morphe_core.training.pipeline import Batch, Coded, Draw, prepare
-from morphe_core.training.trainer import Progress, StageConfig, Trainer, initialise
+from morphe_core.training.trainer import StageConfig, Trainer, initialise
 from morphe_core.vgc.pictures import to_patches
 from morphe_core.vgc.quantiser import quantise
 from morphe_core.vgc.small import DecodedI, DecodedP, SmallConfig
@@ -101,8 +101,8 @@ def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
     }
 
 
-def logged(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, object]]:
-    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+def logged(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 # -- learning -----------------------------------------------------------------------------------
@@ -371,23 +371,6 @@ def test_the_log_counts_steps_and_names_stages(
 
 def test_no_half_written_checkpoint_stays(unbroken: tuple[dict[str, torch.Tensor], Path]) -> None:
     assert sorted(path.name for path in unbroken[1].iterdir()) == ["checkpoint.pt", "metrics.jsonl"]
-
-
-def test_checkpoints_are_evaluated(windows: Windows, tmp_path: Path) -> None:
-    seen = []
-
-    def evaluate(network: Network, progress: Progress) -> dict[str, float]:
-        seen.append(progress.total_steps)
-        return {"vmaf": 50.0} if progress.total_steps < 2 else {}
-
-    stage = replace(BASE, steps=2)
-    started(
-        windows, tmp_path, [stage], ticking(), checkpoint_seconds=0.5, after_checkpoint=evaluate
-    ).run(silent)
-    assert seen[:2] == [1, 2]
-    (entry,) = logged(tmp_path, "evaluation.jsonl")
-    assert entry["step"] == 1
-    assert entry["vmaf"] == 50.0
 
 
 def test_a_stage_may_last_for_a_time(windows: Windows, tmp_path: Path) -> None:
