@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from morphe_core.vgc import encoder as encoder_module
 from morphe_core.vgc.bitstream import read_unit
 from morphe_core.vgc.codec import Decoder, EncodedGop, Encoder, EncoderConfig, profile
 from morphe_core.vgc.concealment import fill_motion
+from morphe_core.vgc.entropy import EntropyModel
 from morphe_core.vgc.geometry import Geometry
-from morphe_core.vgc.packing import unpack_units
+from morphe_core.vgc.packing import pack_units, unpack_units
 from morphe_core.vgc.tokens import GopTokens
 from tests.morphe_core.vgc.conftest import Clip, Packed
 
@@ -179,12 +181,10 @@ def test_bytes_made_in_half_precision_are_the_same_integers_everywhere(
     """No network takes part in entropy decoding, so another device cannot disagree."""
     half, made = load_model("small"), []
     half.network.use_half(True)
-    pack_units = encoder_module.pack_units
 
-    def remembering(entropy: object, tokens: GopTokens, *rest: object) -> list[bytes]:
+    def remembering(entropy: EntropyModel, tokens: GopTokens, *rest: Any) -> list[bytes]:
         made.append(tokens)
-        units: list[bytes] = pack_units(entropy, tokens, *rest)  # type: ignore[arg-type]
-        return units
+        return pack_units(entropy, tokens, *rest)
 
     monkeypatch.setattr(encoder_module, "pack_units", remembering)
     encoder, _ = pair(half, CONFIGS[name])
