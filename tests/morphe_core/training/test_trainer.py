@@ -75,11 +75,10 @@ def started(
     stages: list[StageConfig],
     clock: Callable[[], float],
     checkpoint_seconds: float = 180.0,
-    after_checkpoint: Callable[[Network, Progress], dict[str, float]] | None = None,
 ) -> Trainer:
     return Trainer(
         network(), windows, stages, folder, seed=5, clock=clock, report_steps=2,
-        checkpoint_seconds=checkpoint_seconds, after_checkpoint=after_checkpoint,
+        checkpoint_seconds=checkpoint_seconds,
     )  # fmt: skip
 
 
