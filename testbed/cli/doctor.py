@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import typer
 
@@ -22,6 +22,14 @@ _TIMEOUT_S: Final = 20
 _IPTABLES_REFUSES: Final = 111
 _TUN: Final = Path("/dev/net/tun")
 _IP_FORWARD: Final = Path("/proc/sys/net/ipv4/ip_forward")
+#: What sessions need of PyAV: name, FFmpeg's name, reading or writing.
+_PYAV_CODECS: Final[tuple[tuple[str, str, Literal["r", "w"]], ...]] = (
+    ("H.264 encoder", "libx264", "w"),
+    ("H.265 encoder", "libx265", "w"),
+    ("H.264 decoder", "h264", "r"),
+    ("H.265 decoder", "hevc", "r"),
+    ("H.266 decoder", "vvc", "r"),
+)
 #: What the neural codec imports beside PyTorch: module and package.
 _CODEC_MODULES: Final = (
     ("constriction", "constriction"),
@@ -101,15 +109,9 @@ def _pyav() -> list[Finding]:
         fix = _pip("av>=16")
         return [Finding("PyAV", "core", False, f"cannot be imported: {error}", fix)]
     found = [Finding("PyAV", "core", True, f"{av.__version__}, FFmpeg {av.ffmpeg_version_info}")]
-    for what, codec, mode in (
-        ("H.264 encoder", "libx264", "w"),
-        ("H.265 encoder", "libx265", "w"),
-        ("H.264 decoder", "h264", "r"),
-        ("H.265 decoder", "hevc", "r"),
-        ("H.266 decoder", "vvc", "r"),
-    ):
+    for what, codec, mode in _PYAV_CODECS:
         try:
-            av.Codec(codec, mode)  # type: ignore[arg-type]  # the stub wants a Literal
+            av.Codec(codec, mode)
             found.append(Finding(what, "core", True, f"{codec} in PyAV"))
         except ValueError:
             detail = f"this PyAV has no {codec}"
