@@ -119,11 +119,23 @@ def draw_report(run: Path, out: Path | None = None) -> list[Path]:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics file, in the order of their steps.
 
-    A run that was stopped and went on from an earlier checkpoint did some steps twice: the later
-    account counts. A last line that was cut short is left out.
+    Raises:
+        TrainingError: as for `read_log`, or there is no line.
+    """
+    entries = read_log(path)
+    if not entries:
+        raise TrainingError(f"{path}: holds no metrics yet")
+    return entries
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics file that may still be empty, in the order of their steps.
+
+    Of a step that is there twice, the later account counts. A last line that was cut short is left
+    out.
 
     Raises:
-        TrainingError: the file cannot be read, another line is damaged, or there is none.
+        TrainingError: the file cannot be read, or another line is damaged.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -144,8 +156,6 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         while kept and kept[-1]["step"] >= step:
             kept.pop()
         kept.append(entry)
-    if not kept:
-        raise TrainingError(f"{path}: holds no metrics yet")
     return kept
 
 

@@ -33,6 +33,7 @@ from morphe_core.training.pipeline import (
     prepare,
 )
 from morphe_core.training.rate import RateModel
+from morphe_core.training.report import METRICS_FILE, read_log
 from morphe_core.vgc.pictures import Picture, to_patches
 from morphe_core.vgc.quantiser import LAGRANGIAN, quantise
 from morphe_core.vgc.tokens import GOP_FRAMES
@@ -139,6 +140,7 @@ class Trainer:
         """Run what is left of the stages."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._resume()
+        self._trim_log()
         for _ in self._stages_left():
             self._run_stage(report)
         self.save()
@@ -312,7 +314,7 @@ class Trainer:
         }
         entry.update({name: round(float(np.mean(v)), 5) for name, v in self._sums.items() if v})
         self._sums = {}
-        with (self.folder / "metrics.jsonl").open("a") as file:
+        with (self.folder / METRICS_FILE).open("a") as file:
             file.write(json.dumps(entry) + "\n")
         return " ".join(f"{name} {value}" for name, value in entry.items())
 
@@ -353,3 +355,13 @@ class Trainer:
         except (*_UNREADABLE, KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = (str(error).splitlines() or ["damaged"])[0]
             raise TrainingError(f"{path}: does not fit this training ({reason})") from None
+
+    def _trim_log(self) -> None:
+        """Drop what was logged after the checkpoint: these steps are run, and logged, again."""
+        path = self.folder / METRICS_FILE
+        if not path.exists():
+            return
+        entries = [entry for entry in read_log(path) if entry["step"] <= self.progress.total_steps]
+        part = path.with_suffix(".part")
+        part.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
+        part.replace(path)

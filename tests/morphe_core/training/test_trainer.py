@@ -91,6 +91,20 @@ def silent(_: str) -> None:
     """Where reports go."""
 
 
+def run_and_stop(trainer: Trainer, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run until `after` steps are done; then the process dies."""
+    original, steps = trainer.step, itertools.count()
+
+    def step(stage: StageConfig) -> dict[str, float]:
+        if next(steps) == after:
+            raise StoppedError
+        return original(stage)
+
+    monkeypatch.setattr(trainer, "step", step)
+    with pytest.raises(StoppedError):
+        trainer.run(silent)
+
+
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
     parts = {"network": trainer.network, "i": trainer.i_rate, "p": trainer.p_rate}
     return {
@@ -102,6 +116,13 @@ def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
 
 def logged(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def timeless(folder: Path) -> list[dict[str, object]]:
+    """The log without what differs from run to run."""
+    return [
+        {key: value for key, value in entry.items() if key != "seconds"} for entry in logged(folder)
+    ]
 
 
 # -- learning -----------------------------------------------------------------------------------
@@ -272,16 +293,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
 ) -> None:
     stages = [BASE, SR, ROBUST]
     first = started(windows, tmp_path, stages, ticking(), checkpoint_seconds=0.5)
-    original, steps = first.step, itertools.count()
-
-    def step(stage: StageConfig) -> dict[str, float]:
-        if next(steps) == stop_after:
-            raise StoppedError
-        return original(stage)
-
-    monkeypatch.setattr(first, "step", step)
-    with pytest.raises(StoppedError):
-        first.run(silent)
+    run_and_stop(first, stop_after, monkeypatch)
     # Nothing of the new process is as in the old one.
     torch.manual_seed(77)
     other = Network(TINY)
@@ -292,11 +304,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     for name, value in weights(again).items():
         assert torch.equal(value, wanted[name]), name
     # The log has the same numbers too; only times differ.
-    logs = [
-        [{key: value for key, value in entry.items() if key != "seconds"} for entry in logged(path)]
-        for path in (tmp_path, folder)
-    ]
-    assert logs[0] == logs[1]
+    assert timeless(tmp_path) == timeless(folder)
 
 
 def test_steps_since_the_last_checkpoint_are_run_again(
@@ -322,6 +330,34 @@ def test_steps_since_the_last_checkpoint_are_run_again(
     again.run(silent)
     for name, value in weights(again).items():
         assert torch.equal(value, unbroken[0][name]), name
+
+
+@pytest.mark.parametrize("stop_after", [2, 7])
+@pytest.mark.parametrize("cut", ["", '{"stage": "rob'])
+def test_what_a_killed_run_logged_after_its_checkpoint_is_not_there_twice(
+    windows: Windows,
+    tmp_path: Path,
+    unbroken: tuple[dict[str, torch.Tensor], Path],
+    stop_after: int,
+    cut: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Checkpoints are at the ends of stages, here at none or at step 5; logged are 2, 5 and 7."""
+    stages = [BASE, SR, ROBUST]
+    first = started(windows, tmp_path, stages, ticking())
+    run_and_stop(first, stop_after, monkeypatch)
+    assert logged(tmp_path)[-1]["step"] == stop_after
+    with (tmp_path / "metrics.jsonl").open("a") as log:
+        log.write(cut)
+    started(windows, tmp_path, stages, ticking()).run(silent)
+    assert timeless(tmp_path) == timeless(unbroken[1])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "metrics.jsonl"]
+
+
+def test_a_damaged_log_is_refused_before_training(windows: Windows, tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\nabc\n{"step": 2}\n')
+    with pytest.raises(TrainingError, match=r'metrics\.jsonl:2: must be an object with a "step"'):
+        started(windows, tmp_path, [BASE], ticking()).run(silent)
 
 
 def test_a_finished_run_does_nothing_more(
