@@ -13,10 +13,10 @@ from morphe_core.training.data import Windows
 from morphe_core.training.pipeline import Batch, prepare
 from morphe_core.vgc.allocation import COARSEST, I_FINER
 from morphe_core.vgc.entropy import EntropyModel
-from morphe_core.vgc.estimate import estimate_motion
+from morphe_core.vgc.estimate import estimate_motion, motion_price
 from morphe_core.vgc.motion import sample
-from morphe_core.vgc.pictures import MIDDLE, Picture, to_patches
-from morphe_core.vgc.quantiser import LAGRANGIAN, coding_cost, quantise, step_of
+from morphe_core.vgc.pictures import Picture, to_bytes, to_patches
+from morphe_core.vgc.quantiser import coding_cost, quantise, step_of
 from morphe_core.vgc.state import decode_i, step_tensor, to_array, to_tensor
 from morphe_core.vgc.tokens import GOP_FRAMES, QUALITIES, GopTokens, Grid
 
@@ -61,7 +61,7 @@ def collect_tokens(
 
 def _take(batch: Batch, index: int) -> _Gop:
     def pick(picture: Picture, count: int) -> Picture:
-        return Picture(*(plane[index * count : (index + 1) * count] for plane in picture))
+        return picture.take(slice(index * count, (index + 1) * count))
 
     return _Gop(pick(batch.before, 1), pick(batch.first, 1), pick(batch.rest, GOP_FRAMES - 1))
 
@@ -78,9 +78,8 @@ def _tokens(
     step = step_of(i_quality)
     luma = torch.cat([gop.first.luma, gop.rest.luma])[:, 0]
     grid = Grid(luma.shape[1] // 8, luma.shape[2] // 8)
-    price = LAGRANGIAN * step_of(p_quality) ** 2 / 4
-    pixels = (luma + (MIDDLE + 0.5)).clamp(0, 255).to(torch.uint8).cpu().numpy()
-    motion = estimate_motion(pixels, grid, price=price)
+    pixels = to_bytes(luma).cpu().numpy()
+    motion = estimate_motion(pixels, grid, price=motion_price(step_of(p_quality)))
 
     before = None
     if generator.random() < 0.5:

@@ -34,7 +34,7 @@ from morphe_core.training.pipeline import (
 )
 from morphe_core.training.rate import RateModel
 from morphe_core.training.report import METRICS_FILE, read_log
-from morphe_core.vgc.pictures import Picture, to_patches
+from morphe_core.vgc.pictures import to_patches
 from morphe_core.vgc.quantiser import LAGRANGIAN, quantise
 from morphe_core.vgc.tokens import GOP_FRAMES
 
@@ -284,8 +284,7 @@ class Trainer:
         times = torch.from_numpy(self.generator.integers(1, GOP_FRAMES, count)).to(self.device)
         rows = torch.arange(count, device=self.device)
         chosen = rows * (GOP_FRAMES - 1) + times - 1
-        p = Picture(coded.p.pictures.luma[chosen], coded.p.pictures.chroma[chosen])
-        both = Picture(*(torch.cat(planes) for planes in zip(coded.i.picture, p, strict=True)))
+        both = coded.i.picture.joined(coded.p.pictures.take(chosen))
         features = torch.cat([coded.i.features, coded.p.features])
         out = enlarge(upscaler, both, features)
         source = batch.source.luma.unflatten(0, (count, GOP_FRAMES + 1))

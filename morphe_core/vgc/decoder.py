@@ -14,7 +14,7 @@ from morphe_core.vgc.bitstream import Kind, Unit, UnitHeader, read_unit
 from morphe_core.vgc.concealment import fill_motion, fill_rows_from_neighbours
 from morphe_core.vgc.geometry import Geometry, Packed
 from morphe_core.vgc.packing import unpack_units
-from morphe_core.vgc.pictures import MIDDLE, Picture
+from morphe_core.vgc.pictures import Picture, to_bytes
 from morphe_core.vgc.quantiser import step_of
 from morphe_core.vgc.smoothing import smooth_boundary
 from morphe_core.vgc.state import Memory, decode_i, decode_p, to_tensor
@@ -116,9 +116,7 @@ class Decoder:
             i = decode_i(tokenizer, tokens.i, tokens.i_sent, step, stand_in)
         p = decode_p(tokenizer, tokens.p, tokens.p_sent, step_of(tokens.p_quality), i, motion)
         self._memory = Memory.of(p, motion, geometry.scale)
-        pictures = Picture(
-            *(torch.cat(planes) for planes in zip(i.picture, p.pictures, strict=True))
-        )
+        pictures = i.picture.joined(p.pictures)
         features = torch.cat([i.features, p.features.expand(GOP_FRAMES - 1, -1, -1, -1)])
         return self._enlarged(pictures, features, geometry)
 
@@ -128,8 +126,8 @@ class Decoder:
         """Pictures of the source size: interpolation plus what super resolution adds to luma."""
         scale = geometry.scale
         added = self.model.network.upscaler(scale)(pictures, features)[:, 0].cpu().numpy()
-        luma = _bytes(pictures.luma)[:, 0]
-        chroma = _bytes(pictures.chroma)
+        luma = to_bytes(pictures.luma)[:, 0].cpu().numpy()
+        chroma = to_bytes(pictures.chroma).cpu().numpy()
         width, height = geometry.width, geometry.height
         result = []
         for n in range(len(luma)):
@@ -167,11 +165,6 @@ def _same_gop(header: UnitHeader, first: UnitHeader) -> bool:
     if header.kind is not first.kind:
         names = ("gop", "scale", "frames")
     return all(getattr(header, name) == getattr(first, name) for name in names)
-
-
-def _bytes(plane: torch.Tensor) -> Packed:
-    array: Packed = (plane + (MIDDLE + 0.5)).clamp(0, 255).to(torch.uint8).cpu().numpy()
-    return array
 
 
 def _resized(plane: Packed, scale: int) -> Packed:

@@ -14,20 +14,21 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from morphe_core.errors import CodecConfigError
 from morphe_core.models import Model
 from morphe_core.vgc.allocation import I_FINER, IPlan, Share, TokenBudget, first_scale, next_scale
 from morphe_core.vgc.bitstream import GOP_MODULO
 from morphe_core.vgc.config import EncoderConfig
-from morphe_core.vgc.estimate import estimate_motion
+from morphe_core.vgc.estimate import estimate_motion, motion_price
 from morphe_core.vgc.geometry import Geometry, Packed
 from morphe_core.vgc.packing import GopFacts, pack_units
-from morphe_core.vgc.pictures import MIDDLE, Picture, to_patches
-from morphe_core.vgc.quantiser import LAGRANGIAN, step_of
+from morphe_core.vgc.pictures import Picture, to_bytes, to_patches
+from morphe_core.vgc.quantiser import step_of
 from morphe_core.vgc.small import DecodedI
 from morphe_core.vgc.state import Memory, decode_i, decode_p, to_tensor
-from morphe_core.vgc.tokens import GOP_FRAMES, MOTION_CHANNELS, MOTION_COLS, GopTokens
+from morphe_core.vgc.tokens import MOTION_CHANNELS, MOTION_COLS, GopTokens
 
 #: GoPs of one scale before another one is considered.
 _SETTLED_GOPS = 3
@@ -59,21 +60,22 @@ class EncodedGop:
 
 @dataclass(slots=True)
 class _Work:
-    """What is known of the GoP that is being encoded."""
+    """What is known of the GoP that is being encoded; `field` is `motion` for the networks."""
 
     geometry: Geometry
     pictures: Picture
     motion: npt.NDArray[np.int16]
+    field: Tensor
     before: Picture | None
     budget: TokenBudget
 
     @property
     def first(self) -> Picture:
-        return Picture(self.pictures.luma[:1], self.pictures.chroma[:1])
+        return self.pictures.take(slice(1))
 
     @property
     def rest(self) -> Picture:
-        return Picture(self.pictures.luma[1:], self.pictures.chroma[1:])
+        return self.pictures.take(slice(1, None))
 
 
 class Encoder:
@@ -167,16 +169,15 @@ class Encoder:
         cells = (geometry.grid.rows, geometry.grid.cols // MOTION_COLS, MOTION_CHANNELS)
         motion = np.zeros(cells, np.int16)
         if self.config.motion:
-            luma = (coded.luma[:, 0] + (MIDDLE + 0.5)).clamp(0, 255).to(torch.uint8).cpu().numpy()
-            step = step_of(max(0, self._share.quality - I_FINER))
-            # A cell's error at a knot stands for that of four pictures.
-            price = LAGRANGIAN * step * step / 4
+            luma = to_bytes(coded.luma[:, 0]).cpu().numpy()
+            price = motion_price(step_of(max(0, self._share.quality - I_FINER)))
             motion = estimate_motion(luma, geometry.grid, price=price)
         before = None
         if self.config.keep and self._memory is not None:
             before = self._memory.carried_on(geometry)
         budget = TokenBudget(self.model.entropy, self.config, budget_bytes, geometry.grid)
-        return _Work(geometry, coded, motion, before, budget)
+        field = to_tensor(motion, self.model.device)
+        return _Work(geometry, coded, motion, field, before, budget)
 
     def _code_i(self, work: _Work) -> tuple[IPlan, DecodedI]:
         tokenizer = self.model.network.tokenizer
@@ -197,9 +198,8 @@ class Encoder:
     def _linear_hint(self, work: _Work) -> npt.NDArray[np.float32]:
         """P values as if the I picture were perfect: for the first GoP's shares only."""
         tokenizer = self.model.network.tokenizer
-        motion = to_tensor(work.motion, self.model.device)
         perfect = DecodedI(work.first, torch.empty(0))
-        residual = tokenizer.p_residual(work.rest, perfect, motion)
+        residual = tokenizer.p_residual(work.rest, perfect, work.field)
         values = torch.einsum("oc,nchw->nhwo", tokenizer.p_basis, residual)[0]
         array: npt.NDArray[np.float32] = values.cpu().numpy()
         return array
@@ -211,9 +211,7 @@ class Encoder:
         return due
 
     def _code_p(self, work: _Work, plan: IPlan, i: DecodedI) -> tuple[GopTokens, dict[str, float]]:
-        tokenizer = self.model.network.tokenizer
-        motion = to_tensor(work.motion, self.model.device)
-        values = tokenizer.analyse_p(work.rest, i, motion)
+        values = self.model.network.tokenizer.analyse_p(work.rest, i, work.field)
         array = values[0].permute(1, 2, 0).cpu().numpy()
         p = work.budget.plan_p(
             array, plan, work.motion, self._share,
@@ -238,11 +236,9 @@ class Encoder:
         self, work: _Work, tokens: GopTokens, i: DecodedI, plan: IPlan, units: list[bytes]
     ) -> None:
         """Keep what the next GoP leans on, and learn how far the estimate was off."""
-        motion = to_tensor(work.motion, self.model.device)
         p = decode_p(
             self.model.network.tokenizer, tokens.p, tokens.p_sent, step_of(tokens.p_quality), i,
-            motion,
+            work.field,
         )  # fmt: skip
-        self._memory = Memory.of(p, motion, work.geometry.scale)
+        self._memory = Memory.of(p, work.field, work.geometry.scale)
         self._share.learn(plan, work.budget, sum(map(len, units)))
-        assert p.pictures.luma.shape[0] == GOP_FRAMES - 1

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from morphe_core.vgc.quantiser import LAGRANGIAN
 from morphe_core.vgc.tokens import (
     MOTION_CHANNELS,
     MOTION_COLS,
@@ -26,13 +27,22 @@ _AT = (4, 8)
 _CELL = (TOKEN_SIDE, TOKEN_SIDE * MOTION_COLS)
 
 
+def motion_price(step: float) -> float:
+    """Squared error at a knot that one bit of motion is worth, beside P tokens of this step.
+
+    A quarter of what it is worth elsewhere, as a cell's error at a knot stands for that of four
+    pictures.
+    """
+    return LAGRANGIAN * step * step / 4
+
+
 def estimate_motion(luma: npt.NDArray[np.uint8], grid: Grid, *, price: float) -> Tokens:
     """The motion field of a GoP.
 
     Args:
         luma: (9, H, W) uint8, coded pictures.
         grid: their token grid.
-        price: squared error that one bit is worth (Lagrangian times squared step).
+        price: squared error that one bit is worth; see `motion_price`.
 
     Returns:
         (rows, cols // 2, 4) int16 in motion steps.

@@ -77,9 +77,7 @@ class Geometry:
         picture = unpack(torch.from_numpy(stacked).to(device), self.height, self.width)
         small = shrink(self._padded(picture), self.scale)
         missing = GOP_FRAMES - len(pictures)
-        if missing:
-            small = Picture(*(torch.cat([p, p[-1:].expand(missing, *p.shape[1:])]) for p in small))
-        return small
+        return small.joined(small.take([-1] * missing)) if missing else small
 
     def _padded(self, picture: Picture) -> Picture:
         right = self.coded_width * self.scale - self.width

@@ -29,6 +29,14 @@ class Picture(NamedTuple):
     luma: Tensor
     chroma: Tensor
 
+    def take(self, which: slice | list[int] | Tensor) -> Picture:
+        """Some of the N pictures, as both planes are indexed by `which`."""
+        return Picture(self.luma[which], self.chroma[which])
+
+    def joined(self, others: Picture) -> Picture:
+        """These pictures, then the others, of the same size."""
+        return Picture(torch.cat([self.luma, others.luma]), torch.cat([self.chroma, others.chroma]))
+
 
 def unpack(packed: Tensor, height: int, width: int) -> Picture:
     """Packed yuv420p (N, height * 3 // 2 * width) of any number type as a `Picture`."""
@@ -43,7 +51,12 @@ def pack(picture: Picture) -> Tensor:
     """A `Picture` as packed yuv420p, (N, H * W * 3 // 2) uint8."""
     count = picture.luma.shape[0]
     flat = torch.cat([picture.luma.reshape(count, -1), picture.chroma.reshape(count, -1)], dim=1)
-    return (flat + (MIDDLE + 0.5)).clamp_(0, 255).to(torch.uint8)
+    return to_bytes(flat)
+
+
+def to_bytes(plane: Tensor) -> Tensor:
+    """A plane with its 128 again, rounded and clipped to uint8; same shape."""
+    return (plane + (MIDDLE + 0.5)).clamp_(0, 255).to(torch.uint8)
 
 
 def to_patches(picture: Picture) -> Tensor:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from morphe_core.vgc.estimate import estimate_motion
+from morphe_core.vgc.estimate import estimate_motion, motion_price
+from morphe_core.vgc.quantiser import LAGRANGIAN
 from morphe_core.vgc.tokens import MOTION_MAX, MOTION_STEPS_PER_PIXEL, Grid
 
 ROWS, COLS = 12, 20
@@ -69,6 +70,12 @@ def test_a_vector_is_paid_for_once_along_a_row() -> None:
     field = estimate_motion(pictures, GRID, price=3000.0)
     assert (field != 0).any(axis=-1).mean() > 0.95
     assert (np.diff(field, axis=1) != 0).any(axis=-1).mean() < 0.08
+
+
+def test_a_knot_stands_for_four_pictures() -> None:
+    """Four times the error at the knot must pay for a bit as one picture's does elsewhere."""
+    for step in (1.0, 8.0, 215.0):
+        assert 4 * motion_price(step) == pytest.approx(LAGRANGIAN * step**2)
 
 
 @pytest.mark.parametrize(("rows", "cols"), [(1, 2), (3, 8), (8, 2)])

@@ -14,6 +14,7 @@ from morphe_core.vgc.pictures import (
     from_patches,
     pack,
     shrink,
+    to_bytes,
     to_patches,
     unpack,
 )
@@ -54,6 +55,26 @@ def test_packing_rounds_to_the_nearest_and_clips() -> None:
     packed = pack(Picture(values, torch.zeros(1, 2, 1, 2)))
     assert packed[0, :8].tolist() == [0, 0, 0, 128, 128, 255, 255, 255]
     assert packed[0, 8:].tolist() == [128] * 4
+
+
+@given(st.lists(st.floats(-300, 300, width=32), min_size=1))
+def test_bytes_are_the_nearest_in_range(values: list[float]) -> None:
+    got = to_bytes(torch.tensor(values))
+    assert got.dtype == torch.uint8
+    wanted = np.clip(np.array(values, np.float64) + 128, 0, 255)
+    assert np.abs(got.numpy() - wanted).max() <= 0.5 + 1e-4
+
+
+def test_pictures_are_taken_and_joined_with_both_planes() -> None:
+    source = picture(5, 8, 16)
+    kept = torch.tensor([True, False, False, True, False])
+    choices = ((slice(1, 3), [1, 2]), ([4, -1, 0], [4, 4, 0]), (kept, [0, 3]))
+    for which, numbers in choices:
+        taken = source.take(which)
+        for got, plane in zip(taken, source, strict=True):
+            assert torch.equal(got, torch.stack([plane[n] for n in numbers]))
+    again = source.take(slice(2)).joined(source.take(slice(2, None)))
+    assert all(torch.equal(got, plane) for got, plane in zip(again, source, strict=True))
 
 
 def test_a_patch_is_its_block_row_by_row() -> None:
