@@ -54,6 +54,19 @@ class _Window:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A clip or a still, and the hash of its content."""
+
+    path: Path
+    sha256: str
+
+    @classmethod
+    def at(cls, path: Path) -> Source:
+        """The file at `path`."""
+        return cls(path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+@dataclass(frozen=True)
 class SourceFacts:
     """What the packed file says about one source."""
 
@@ -62,7 +75,7 @@ class SourceFacts:
     windows: int
 
 
-def find_sources(folders: Sequence[Path], exclude: Sequence[Path]) -> list[Path]:
+def find_sources(folders: Sequence[Path], exclude: Sequence[Path]) -> list[Source]:
     """All clips and stills below `folders`, in a stable order, without the test clips.
 
     A file is left out when its *content* equals that of a file below `exclude`, so that a copy
@@ -74,14 +87,14 @@ def find_sources(folders: Sequence[Path], exclude: Sequence[Path]) -> list[Path]
     for folder in (*folders, *exclude):
         if not folder.is_dir():
             raise TrainingError(f"{folder}: no such folder of clips")
-    held_out = {_sha256(path) for folder in exclude for path in _files(folder)}
+    held_out = {Source.at(path).sha256 for folder in exclude for path in _files(folder)}
     found = [
-        path
+        Source.at(path)
         for folder in folders
         for path in _files(folder)
         if not any(path.resolve().is_relative_to(other.resolve()) for other in exclude)
-        and _sha256(path) not in held_out
     ]
+    found = [source for source in found if source.sha256 not in held_out]
     if not found:
         known = ", ".join(VIDEO_SUFFIXES + STILL_SUFFIXES)
         raise TrainingError(f"{', '.join(map(str, folders))}: no training clips ({known})")
@@ -96,12 +109,8 @@ def _files(folder: Path) -> list[Path]:
     )
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def pack(
-    sources: Sequence[Path], out: Path, *, windows: int, seed: int, report: Report = print
+    sources: Sequence[Source], out: Path, *, windows: int, seed: int, report: Report = print
 ) -> list[SourceFacts]:
     """Cut about `windows` windows from `sources` into the folder `out`.
 
@@ -117,13 +126,13 @@ def pack(
     pictures: list[Bytes] = []
     flows: list[npt.NDArray[np.float16]] = []
     facts = []
-    for number, (path, count) in enumerate(plans):
+    for number, (source, count) in enumerate(plans):
         before = len(pictures)
-        for window in _cut(path, count, generator):
+        for window in _cut(source.path, count, generator):
             pictures.append(window)
             flows.append(window_flow(window))
-        facts.append(SourceFacts(path.name, _sha256(path), len(pictures) - before))
-        report(f"{number + 1}/{len(plans)} {path.name}: {facts[-1].windows} windows")
+        facts.append(SourceFacts(source.path.name, source.sha256, len(pictures) - before))
+        report(f"{number + 1}/{len(plans)} {source.path.name}: {facts[-1].windows} windows")
     if not pictures:
         raise TrainingError("no source is long and large enough for a window of ten pictures")
     order = generator.permutation(len(pictures))
@@ -133,18 +142,18 @@ def pack(
     return facts
 
 
-def _shares(sources: Sequence[Path], windows: int) -> list[tuple[Path, int]]:
+def _shares(sources: Sequence[Source], windows: int) -> list[tuple[Source, int]]:
     """How many windows each source gives: by bitrate, as clean material is scarce."""
     weights = []
-    for path in sources:
-        if path.suffix.lower() in STILL_SUFFIXES:
+    for source in sources:
+        if source.path.suffix.lower() in STILL_SUFFIXES:
             weights.append(1.0)
         else:
-            weights.append(0.6 + min(path.stat().st_size / 3e6, 2.0))
+            weights.append(0.6 + min(source.path.stat().st_size / 3e6, 2.0))
     total = sum(weights)
     return [
-        (path, max(1, round(windows * weight / total)))
-        for path, weight in zip(sources, weights, strict=True)
+        (source, max(1, round(windows * weight / total)))
+        for source, weight in zip(sources, weights, strict=True)
     ]
 
 

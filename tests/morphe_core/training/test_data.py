@@ -10,7 +10,7 @@ import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from morphe_core.errors import TrainingError
-from morphe_core.training.data import SIDE, Windows, find_sources, pack, window_flow
+from morphe_core.training.data import SIDE, Source, Windows, find_sources, pack, window_flow
 
 FRAMES = 14
 
@@ -38,6 +38,10 @@ def moving(height: int, width: int, x: float, y: float, frames: int = FRAMES) ->
         chroma = np.full((height // 2, width), 100 + n)
         pictures.append(np.clip(np.rint(np.concatenate([luma, chroma])), 16, 235).astype(np.uint8))
     return pictures
+
+
+def sources(*paths: Path) -> list[Source]:
+    return [Source.at(path) for path in paths]
 
 
 def write(path: Path, pictures: list[np.ndarray]) -> Path:
@@ -70,7 +74,7 @@ def still(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def packed(clip: Path, still: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("set")
-    pack([clip, still], folder, windows=6, seed=3, report=quiet)
+    pack(sources(clip, still), folder, windows=6, seed=3, report=quiet)
     return folder
 
 
@@ -84,20 +88,27 @@ def touch(path: Path, content: bytes) -> Path:
 
 
 def test_sources_are_found_below_in_a_stable_order(tmp_path: Path) -> None:
-    wanted = [
-        touch(tmp_path / name, name.encode()) for name in ("a.mp4", "b/c.WEBM", "b/d.png", "e.y4m")
-    ]
+    names = ("a.mp4", "b/c.WEBM", "b/d.png", "e.y4m")
+    wanted = [Source.at(touch(tmp_path / name, name.encode())) for name in names]
     touch(tmp_path / "notes.txt", b"no clip")
     assert find_sources([tmp_path], []) == wanted
+
+
+def test_a_source_is_known_by_the_hash_of_its_content(tmp_path: Path) -> None:
+    # The second example of FIPS 180-2.
+    message = b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq"
+    assert Source.at(touch(tmp_path / "a.mp4", message)).sha256 == (
+        "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"
+    )
 
 
 def test_a_test_clip_cannot_slip_in_under_another_name(tmp_path: Path) -> None:
     held_out = touch(tmp_path / "test" / "city.mp4", b"city")
     touch(tmp_path / "train" / "copy.mkv", held_out.read_bytes())
     mine = touch(tmp_path / "train" / "city.mp4", b"another city")
-    assert find_sources([tmp_path / "train"], [tmp_path / "test"]) == [mine]
+    assert find_sources([tmp_path / "train"], [tmp_path / "test"]) == sources(mine)
     # Nor because the folder of test clips lies inside the others.
-    assert find_sources([tmp_path], [tmp_path / "test"]) == [mine]
+    assert find_sources([tmp_path], [tmp_path / "test"]) == sources(mine)
 
 
 def test_without_clips_the_reason_is_one_line(tmp_path: Path) -> None:
@@ -118,7 +129,7 @@ def test_without_clips_the_reason_is_one_line(tmp_path: Path) -> None:
 def test_a_clip_of_a_windows_size_is_cut_as_it_is(tmp_path: Path) -> None:
     pictures = moving(SIDE, SIDE, 1.0, 0.0)
     path = write(tmp_path / "exact.mkv", pictures)
-    pack([path], tmp_path / "set", windows=8, seed=1, report=quiet)
+    pack(sources(path), tmp_path / "set", windows=8, seed=1, report=quiet)
     seen = set()
     for window in Windows(tmp_path / "set").pictures:
         numbers = [int(picture[-1, 0]) - 100 for picture in window]
@@ -153,7 +164,7 @@ def test_the_flow_of_a_window_is_that_of_its_clip(packed: Path, clip: Path) -> N
 
 
 def test_the_camera_over_a_still_moves_as_its_flow_says(still: Path, tmp_path: Path) -> None:
-    pack([still], tmp_path, windows=4, seed=2, report=quiet)
+    pack(sources(still), tmp_path, windows=4, seed=2, report=quiet)
     windows = Windows(tmp_path)
     assert len(windows) == 4
     down, across = np.mgrid[:SIDE, :SIDE].astype(np.float32)
@@ -173,15 +184,15 @@ def test_the_camera_over_a_still_moves_as_its_flow_says(still: Path, tmp_path: P
 def test_a_small_still_is_enlarged(tmp_path: Path) -> None:
     path = tmp_path / "small.png"
     assert cv2.imwrite(str(path), np.clip(texture(100, 140), 0, 255).astype(np.uint8))
-    (facts,) = pack([path], tmp_path / "set", windows=2, seed=1, report=quiet)
+    (facts,) = pack(sources(path), tmp_path / "set", windows=2, seed=1, report=quiet)
     assert facts.windows == 2
 
 
 def test_the_same_seed_gives_the_same_bytes(
     packed: Path, clip: Path, still: Path, tmp_path: Path
 ) -> None:
-    pack([clip, still], tmp_path / "again", windows=6, seed=3, report=quiet)
-    pack([clip, still], tmp_path / "other", windows=6, seed=4, report=quiet)
+    pack(sources(clip, still), tmp_path / "again", windows=6, seed=3, report=quiet)
+    pack(sources(clip, still), tmp_path / "other", windows=6, seed=4, report=quiet)
     for name in ("pictures.npy", "flow.npy", "sources.json"):
         assert (tmp_path / "again" / name).read_bytes() == (packed / name).read_bytes()
     other = (tmp_path / "other" / "pictures.npy").read_bytes()
@@ -190,27 +201,30 @@ def test_the_same_seed_gives_the_same_bytes(
 
 def test_every_source_is_reported(clip: Path, still: Path, tmp_path: Path) -> None:
     lines: list[str] = []
-    facts = pack([clip, still], tmp_path, windows=2, seed=1, report=lines.append)
+    facts = pack(sources(clip, still), tmp_path, windows=2, seed=1, report=lines.append)
     assert lines == [
         f"1/2 moving.mkv: {facts[0].windows} windows", f"2/2 still.png: {facts[1].windows} windows"
     ]  # fmt: skip
     assert Windows(tmp_path).sources == facts
+    # Files are long, so no content is hashed a second time.
+    (again,) = pack([Source(still, "known")], tmp_path, windows=1, seed=1, report=quiet)
+    assert again.sha256 == "known"
 
 
 @pytest.mark.parametrize("name", ["broken.mp4", "broken.png"])
 def test_a_broken_source_is_named(name: str, tmp_path: Path) -> None:
     path = touch(tmp_path / name, b"neither a clip nor a still")
     with pytest.raises(TrainingError, match=f"{name}: cannot be decoded") as error:
-        pack([path], tmp_path / "set", windows=1, seed=1, report=quiet)
+        pack(sources(path), tmp_path / "set", windows=1, seed=1, report=quiet)
     assert "\n" not in str(error.value)
 
 
 def test_a_clip_of_nine_pictures_is_too_short(tmp_path: Path) -> None:
     nine = write(tmp_path / "nine.mkv", moving(SIDE, SIDE, 0, 0, frames=9))
     with pytest.raises(TrainingError, match="long and large enough for a window of ten pictures"):
-        pack([nine], tmp_path / "set", windows=3, seed=1, report=quiet)
+        pack(sources(nine), tmp_path / "set", windows=3, seed=1, report=quiet)
     ten = write(tmp_path / "ten.mkv", moving(SIDE, SIDE, 0, 0, frames=10))
-    (facts,) = pack([ten], tmp_path / "set", windows=1, seed=1, report=quiet)
+    (facts,) = pack(sources(ten), tmp_path / "set", windows=1, seed=1, report=quiet)
     assert facts.windows == 1
 
 
