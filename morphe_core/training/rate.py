@@ -7,6 +7,8 @@ training only; bits that are reported are those of real units.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,8 @@ from torch import Tensor, nn
 LEADING = 8
 #: Probability below which the gradient of the logarithm is of no use.
 FLOOR = 1e-7
+#: Largest magnitude of the logarithm of a width: 0.001 to 1000 steps.
+LOG_WIDTH_MOST = math.log(1e3)
 
 
 class RateModel(nn.Module):
@@ -43,12 +47,14 @@ class RateModel(nn.Module):
         around = nn.functional.avg_pool2d(mean, (1, 3), stride=1, padding=(0, 1)) * 3 - mean
         leading = known[:, :LEADING].mean(dim=1, keepdim=True).repeat(1, scaled.shape[1], 1, 1)
         leading[:, :LEADING] = around
-        width = torch.exp(
+        log_width = (
             self.bias
             + self.by_step * step.log2()
             + self.by_neighbours * torch.log(around + 0.02)
             + self.by_leading * torch.log(leading + 0.05)
-        ).clamp(1e-3, 1e3)
+        )
+        # Clamped before: an exponential that overflows has no gradient, not even one of zero.
+        width = torch.exp(log_width.clamp(-LOG_WIDTH_MOST, LOG_WIDTH_MOST))
         magnitude = scaled.abs()
         inside = 1 - torch.exp(-0.5 / width)
         # Clamped: the branch that is not taken must stay finite, or its gradient is not a number.

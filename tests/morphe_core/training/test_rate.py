@@ -140,7 +140,7 @@ def test_the_first_channels_lean_on_neighbours_and_not_on_themselves() -> None:
     assert bits(busy + one) - bits(busy) < 0.5 * (bits(one) - bits(zeros))
 
 
-@pytest.mark.parametrize("bias", [-60.0, -7.0, 0.0, 7.0, 60.0])
+@pytest.mark.parametrize("bias", [-1000.0, -60.0, -7.0, 0.0, 7.0, 60.0, 1000.0])
 @pytest.mark.parametrize("size", [0.0, 0.49, 0.5, 1.0, 4095.0])
 def test_gradients_stay_finite(bias: float, size: float) -> None:
     model = RateModel(CHANNELS)
@@ -152,6 +152,16 @@ def test_gradients_stay_finite(bias: float, size: float) -> None:
     for gradient in (values.grad, *(value.grad for value in model.parameters())):
         assert gradient is not None
         assert bool(gradient.isfinite().all())
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_widths_end_at_a_thousandth_and_at_a_thousand_steps(sign: int) -> None:
+    values = torch.arange(-3.0, 4).reshape(1, 1, 1, 7)
+    far, end = (plain(1, 1e3**sign) for _ in range(2))
+    far.bias.fill_(sign * 1000.0)
+    torch.testing.assert_close(
+        far(values, STEP, everywhere(values)), end(values, STEP, everywhere(values))
+    )
 
 
 def test_the_gradient_is_that_of_finite_differences() -> None:
