@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from morphe_core.errors import WeightsError
 from morphe_core.network import Network, NetworkConfig
@@ -89,7 +89,7 @@ def load_model(name_or_path: str = "small", *, device: str = "cpu") -> Model:
     try:
         with safe_open(str(path), framework="pt") as file:
             facts = json.loads((file.metadata() or {})["morphe"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        tensors = load_file(path)
         network = Network(_config(facts.pop("sizes")))
         network.load_state_dict(_under(_NETWORK, tensors))
         arrays = {name: value.numpy() for name, value in _under(_ENTROPY, tensors).items()}
@@ -97,9 +97,8 @@ def load_model(name_or_path: str = "small", *, device: str = "cpu") -> Model:
         name = str(facts.pop("name"))
         if name not in BACKENDS:
             raise WeightsError(f"backend {name!r} is none of {', '.join(BACKENDS)}")
-        target = torch.device(device)
-        network = network.eval().requires_grad_(False).to(target)
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.eval().requires_grad_(False).to(torch.device(device))
+        network.channels_last()
     except (
         OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError,
         WeightsError,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from morphe_core.rsa.super_resolution import SCALES, SuperResolution
@@ -69,6 +70,11 @@ class Network(nn.Module):
         for module in self.modules():
             if isinstance(module, Trunk | SuperResolution):
                 module.reduced = half
+
+    def channels_last(self) -> None:
+        """Let the weights of convolutions lie in memory with their channels last."""
+        # PyTorch documents this form of `to`, but its annotations lack it.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def state(self) -> dict[str, Tensor]:
         """Tensors by name, for a weights file."""

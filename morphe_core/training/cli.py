@@ -86,7 +86,7 @@ def _windows(config: TrainingConfig, report: Report) -> Windows:
 def _network(config: TrainingConfig) -> Network:
     network = Network(CONFIGS[config.backend]).to(config.torch_device())
     if config.channels_last:
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.channels_last()
     network.use_half(config.dtype == "bf16")
     if config.compile:
         network.tokenizer.compile()

@@ -78,6 +78,18 @@ def test_half_precision_reaches_every_trunk() -> None:
     assert not any(part.reduced for part in parts)
 
 
+def test_channels_last_is_about_memory_alone() -> None:
+    network = Network(TINY)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    network.channels_last()
+    kernels = [value for value in network.parameters() if value.dim() == 4]
+    assert kernels
+    assert all(value.is_contiguous(memory_format=torch.channels_last) for value in kernels)
+    assert not all(value.is_contiguous() for value in kernels)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
 def test_the_state_is_all_that_a_twin_needs() -> None:
     torch.manual_seed(1)
     one, other = Network(TINY), Network(TINY)
