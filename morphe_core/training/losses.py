@@ -2,7 +2,7 @@
 
 Eq. 1 is `boundary_loss`; Eq. 5 and 7 are `codec_loss` of `pixel_loss` and `flow_loss`. Eq. 6 adds
 the adversarial term of `morphe_core.training.adversarial`. Where the paper's mixture is won by
-blur, the two losses of `morphe_core.training.perceptual` help; they can be had from here as well.
+blur, the two measures of `morphe_core.training.perceptual` help.
 
 Pictures are luma of a floating type in pixel units, 0..255 or around zero: only differences count.
 """
@@ -16,22 +16,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from morphe_core.errors import TrainingError
-from morphe_core.training.perceptual import detail_kept, detail_loss, vif_kept, vif_loss
-
-__all__ = [
-    "ALPHA",
-    "SAME_WITHIN",
-    "boundary_loss",
-    "codec_loss",
-    "detail_kept",
-    "detail_loss",
-    "flow_loss",
-    "pixel_loss",
-    "trusted",
-    "vif_kept",
-    "vif_loss",
-    "warp",
-]
 
 #: Weight of the pixel loss against the flow loss (alpha of Eq. 5 and 7).
 ALPHA: Final = 0.8

@@ -1,12 +1,12 @@
-"""Two losses that see what VMAF sees, to go beside the paper's (`morphe_core.training.losses`).
+"""Two measures that see what VMAF sees, to go beside the paper's (`morphe_core.training.losses`).
 
-* `vif_loss`: visual information fidelity in the pixel domain [1], scale by scale.
-* `detail_loss`: how much of the reference's wavelet detail is kept [2].
+* `vif_kept`: visual information fidelity in the pixel domain [1], scale by scale.
+* `detail_kept`: how much of the reference's wavelet detail is kept [2].
 
-L1 alone is won by blur, and blur is what VMAF punishes: it is a regression on exactly these two
-(and motion). Both follow libvmaf's definitions closely enough to be tested against it, and both
-limit the credit for enhancement: by default a picture that is sharper than its reference earns
-nothing, as in VMAF's "NEG" model.
+What is not kept, one less the measure, is the loss. L1 alone is won by blur, and blur is what VMAF
+punishes: it is a regression on exactly these two (and motion). Both follow libvmaf's definitions
+closely enough to be tested against it, and both limit the credit for enhancement: by default a
+picture that is sharper than its reference earns nothing, as in VMAF's "NEG" model.
 
 Pictures are luma (N, 1, H, W) of a floating type, in pixel units 0..255. Everything is computed in
 float32, also under autocast. Gradients flow to the reconstruction only.
@@ -59,14 +59,14 @@ _SAME_EDGE_COS2: Final = math.cos(math.radians(1.0)) ** 2
 _BAND_FLOOR: Final = 1.0 / 32.0
 
 
-def vif_loss(
+def vif_kept(
     reconstruction: Tensor,
     reference: Tensor,
     *,
     gain_limit: float = 1.0,
     weights: tuple[float, float, float, float] = (0.25, 0.25, 0.25, 0.25),
 ) -> Tensor:
-    """One less the weighted mean over four scales of VIF, averaged over the batch.
+    """The weighted mean over four scales of VIF.
 
     Args:
         reconstruction: luma (N, 1, H, W), 0..255, H and W at least 72.
@@ -76,31 +76,11 @@ def vif_loss(
             [1] pools them before dividing, which leaves little but the first.
 
     Returns:
-        A scalar, 0 for equal pictures and about 1 for unrelated ones.
+        The share of information kept in each picture, (N,) float32: 1 for equal pictures and about
+        0 for unrelated ones.
 
     Raises:
         TrainingError: pictures do not fit together, are too small, or `gain_limit` is below 1.
-    """
-    return 1.0 - vif_kept(reconstruction, reference, gain_limit=gain_limit, weights=weights).mean()
-
-
-def vif_kept(
-    reconstruction: Tensor,
-    reference: Tensor,
-    *,
-    gain_limit: float = 1.0,
-    weights: tuple[float, float, float, float] = (0.25, 0.25, 0.25, 0.25),
-) -> Tensor:
-    """The share of information kept in each picture, (N,) float32; see `vif_loss`.
-
-    Args:
-        reconstruction: as for `vif_loss`.
-        reference: as for `vif_loss`.
-        gain_limit: as for `vif_loss`.
-        weights: as for `vif_loss`.
-
-    Raises:
-        TrainingError: as for `vif_loss`.
     """
     kept, whole = vif_scales(reconstruction, reference, gain_limit=gain_limit)
     factors = torch.tensor(weights, dtype=kept.dtype, device=kept.device)
@@ -117,22 +97,20 @@ def vif_scales(
     gain divides by the variance only where there is some.
 
     Args:
-        reconstruction: as for `vif_loss`.
-        reference: as for `vif_loss`.
-        gain_limit: as for `vif_loss`.
+        reconstruction: as for `vif_kept`.
+        reference: as for `vif_kept`.
+        gain_limit: as for `vif_kept`.
 
     Returns:
         Two (N, 4) float32: kept and whole information of each scale, as means over the picture.
 
     Raises:
-        TrainingError: as for `vif_loss`.
+        TrainingError: as for `vif_kept`.
     """
     _check(reconstruction, reference, gain_limit, smallest=72)
     kept, whole = [], []
     with torch.autocast(reference.device.type, enabled=False):
-        # Around zero, E[x^2] - E[x]^2 loses the fewest digits.
-        one = reference.detach().float() - 128.0
-        two = reconstruction.float() - 128.0
+        one, two = _centred(reference.detach()), _centred(reconstruction)
         for scale, taps in enumerate(_VIF_TAPS):
             if scale:
                 one, two = _blur(one, taps, stride=2), _blur(two, taps, stride=2)
@@ -160,14 +138,10 @@ def _vif_at_scale(one: Tensor, two: Tensor, taps: int, gain_limit: float) -> tup
     return kept.mean((1, 2)), whole.mean((1, 2))
 
 
-def detail_loss(
-    reconstruction: Tensor,
-    reference: Tensor,
-    *,
-    gain_limit: float = 1.0,
-    border: float = 0.0,
+def detail_kept(
+    reconstruction: Tensor, reference: Tensor, *, gain_limit: float = 1.0, border: float = 0.0
 ) -> Tensor:
-    """One less the share of the reference's visible detail that is kept, averaged over the batch.
+    """The share of the reference's visible detail that is kept.
 
     Detail is what four levels of a Daubechies-2 wavelet hold beside the lowest band. Per
     coefficient, the reconstruction is split into kept detail (between nothing and the reference's
@@ -184,36 +158,17 @@ def detail_loss(
             for training have no border to spare.
 
     Returns:
-        A scalar from 0 (all kept) to about 1.
+        Of each picture, (N,) float32, from about 0 to 1 (all kept).
 
     Raises:
         TrainingError: pictures do not fit together, are too small, or a setting is out of range.
-    """
-    return 1.0 - detail_kept(reconstruction, reference, gain_limit=gain_limit, border=border).mean()
-
-
-def detail_kept(
-    reconstruction: Tensor, reference: Tensor, *, gain_limit: float = 1.0, border: float = 0.0
-) -> Tensor:
-    """The share of visible detail kept in each picture, (N,) float32; see `detail_loss`.
-
-    Args:
-        reconstruction: as for `detail_loss`.
-        reference: as for `detail_loss`.
-        gain_limit: as for `detail_loss`.
-        border: as for `detail_loss`.
-
-    Raises:
-        TrainingError: as for `detail_loss`.
     """
     _check(reconstruction, reference, gain_limit, smallest=32)
     if not 0.0 <= border <= 0.4:
         raise TrainingError(f"border {border}: allowed are 0..0.4")
     with torch.autocast(reference.device.type, enabled=False):
-        one = reference.detach().float() - 128.0
-        two = reconstruction.float() - 128.0
-        kept: Tensor | float = 0.0
-        whole: Tensor | float = 0.0
+        one, two = _centred(reference.detach()), _centred(reconstruction)
+        kept = whole = torch.zeros(len(one), device=one.device)
         for scale in range(_DETAIL_SCALES):
             one, bands_one = _wavelet(one)
             two, bands_two = _wavelet(two)
@@ -222,7 +177,6 @@ def detail_kept(
             left = ((held * visible).abs() - _masking((added * visible).abs())).clamp_min(0.0)
             kept = kept + _pool(left, border)
             whole = whole + _pool((bands_one * visible).abs(), border)
-    assert isinstance(kept, Tensor)
     return kept / whole
 
 
@@ -315,6 +269,11 @@ def _band(size: int, taps: int, stride: int, device: torch.device) -> Tensor:
     matrix = torch.zeros(len(places), size, dtype=torch.float64)
     matrix.scatter_add_(1, places, window.expand(len(places), taps).contiguous())
     return matrix.float().to(device)
+
+
+def _centred(picture: Tensor) -> Tensor:
+    """In float32 around zero, where E[x^2] - E[x]^2 loses the fewest digits."""
+    return picture.float() - 128.0
 
 
 def _check(reconstruction: Tensor, reference: Tensor, gain_limit: float, smallest: int) -> None:

@@ -276,7 +276,7 @@ class Trainer:
     ) -> tuple[Tensor, dict[str, float]]:
         """Losses on a few pictures at the source size, after super resolution."""
         from morphe_core.rsa.super_resolution import enlarge
-        from morphe_core.training.losses import detail_kept, vif_kept
+        from morphe_core.training.perceptual import detail_kept, vif_kept
 
         upscaler = self.network.upscaler(batch.scale)
         # Two pictures of each window: any of the GoP.
