@@ -211,8 +211,7 @@ class MatrixCoder:
         if self._actual is None and (np.abs(values) > TOKEN_MAX).any():
             tokens = np.flatnonzero((np.abs(values) > TOKEN_MAX).any(axis=1))
             assert isinstance(self._coder, Reader)
-            for unit in np.unique(np.searchsorted(bounds, tokens, side="right") - 1):
-                self._coder.fail(int(unit))
+            self._coder.fail(bounds, tokens)
             np.clip(values, -TOKEN_MAX, TOKEN_MAX, out=values)
         return values
 

@@ -200,8 +200,7 @@ class MotionCoder:
         beyond = np.flatnonzero((np.abs(out) > MOTION_MAX).any(axis=(1, 2)))
         if beyond.size:
             assert isinstance(self._coder, Reader)
-            for unit in np.unique(np.searchsorted(self._unit_rows, beyond, side="right") - 1):
-                self._coder.fail(int(unit))
+            self._coder.fail(self._unit_rows, beyond)
             np.clip(out, -MOTION_MAX, MOTION_MAX, out=out)
         return out
 

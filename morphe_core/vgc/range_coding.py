@@ -10,7 +10,7 @@ range coder's fixed-point models are the same on every machine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -159,39 +159,23 @@ class Reader:
         """See `Coder`."""
         del actual
         models = np.take(table.probabilities, contexts, axis=0)
-        out = np.zeros(len(contexts), np.int32)
-        for unit, low, high in self._spans(bounds):
-            try:
-                out[low:high] = self._coders[unit].decode(_CATEGORICAL, models[low:high])
-            except AssertionError:
-                self.failed.add(unit)
-        return out
+        return self._read(
+            bounds, lambda coder, low, high: coder.decode(_CATEGORICAL, models[low:high])
+        )
 
     def uniform(self, sizes: Ints, bounds: Index, actual: Ints | None) -> Ints:
         """See `Coder`."""
         del actual
-        out = np.zeros(len(sizes), np.int32)
-        for unit, low, high in self._spans(bounds):
-            try:
-                out[low:high] = self._coders[unit].decode(_UNIFORM, sizes[low:high])
-            except AssertionError:
-                self.failed.add(unit)
-        return out
+        return self._read(bounds, lambda coder, low, high: coder.decode(_UNIFORM, sizes[low:high]))
 
     def coins(self, bounds: Index, actual: Ints | None) -> Ints:
         """See `Coder`."""
         del actual
-        out = np.zeros(int(bounds[-1]), np.int32)
-        for unit, low, high in self._spans(bounds):
-            try:
-                out[low:high] = self._coders[unit].decode(_COIN, high - low)
-            except AssertionError:
-                self.failed.add(unit)
-        return out
+        return self._read(bounds, lambda coder, low, high: coder.decode(_COIN, high - low))
 
-    def fail(self, unit: int) -> None:
-        """Give up a unit whose symbols make no sense."""
-        self.failed.add(unit)
+    def fail(self, bounds: Index, places: Index) -> None:
+        """Give up the units of symbols, at these places within `bounds`, that make no sense."""
+        self.failed.update((np.searchsorted(bounds, places, side="right") - 1).tolist())
 
     def check(self, unit: int) -> None:
         """Say whether a unit could be read.
@@ -202,13 +186,20 @@ class Reader:
         if unit in self.failed:
             raise BitstreamError("payload: its bytes are not those of a unit of this shape")
 
-    def _spans(self, bounds: Index) -> list[tuple[int, int, int]]:
-        ends = bounds.tolist()
-        return [
-            (unit, low, high)
-            for unit, (low, high) in enumerate(pairwise(ends))
-            if high > low and unit not in self.failed
-        ]
+    def _read(
+        self,
+        bounds: Index,
+        decode: Callable[[constriction.stream.queue.RangeDecoder, int, int], Ints],
+    ) -> Ints:
+        """The symbols of all units; `decode` reads one unit's, from `low` to `high`."""
+        out = np.zeros(int(bounds[-1]), np.int32)
+        for unit, (low, high) in enumerate(pairwise(bounds.tolist())):
+            if high > low and unit not in self.failed:
+                try:
+                    out[low:high] = decode(self._coders[unit], low, high)
+                except AssertionError:  # what constriction raises for impossible bytes
+                    self.failed.add(unit)
+        return out
 
 
 class Meter:
@@ -250,8 +241,7 @@ class Meter:
         self.total += float(bits.sum(dtype=np.float64))
 
     def _add(self, bits: Floats, actual: Ints) -> Ints:
-        self.last = bits
-        self.total += float(bits.sum(dtype=np.float64))
+        self.add(bits)
         return actual
 
 

@@ -120,6 +120,15 @@ def test_a_unit_that_cannot_be_read_gives_zeros_and_is_told() -> None:
         reader.check(0)
 
 
+def test_units_are_given_up_by_the_places_of_their_symbols() -> None:
+    bounds = np.array([0, 3, 3, 5, 9])
+    for places, units in (([0, 2], {0}), ([3], {2}), ([4, 5, 8], {2, 3})):
+        reader = Reader([b""] * 4)
+        reader.fail(bounds, np.array(places))
+        assert reader.failed == units
+        assert not reader.coins(np.array([0, 0, 0, 0, 0]), None).size
+
+
 def test_impossible_tables_are_seen() -> None:
     assert TABLE.is_valid
     assert not Table(np.array([[65535, 1]], np.uint16)).is_valid
