@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypedDict, Unpack
+
 import numpy as np
 
 from morphe_core.errors import CodecConfigError
@@ -21,16 +23,24 @@ from morphe_core.vgc.unit_coding import (
 )
 
 
+class Beside(TypedDict, total=False):
+    """What goes with a matrix that is measured.
+
+    Attributes:
+        sent: (rows, cols), all if not given; other tokens cost nothing.
+        i_tokens: the GoP's I tokens; "p" leans on them and cannot do without.
+        i_sent: which of them are sent, all if not given.
+        motion: (rows, cols // 2, 4), for "p" and "p_alone"; no motion if not given.
+    """
+
+    sent: Mask
+    i_tokens: Tokens
+    i_sent: Mask
+    motion: Tokens
+
+
 def token_bits(
-    model: EntropyModel,
-    values: Tokens,
-    quality: int,
-    matrix: str,
-    *,
-    sent: Mask | None = None,
-    i_tokens: Tokens | None = None,
-    i_sent: Mask | None = None,
-    motion: Tokens | None = None,
+    model: EntropyModel, values: Tokens, quality: int, matrix: str, **beside: Unpack[Beside]
 ) -> Floats:
     """Bits of each token of a matrix.
 
@@ -38,23 +48,19 @@ def token_bits(
         model: of the tokens' backend.
         values: (rows, cols, channels).
         quality: of the matrix.
-        matrix: "i", "p" (in the joint form), "p_alone" or "motion". Without `i_tokens`, "p" is
-            estimated as "p_alone", which is a little more.
-        sent: (rows, cols), None for all; others cost nothing.
-        i_tokens: the GoP's I tokens.
-        i_sent: None for all.
-        motion: (rows, cols // 2, 4); None counts as no motion.
+        matrix: "i", "p" (in the joint form), "p_alone" or "motion".
+        beside: see `Beside`.
 
     Returns:
         (rows, cols) float32, for motion (rows, cols // 2). Their sum is within 1 to 2 per cent of
         the real size of a GoP, whose masks, unit ends and headers come on top.
 
     Raises:
-        CodecConfigError: no such matrix in this model.
+        CodecConfigError: no such matrix in this model, or "p" without I tokens.
     """
     if matrix == "motion" and model.motion is not None:
         return _motion_bits(model.motion, values)
-    contexts, coder = _measured(model, values, quality, matrix, sent, i_tokens, i_sent, motion)
+    contexts, coder = _measured(model, values, quality, matrix, beside)
     out = np.zeros(values.shape[:2], np.float32)
     for columns, bits in zip(contexts.columns, coder.bits, strict=True):
         out[:, columns.odd :: 2].flat[columns.where] = bits
@@ -62,15 +68,7 @@ def token_bits(
 
 
 def zeroing_bits(
-    model: EntropyModel,
-    values: Tokens,
-    quality: int,
-    matrix: str,
-    *,
-    sent: Mask | None = None,
-    i_tokens: Tokens | None = None,
-    i_sent: Mask | None = None,
-    motion: Tokens | None = None,
+    model: EntropyModel, values: Tokens, quality: int, matrix: str, **beside: Unpack[Beside]
 ) -> Floats:
     """Bits that each value of a matrix costs beyond a zero in its place.
 
@@ -81,19 +79,16 @@ def zeroing_bits(
         model: of the tokens' backend.
         values: (rows, cols, channels).
         quality: of the matrix.
-        matrix: "i", "p" or "p_alone", and the rest as for `token_bits`.
-        sent: None for all.
-        i_tokens: the GoP's I tokens.
-        i_sent: None for all.
-        motion: None counts as no motion.
+        matrix: "i", "p" or "p_alone".
+        beside: see `Beside`.
 
     Returns:
         (rows, cols, channels) float32, zero where a value is zero or not sent.
 
     Raises:
-        CodecConfigError: no such matrix in this model.
+        CodecConfigError: no such matrix in this model, or "p" without I tokens.
     """
-    contexts, coder = _measured(model, values, quality, matrix, sent, i_tokens, i_sent, motion)
+    contexts, coder = _measured(model, values, quality, matrix, beside)
     found = coder.model
     out = np.zeros(values.shape, np.float32)
     for odd, group, classes in coder.classes:
@@ -106,32 +101,25 @@ def zeroing_bits(
 
 
 def _measured(
-    model: EntropyModel,
-    values: Tokens,
-    quality: int,
-    matrix: str,
-    sent: Mask | None,
-    i_tokens: Tokens | None,
-    i_sent: Mask | None,
-    motion: Tokens | None,
+    model: EntropyModel, values: Tokens, quality: int, matrix: str, beside: Beside
 ) -> tuple[Contexts, MatrixCoder]:
     """A matrix as one unit, measured."""
     if matrix not in model.matrices:
         known = [*model.matrices, *(["motion"] if model.motion else [])]
         raise CodecConfigError(f"matrix {matrix!r}: the model has {', '.join(known)}")
     rows, cols = values.shape[:2]
-    sent = np.ones((rows, cols), np.bool_) if sent is None else sent
+    everything = np.ones((rows, cols), np.bool_)
     extras = np.zeros((rows, cols, 0), np.float32)
     if matrix in ("p", "p_alone"):
-        if motion is None:
-            motion = np.zeros((rows, cols // MOTION_COLS, model.motion_channels), np.int16)
-        extras = motion_extras(motion)
-    if matrix == "p" and i_tokens is None:
-        matrix = "p_alone"
-    if matrix == "p" and i_tokens is not None:
-        i_sent = np.ones((rows, cols), np.bool_) if i_sent is None else i_sent
-        extras = np.concatenate([extras, i_extras(i_tokens, i_sent)], axis=2)
+        still = np.zeros((rows, cols // MOTION_COLS, model.motion_channels), np.int16)
+        extras = motion_extras(beside.get("motion", still))
+    if matrix == "p":
+        if "i_tokens" not in beside:
+            raise CodecConfigError("matrix 'p': needs i_tokens; without them it is 'p_alone'")
+        lead = i_extras(beside["i_tokens"], beside.get("i_sent", everything))
+        extras = np.concatenate([extras, lead], axis=2)
     found = model.matrices[matrix]
+    sent = beside.get("sent", everything)
     contexts = Contexts(found.layout, sent, np.array([0, rows]), quality, extras)
     coder = MatrixCoder(found, Meter(), contexts, actual=values)
     coder.run()

@@ -235,8 +235,25 @@ def test_bits_by_token_add_up_to_bits_of_the_gop() -> None:
     alone = token_bits(model(), gop.p, gop.p_quality, "p_alone", sent=gop.p_sent, motion=gop.motion)
     by_parts = total_bits(model(), gop, part=Part.P_ONLY)
     assert alone.sum() + motion.sum() == pytest.approx(by_parts, rel=0.05)
-    without = token_bits(model(), gop.p, gop.p_quality, "p", sent=gop.p_sent, motion=gop.motion)
-    np.testing.assert_array_equal(without, alone)
+
+
+def test_the_joint_form_is_not_measured_without_its_i_tokens() -> None:
+    gop = smooth_gop(60)
+    for measure in (token_bits, zeroing_bits):
+        with pytest.raises(CodecConfigError, match="matrix 'p': needs i_tokens"):
+            measure(model(), gop.p, gop.p_quality, "p", sent=gop.p_sent, motion=gop.motion)
+
+
+def test_what_is_not_given_is_all_sent_and_no_motion() -> None:
+    gop = smooth_gop(60)
+    everything, still = np.ones_like(gop.i_sent), np.zeros_like(gop.motion)
+    for measure in (token_bits, zeroing_bits):
+        little = measure(model(), gop.p, gop.p_quality, "p", i_tokens=gop.i)
+        same = measure(
+            model(), gop.p, gop.p_quality, "p", sent=everything, i_tokens=gop.i,
+            i_sent=everything, motion=still,
+        )  # fmt: skip
+        np.testing.assert_array_equal(little, same)
 
 
 def test_a_busy_token_costs_more() -> None:
