@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from morphe_core.models import save_model
+from morphe_core.errors import TrainingError
+from morphe_core.models import load_model, save_model
 from morphe_core.network import CONFIGS, Network
 from morphe_core.training.config import TrainingConfig, read_config
 from morphe_core.training.data import Windows, find_sources, pack
@@ -51,8 +52,7 @@ def train_from_config(path: Path, *, clock: Clock, report: Report = print) -> Pa
         checkpoint_seconds=60 * config.checkpoint_minutes, report_steps=config.report_steps,
     )  # fmt: skip
     if not (config.out / "checkpoint.pt").exists():
-        report("closed-form start")
-        initialise(network, windows, batches=config.start_batches, seed=config.seed)
+        _start(network, windows, config, report)
     trainer.run(report)
     draw_report(config.out)
     return export(network, windows, config, trainer, report)
@@ -95,12 +95,26 @@ def _network(config: TrainingConfig) -> Network:
     return network
 
 
+def _start(network: Network, windows: Windows, config: TrainingConfig, report: Report) -> None:
+    """Where training begins: weights that are there, or the closed form."""
+    if not config.start:
+        report("closed-form start")
+        initialise(network, windows, batches=config.start_batches, seed=config.seed)
+        return
+    model = load_model(config.start)
+    if model.name != config.backend:
+        raise TrainingError(f"start {config.start}: is of {model.name}, not of {config.backend}")
+    report(f"start from {config.start}, {model.sha256[:12]}")
+    network.load_state_dict(model.network.state_dict())
+
+
 def _facts(config: TrainingConfig, windows: Windows, trainer: Trainer) -> dict[str, Any]:
     """What the weights file says about its making."""
     progress = trainer.progress
     device = str(config.torch_device())
     return {
         "seed": config.seed,
+        "start": config.start or "closed form",
         "steps": progress.total_steps,
         "seconds": round(progress.total_seconds),
         "stages": [stage.name for stage in config.stages],

@@ -20,8 +20,8 @@ from morphe_core.training.trainer import StageConfig
 from morphe_core.training.yamlfields import read_dataclass
 
 #: The stages of Appendix A.2: codec; super resolution alone; codec with super resolution frozen;
-#: the same under losses.
-STAGES: Final = ("base", "sr", "joint", "robust")
+#: the same under losses. The last one is ours: everything learns.
+STAGES: Final = ("base", "sr", "joint", "robust", "whole")
 #: Losses that the trainer weighs by name.
 LOSSES: Final = ("pixel", "vif", "detail")
 DEVICES: Final = ("auto", "cpu", "cuda")
@@ -70,6 +70,7 @@ class TrainingConfig:
         checkpoint_minutes: between checkpoints, above 0.
         report_steps: steps that one line of the metrics sums up, 1 or more.
         start_batches: batches that the closed-form start is computed from, 1 or more.
+        start: weights to start from instead, a shipped name or a file of the same backend.
 
     Raises:
         TrainingError: a value out of range; the message names it and what is allowed.
@@ -88,6 +89,7 @@ class TrainingConfig:
     checkpoint_minutes: float = 3.0
     report_steps: int = 50
     start_batches: int = 40
+    start: str = ""
 
     def __post_init__(self) -> None:
         _one_of(self.backend, tuple(CONFIGS), "backend")

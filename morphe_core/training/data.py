@@ -1,8 +1,8 @@
 """Training windows: any folder of clips and stills becomes one packed, memory-mapped file.
 
 A *window* is ten consecutive pictures of one square crop: the last picture of a GoP and the nine of
-the next one, with the motion of the fifth and the ninth of those against the first, from a
-classical estimator on the source (OpenCV's DIS; Kroeger et al., ECCV 2016). Windows are cut once,
+the next one, with the motion of all of them against the first of the GoP, from a classical
+estimator on the source (OpenCV's DIS; Kroeger et al., ECCV 2016). Windows are cut once,
 at random scales, speeds and directions, so that a training step costs no decoding; stills give
 windows of a synthetic camera (pan, zoom, rotation), which are nearly free of coding artefacts.
 """
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from morphe_core.errors import TrainingError
+from morphe_core.vgc.tokens import CAMERA_AT
 
 #: Pictures of a window: one before the GoP and the nine of a GoP (paper, section 4.3).
 WINDOW_FRAMES = 10
@@ -27,8 +28,6 @@ WINDOW_FRAMES = 10
 SIDE = 288
 #: Flow is kept for cells of this many pixels.
 FLOW_CELL = 8
-#: Pictures (from the first of the GoP) at which the motion is sampled; see `vgc.motion`.
-FLOW_AT = (4, 8)
 VIDEO_SUFFIXES = (".mp4", ".webm", ".264", ".mkv", ".avi", ".mov", ".y4m", ".gz")
 STILL_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -114,8 +113,8 @@ def pack(
 ) -> list[SourceFacts]:
     """Cut about `windows` windows from `sources` into the folder `out`.
 
-    Writes `pictures.npy` (N, 10, 432, 288) uint8, packed yuv420p; `flow.npy` (N, 2, 2, 36, 36)
-    float16, backward flow (x, y) in pixels at pictures 4 and 8; `sources.json`.
+    Writes `pictures.npy` (N, 10, 432, 288) uint8, packed yuv420p; `flow.npy` (N, 9, 2, 36, 36)
+    float16, backward flow (x, y) in pixels at each of `vgc.tokens.CAMERA_AT`; `sources.json`.
 
     Raises:
         TrainingError: no window could be cut.
@@ -259,22 +258,28 @@ def _camera(path: Path, generator: np.random.Generator) -> Bytes:
 
 
 def window_flow(window: Bytes) -> npt.NDArray[np.float16]:
-    """Backward flow of pictures `FLOW_AT` of the GoP to its first, averaged over cells.
+    """Backward flow of the GoP's pictures to its first, averaged over cells.
+
+    The first one's own is to the picture before it: backward as well.
 
     Args:
         window: (10, 432, 288) uint8, packed yuv420p.
 
     Returns:
-        (2, 2, 36, 36) float16: at each of `FLOW_AT`, x and y in pixels.
+        (9, 2, 36, 36) float16: at each of `vgc.tokens.CAMERA_AT`, x and y in pixels.
     """
     import cv2
 
-    estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     luma = window[:, :SIDE]
     cells = SIDE // FLOW_CELL
     found = []
-    for at in FLOW_AT:
-        flow = estimator.calc(luma[1 + at], luma[1], None)
+    flow = None
+    for at in CAMERA_AT:
+        if at < 0:
+            flow = estimator.calc(luma[1], luma[0], None)
+        else:
+            flow = estimator.calc(luma[1 + at], luma[1], None if at == 1 else flow)
         mean = flow.reshape(cells, FLOW_CELL, cells, FLOW_CELL, 2).mean(axis=(1, 3))
         found.append(mean.transpose(2, 0, 1))
     return np.stack(found).astype(np.float16)
@@ -301,7 +306,7 @@ class Windows:
         cells = SIDE // FLOW_CELL
         for name, values, shape in (
             ("pictures.npy", self.pictures, (WINDOW_FRAMES, SIDE * 3 // 2, SIDE)),
-            ("flow.npy", self.flow, (len(FLOW_AT), 2, cells, cells)),
+            ("flow.npy", self.flow, (len(CAMERA_AT), 2, cells, cells)),
         ):
             if values.shape[1:] != shape or not len(values):
                 sides = ", ".join(map(str, shape))
@@ -316,7 +321,7 @@ class Windows:
         """`size` random windows, mirrored at random.
 
         Returns:
-            pictures (size, 10, 432, 288) uint8 and flow (size, 2, 2, 36, 36) float32.
+            pictures (size, 10, 432, 288) uint8 and flow (size, 9, 2, 36, 36) float32.
         """
         chosen = np.sort(generator.integers(len(self), size=size))
         pictures = np.array(self.pictures[chosen])

@@ -14,10 +14,10 @@ from morphe_core.training.pipeline import Batch, prepare
 from morphe_core.vgc.allocation import COARSEST, I_FINER
 from morphe_core.vgc.entropy import EntropyModel
 from morphe_core.vgc.estimate import estimate_motion, motion_price
-from morphe_core.vgc.motion import sample
+from morphe_core.vgc.motion import carry_on
 from morphe_core.vgc.pictures import Picture, to_bytes, to_patches
 from morphe_core.vgc.quantiser import coding_cost, quantise, step_of
-from morphe_core.vgc.state import decode_i, step_tensor, to_array, to_tensor
+from morphe_core.vgc.state import decode_i, field_tensor, step_tensor, to_array
 from morphe_core.vgc.tokens import GOP_FRAMES, QUALITIES, GopTokens, Grid
 
 #: Qualities of the P tokens on which tables are counted (steps 215 to 6).
@@ -56,7 +56,7 @@ def collect_tokens(
     for number in range(-(-gops // _BATCH)):
         batch = prepare(*windows.batch(_BATCH, generator), 2 + number % 2, device)
         for index in range(_BATCH):
-            yield _tokens(network, _take(batch, index), batch.motion[index : index + 1], generator)
+            yield _tokens(network, _take(batch, index), generator)
 
 
 def _take(batch: Batch, index: int) -> _Gop:
@@ -66,11 +66,9 @@ def _take(batch: Batch, index: int) -> _Gop:
     return _Gop(pick(batch.before, 1), pick(batch.first, 1), pick(batch.rest, GOP_FRAMES - 1))
 
 
-def _tokens(
-    network: Network, gop: _Gop, flow: torch.Tensor, generator: np.random.Generator
-) -> GopTokens:
+def _tokens(network: Network, gop: _Gop, generator: np.random.Generator) -> GopTokens:
     tokenizer = network.tokenizer
-    device = flow.device
+    device = gop.first.luma.device
     p_quality = int(generator.integers(*_QUALITIES))
     i_quality = min(
         QUALITIES - 1, p_quality + int(generator.integers(I_FINER // 2, 3 * I_FINER // 2))
@@ -79,16 +77,16 @@ def _tokens(
     luma = torch.cat([gop.first.luma, gop.rest.luma])[:, 0]
     grid = Grid(luma.shape[1] // 8, luma.shape[2] // 8)
     pixels = to_bytes(luma).cpu().numpy()
-    motion = estimate_motion(pixels, grid, price=motion_price(step_of(p_quality)))
+    last = to_bytes(gop.before.luma)[0, 0].cpu().numpy() if generator.random() < 0.9 else None
+    motion = estimate_motion(pixels, grid, price=motion_price(step_of(p_quality)), before=last)
+    field = field_tensor(*motion, device)
 
     before = None
     if generator.random() < 0.5:
         size = step_tensor(step, device)
         values = quantise(tokenizer.analyse_i(gop.before), size) * size
         known = tokenizer.synthesise_i(values, torch.ones_like(values[:, :1]), size, None).picture
-        before = Picture(
-            *(sample(p, flow[:, :2] / 4, s) for p, s in zip(known, (1.0, 0.5), strict=True))
-        )
+        before = carry_on(known, field)
     values = tokenizer.analyse_i(gop.first)
     scaled = quantise(values, step)
     sent = np.ones((grid.rows, grid.cols), np.bool_)
@@ -99,6 +97,6 @@ def _tokens(
         sent = (stay >= coding_cost(code, bits, step))[0].cpu().numpy()
     i_tokens = np.where(sent[..., None], to_array(scaled), np.int16(0))
     decoded = decode_i(tokenizer, i_tokens, sent, step, before)
-    p_values = tokenizer.analyse_p(gop.rest, decoded, to_tensor(motion, device))
+    p_values = tokenizer.analyse_p(gop.rest, decoded, field)
     p_tokens = to_array(quantise(p_values, step_of(p_quality)))
-    return GopTokens(i_tokens, p_tokens, sent, np.ones_like(sent), motion, i_quality, p_quality)
+    return GopTokens(i_tokens, p_tokens, sent, np.ones_like(sent), *motion, i_quality, p_quality)

@@ -11,14 +11,31 @@ from torch import Tensor, nn
 
 from morphe_core.training.data import FLOW_CELL, SIDE
 from morphe_core.training.rate import RateModel
-from morphe_core.vgc.concealment import fill_motion
-from morphe_core.vgc.motion import sample
+from morphe_core.vgc.concealment import fill_motion, fill_rows_from_neighbours
+from morphe_core.vgc.motion import carry_on, field_of
+from morphe_core.vgc.motion_coding import ORDER, lead_of
 from morphe_core.vgc.pictures import Picture, shrink, to_patches, unpack
-from morphe_core.vgc.quantiser import coding_cost, quantise, quantise_through
+from morphe_core.vgc.quantiser import COARSEST_STEP, coding_cost, quantise, quantise_through
 from morphe_core.vgc.selection import select_by_share
 from morphe_core.vgc.small import DecodedI, DecodedP, SmallTokenizer
 from morphe_core.vgc.state import to_array, to_tensor
-from morphe_core.vgc.tokens import GOP_FRAMES, MOTION_COLS, MOTION_MAX, MOTION_STEPS_PER_PIXEL
+from morphe_core.vgc.tokens import (
+    CAMERA_AT,
+    GOP_FRAMES,
+    KNOTS,
+    MOTION_CHANNELS,
+    MOTION_COLS,
+    MOTION_MAX,
+    MOTION_STEPS_PER_PIXEL,
+)
+
+#: Places of the knots in a field of all pictures.
+_AT_KNOTS = [CAMERA_AT.index(knot) for knot in KNOTS]
+#: Share of samples whose motion is sent as it was found, and the furthest that the others' may be
+#: from it: an encoder pays for motion and so gives neighbours one vector.
+_PRECISE_SHARE, _MOST_CALM = 0.25, 6.0
+#: Share of batches in which nothing of the picture before is where the motion says.
+_ASTRAY_SHARE = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +49,7 @@ class Draw:
         drop_share: share of samples whose most redundant P tokens are dropped.
         max_drop: share of tokens dropped of such a sample (paper: 0.25).
         no_before: share of batches that start without a picture before.
+        spare_share: share of lost rows of which a coarse copy of the I tokens came.
     """
 
     finest_step: float = 16.0
@@ -41,6 +59,7 @@ class Draw:
     drop_share: float = 0.2
     max_drop: float = 0.25
     no_before: float = 0.15
+    spare_share: float = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +70,8 @@ class Batch:
     before: Picture  # N
     first: Picture  # N
     rest: Picture  # 8 N
-    motion: Tensor  # (N, 4, rows, cells)
+    motion: Tensor  # (N, 8, rows, cells), whole motion steps, beyond the camera's
+    camera: Tensor  # (N, 9, 2)
     scale: int
 
     @property
@@ -80,7 +100,7 @@ def prepare(
 
     Args:
         pictures: (N, 10, 432, 288) uint8.
-        flow: (N, 2, 2, 36, 36) in source pixels.
+        flow: (N, 9, 2, 36, 36) in source pixels.
         scale: 1, 2 or 3.
         device: where the step runs.
     """
@@ -95,8 +115,12 @@ def prepare(
     pooled = nn.functional.avg_pool2d(
         cells, (8 * scale // FLOW_CELL, 8 * scale * MOTION_COLS // FLOW_CELL)
     )
-    motion = (pooled * (MOTION_STEPS_PER_PIXEL / scale)).round().clamp(-MOTION_MAX, MOTION_MAX)
-    return Batch(source, before, first, rest, motion, scale)
+    # (N, 18, rows, cells) in motion steps of the coded size
+    steps = (pooled * (MOTION_STEPS_PER_PIXEL / scale)).unflatten(1, (len(CAMERA_AT), 2))
+    camera = steps.flatten(3).median(dim=3).values.round().clamp(-MOTION_MAX, MOTION_MAX)
+    own = (steps - camera[..., None, None])[:, _AT_KNOTS].flatten(1, 2)
+    motion = own.round().clamp(-MOTION_MAX, MOTION_MAX)
+    return Batch(source, before, first, rest, motion, camera, scale)
 
 
 class Pipeline:
@@ -119,23 +143,30 @@ class Pipeline:
         i_step = p_step * self._steps(count, 0.35, 0.9).to(device)
         arrived, impaired = self._arrived(batch.motion.shape, draw)
         arrived, impaired = arrived.to(device), impaired.to(device)
-        motion = received_motion(batch.motion, arrived)
-        before = self._before(batch, i_step, draw)
+        sent_motion = self._sent_motion(batch.motion)
+        field = field_of(received_motion(sent_motion, arrived), batch.camera)
+        before = self._before(batch, i_step, field, draw)
 
         values = self.tokenizer.analyse_i(batch.first)
         scaled = quantise_through(values, i_step)
         bits = self.i_rate(scaled, i_step, torch.ones_like(arrived))
         kept = self._kept(batch.first, before, values, scaled, bits, i_step)
-        sent = arrived * (1 - kept)
         i_bits = bits * (1 - kept)
-        i = self.tokenizer.synthesise_i(scaled * i_step * sent, sent, i_step, before)
+        spare = self._spare(arrived, draw)
+        coarse = (i_step * self._steps(count, 2.5, 12.0).to(device)).clamp_max(COARSEST_STEP)
+        used = torch.where(spare > 0, coarse, i_step)
+        dequantised = torch.where(
+            spare > 0, quantise_through(values, coarse) * coarse, scaled * i_step
+        )
+        sent = torch.maximum(arrived * (1 - kept), spare)
+        i = self._decoded_i(dequantised * sent, sent, used, before)
 
-        p_values = self.tokenizer.analyse_p(batch.rest, i, motion)
+        p_values = self.tokenizer.analyse_p(batch.rest, i, field)
         p_scaled = quantise_through(p_values, p_step)
         chosen, dropped = self._chosen(p_scaled, draw)
         p_bits = self.p_rate(p_scaled, p_step, chosen)
         p_sent = arrived * chosen
-        p = self.tokenizer.synthesise_p(p_scaled * p_step * p_sent, p_sent, p_step, i, motion)
+        p = self.tokenizer.synthesise_p(p_scaled * p_step * p_sent, p_sent, p_step, i, field)
         return Coded(i, p, i_bits, p_bits, p_step, impaired | dropped)
 
     def _steps(self, count: int, low: float, high: float) -> Tensor:
@@ -160,22 +191,50 @@ class Pipeline:
         arrived = torch.from_numpy(~lost).float()[:, None, :, None]
         return arrived.expand(count, 1, rows, cells * MOTION_COLS), torch.from_numpy(lost.any(1))
 
-    def _before(self, batch: Batch, step: Tensor, draw: Draw) -> Picture | None:
-        """The picture before, coded by itself, carried on along the motion of the GoP."""
+    def _sent_motion(self, motion: Tensor) -> Tensor:
+        """The motion as an encoder that pays for it would send it, (N, 8, rows, cells)."""
+        count = len(motion)
+        calm = self.generator.uniform(0, _MOST_CALM, count)
+        calm[self.generator.random(count) < _PRECISE_SHARE] = 0
+        return calmed_motion(motion, calm)
+
+    def _spare(self, arrived: Tensor, draw: Draw) -> Tensor:
+        """Lost rows whose coarse copy came in another unit, (N, 1, rows, cols) of 0 and 1."""
+        count, _, rows, _ = arrived.shape
+        drawn = self.generator.random((count, 1, rows, 1)) < draw.spare_share
+        return (1 - arrived) * torch.from_numpy(drawn).to(arrived)
+
+    def _before(
+        self, batch: Batch, i_step: Tensor, field: Tensor, draw: Draw
+    ) -> Picture | None:
+        """What the picture before, coded more coarsely, says of the first one."""
         if self.generator.random() < draw.no_before:
             return None
         with torch.no_grad():
+            step = i_step * self._steps(batch.size, 1.0, 3.0).to(i_step)
             values = self.tokenizer.analyse_i(batch.before)
             sent = torch.ones_like(values[:, :1])
             decoded = self.tokenizer.synthesise_i(
                 quantise(values, step) * step, sent, step, None
             ).picture
-            velocity = batch.motion[:, :2] / 4
-            if self.generator.random() < 0.3:
-                velocity = torch.zeros_like(velocity)
-            return Picture(
-                sample(decoded.luma, velocity, 1.0), sample(decoded.chroma, velocity, 0.5)
-            )
+            if self.generator.random() < _ASTRAY_SHARE:
+                return decoded
+            return carry_on(decoded, field)
+
+    def _decoded_i(
+        self, values: Tensor, sent: Tensor, step: Tensor, before: Picture | None
+    ) -> DecodedI:
+        """The I pictures; with nothing before, holes are shown what is around them."""
+        if before is None and not bool(sent.all()):
+            with torch.no_grad():
+                seen = self.tokenizer.synthesise_i(values, sent, step, None).picture
+            known = sent[:, 0].amax(dim=2).cpu().numpy() > 0
+            filled = [
+                fill_rows_from_neighbours(seen.take(slice(n, n + 1)), known[n])
+                for n in range(len(known))
+            ]
+            before = Picture(*(torch.cat(planes) for planes in zip(*filled, strict=True)))
+        return self.tokenizer.synthesise_i(values, sent, step, before)
 
     def _kept(
         self, first: Picture, before: Picture | None, values: Tensor, scaled: Tensor,
@@ -207,11 +266,34 @@ class Pipeline:
         return chosen, torch.from_numpy(dropped).to(scaled.device)
 
 
+def calmed_motion(motion: Tensor, calm: npt.NDArray[np.float64]) -> Tensor:
+    """The motion with neighbours along a row, and knots on a straight way, made equal.
+
+    Args:
+        motion: (N, 8, rows, cells), whole motion steps.
+        calm: (N,), furthest that a vector may be from what it was, in motion steps an axis.
+    """
+    array = motion.permute(0, 2, 3, 1).cpu().numpy().astype(np.int64)
+    knots = array.reshape(*array.shape[:3], len(KNOTS), 2)
+    limit = calm[:, None, None]
+    for number, knot in enumerate(ORDER):
+        lead = lead_of(number, knots)
+        left = np.zeros_like(knots[:, :, 0, knot])
+        for cell in range(knots.shape[2]):
+            own = knots[:, :, cell, knot].copy()
+            for other in (lead[:, :, cell], left):
+                near = (np.abs(own - other) <= limit).all(axis=2)
+                knots[:, :, cell, knot][near] = other[near]
+            left = knots[:, :, cell, knot].copy()
+    calmed = knots.reshape(*knots.shape[:3], MOTION_CHANNELS).transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.ascontiguousarray(calmed)).to(motion)
+
+
 def received_motion(motion: Tensor, arrived: Tensor) -> Tensor:
     """The motion field as the decoder has it when only some rows arrived; zero where none did.
 
     Args:
-        motion: (N, 4, rows, cells), whole motion steps.
+        motion: (N, 8, rows, cells), whole motion steps.
         arrived: (N, 1, rows, cols) of 0 and 1, the same along a row.
     """
     known = arrived[:, 0, :, 0].cpu().numpy() > 0
@@ -224,7 +306,7 @@ def received_motion(motion: Tensor, arrived: Tensor) -> Tensor:
 
 
 def distortion(decoded: Picture, source: Picture) -> Tensor:
-    """Squared error per sample place of each picture, (N,): luma and half-weighted chroma."""
+    """Squared error per sample place of each picture, (N,): a chroma plane counts half of luma."""
     luma = (decoded.luma - source.luma).square().flatten(1).mean(1)
     chroma = (decoded.chroma - source.chroma).square().flatten(1).mean(1)
-    return (luma * 2 + chroma * 0.5) / 2.5
+    return (luma + chroma) / 2

@@ -34,6 +34,7 @@ from morphe_core.training.pipeline import (
 )
 from morphe_core.training.rate import RateModel
 from morphe_core.training.report import METRICS_FILE, read_log
+from morphe_core.vgc.motion import field_of
 from morphe_core.vgc.pictures import to_patches
 from morphe_core.vgc.quantiser import LAGRANGIAN, quantise
 from morphe_core.vgc.tokens import GOP_FRAMES
@@ -56,7 +57,7 @@ class StageConfig:
     """One stage of training.
 
     Attributes:
-        name: `base`, `sr`, `joint` or `robust`.
+        name: `base`, `sr`, `joint`, `robust` or `whole`.
         seconds: how long it lasts (wall clock); 0 = by `steps`.
         steps: how many steps; the learning rate falls along whichever is given.
         learning_rate: at its highest.
@@ -73,6 +74,16 @@ class StageConfig:
     scales: dict[int, float] = field(default_factory=lambda: {1: 0.1, 2: 0.55, 3: 0.35})
     draw: Draw = field(default_factory=Draw)
     losses: dict[str, float] = field(default_factory=dict)
+
+
+def learns_codec(stage: StageConfig) -> bool:
+    """The tokenizer and the rate models learn."""
+    return stage.name != "sr"
+
+
+def learns_upscalers(stage: StageConfig) -> bool:
+    """Super resolution learns; otherwise it is frozen, as in the paper's second step."""
+    return stage.name in ("sr", "whole")
 
 
 @dataclass(slots=True)
@@ -106,7 +117,8 @@ def initialise(network: Network, windows: Windows, *, batches: int, seed: int) -
             values = quantise(tokenizer.analyse_i(batch.first), step) * step
             sent = torch.ones_like(values[:, :1])
             decoded = tokenizer.synthesise_i(values, sent, step, None)
-            p_moments.add(tokenizer.p_residual(batch.rest, decoded, batch.motion).cpu())
+            field = field_of(batch.motion, batch.camera)
+            p_moments.add(tokenizer.p_residual(batch.rest, decoded, field).cpu())
     tokenizer.set_transforms(i_basis, p_moments.basis(tokenizer.config.p_channels).to(device))
 
 
@@ -205,18 +217,18 @@ class Trainer:
         rates = [*self.i_rate.parameters(), *self.p_rate.parameters()]
         upscalers = list(self.network.super_resolution.parameters())
         groups: list[dict[str, Any]] = []
-        if stage.name != "sr":
+        if learns_codec(stage):
             groups += [
                 {"params": transforms, "factor": 0.1},
                 {"params": trunks, "factor": 1.0},
                 {"params": rates, "factor": 10.0},
             ]
-        if stage.name == "sr":
+        if learns_upscalers(stage):
             groups.append({"params": upscalers, "factor": 1.0})
         for value in (*transforms, *trunks, *rates):
-            value.requires_grad_(stage.name != "sr")
+            value.requires_grad_(learns_codec(stage))
         for value in upscalers:
-            value.requires_grad_(stage.name == "sr")
+            value.requires_grad_(learns_upscalers(stage))
         return torch.optim.Adam(groups, lr=stage.learning_rate, betas=(0.9, 0.98))
 
     # -- one step --------------------------------------------------------------------------------

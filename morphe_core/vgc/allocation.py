@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from morphe_core.vgc.bitstream import HEADER_BYTES
 from morphe_core.vgc.config import EncoderConfig
-from morphe_core.vgc.entropy import EntropyModel, token_bits
+from morphe_core.vgc.entropy import EntropyModel, camera_bits, token_bits
+from morphe_core.vgc.estimate import Motion
 from morphe_core.vgc.quantiser import DEAD_ZONE, INDICES_PER_OCTAVE, coding_cost, step_of
 from morphe_core.vgc.selection import Candidates, select_by_similarity, strategy
 from morphe_core.vgc.tokens import QUALITIES, TOKEN_MAX, Grid, Mask, Tokens
@@ -131,7 +132,7 @@ class TokenBudget:
         self.estimated = 0.0
 
     def plan_i(
-        self, values: Values, stay: Values | None, hint: Values, motion: Tokens, share: Share
+        self, values: Values, stay: Values | None, hint: Values, motion: Motion, share: Share
     ) -> IPlan:
         """Choose the I tokens' quality so that I and P together meet the budget.
 
@@ -139,7 +140,7 @@ class TokenBudget:
             values: (rows, cols, i_channels), before quantisation.
             stay: (rows, cols), squared error of keeping what the GoP before shows; None = cannot.
             hint: P values of about this GoP, for its share.
-            motion: (rows, cols // 2, 4).
+            motion: of the GoP.
             share: what was learnt.
         """
         sample = _sample(values.shape[0])
@@ -150,7 +151,7 @@ class TokenBudget:
             plan = self._i_at(values[some], stay_there, quality)
             p_quality = max(COARSEST, quality - I_FINER)
             p = quantise_array(hint[some], step_of(p_quality))
-            bits = plan.bits + float(self._p_bits(p, p_quality, plan, motion[some]).sum())
+            bits = plan.bits + float(self._p_bits(p, p_quality, plan, motion.cells[some]).sum())
             return float(bits * values.shape[0] / p.shape[0])
 
         if self._config.fixed_quality >= 0:
@@ -181,7 +182,7 @@ class TokenBudget:
         return IPlan(quality, tokens, sent, total)
 
     def plan_p(
-        self, values: Values, plan: IPlan, motion: Tokens, share: Share, *,
+        self, values: Values, plan: IPlan, motion: Motion, share: Share, *,
         in_i_space: Callable[[], tuple[Values, Values]], generator: np.random.Generator,
     ) -> PPlan:  # fmt: skip
         """Choose the P tokens' quality, and what is left out, for what the I tokens left over.
@@ -189,7 +190,7 @@ class TokenBudget:
         Args:
             values: (rows, cols, p_channels), before quantisation.
             plan: of the I tokens.
-            motion: (rows, cols // 2, 4).
+            motion: of the GoP.
             share: what was learnt.
             in_i_space: see `selection.Candidates`.
             generator: for random selection.
@@ -203,7 +204,7 @@ class TokenBudget:
 
         def cost(quality: int) -> float:
             tokens = quantise_array(values[some], step_of(quality))
-            bits = float(self._p_bits(tokens, quality, seen, motion[some]).sum())
+            bits = float(self._p_bits(tokens, quality, seen, motion.cells[some]).sum())
             return float(bits * values.shape[0] / tokens.shape[0])
 
         if self._config.fixed_quality >= 0:
@@ -212,7 +213,7 @@ class TokenBudget:
             start = max(COARSEST, plan.quality - I_FINER)
             quality = min(finest, search(cost, max(1.0, wanted), start))
         tokens = quantise_array(values, step_of(quality))
-        bits = self._p_bits(tokens, quality, plan, motion)
+        bits = self._p_bits(tokens, quality, plan, motion.cells)
         if self._config.fixed_quality < 0 and wanted > 1:
             # The search looked at some rows only: one step corrects what all of them say.
             slope = _SLOPE * math.log(2) / INDICES_PER_OCTAVE
@@ -221,7 +222,7 @@ class TokenBudget:
             if better != quality:
                 quality = better
                 tokens = quantise_array(values, step_of(quality))
-                bits = self._p_bits(tokens, quality, plan, motion)
+                bits = self._p_bits(tokens, quality, plan, motion.cells)
         sent = np.ones(bits.shape, np.bool_)
         if bits.sum() > max(0.0, wanted) * 1.02:
             score = strategy(self._config.selection)(Candidates(tokens, in_i_space, generator))
@@ -240,10 +241,11 @@ class TokenBudget:
             motion=motion,
         )  # fmt: skip
 
-    def _motion_bits(self, motion: Tokens) -> float:
+    def _motion_bits(self, motion: Motion) -> float:
         if not self._config.motion:
             return 0.0
-        return float(token_bits(self._entropy, motion, 0, "motion").sum())
+        cells = float(token_bits(self._entropy, motion.cells, 0, "motion").sum())
+        return cells + self.units * camera_bits(self._entropy, motion.camera)
 
 
 def expected_units(config: EncoderConfig, budget_bytes: int, grid: Grid) -> int:

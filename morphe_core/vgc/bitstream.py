@@ -35,7 +35,7 @@ from morphe_core.errors import BitstreamError, CodecConfigError
 from morphe_core.vgc.tokens import GOP_FRAMES, MOTION_COLS, QUALITIES, TOKEN_SIDE, Grid
 
 #: Version of the unit's form; a decoder refuses any other.
-VERSION = 1
+VERSION = 2
 #: Bytes of a unit before its payload, the checksum included.
 HEADER_BYTES = 16
 #: Factors between source and coded pictures (paper, section 5).

@@ -17,7 +17,7 @@ from morphe_core.vgc.packing import unpack_units
 from morphe_core.vgc.pictures import Picture, to_bytes
 from morphe_core.vgc.quantiser import step_of
 from morphe_core.vgc.smoothing import smooth_boundary
-from morphe_core.vgc.state import Memory, decode_i, decode_p, to_tensor
+from morphe_core.vgc.state import Memory, decode_i, decode_p, field_tensor
 from morphe_core.vgc.tokens import GOP_FRAMES
 
 #: Black in limited range, and no colour: what is shown before anything came.
@@ -102,10 +102,11 @@ class Decoder:
         tokens = received.tokens
         device = self.model.device
         tokenizer = self.model.network.tokenizer
+        motion = fill_motion(tokens.motion, received.motion_known)
+        field = field_tensor(motion, tokens.camera, device)
         before = None
         if self._memory and not (units[0].header.intra and tokens.i_sent.all()):
-            before = self._memory.carried_on(geometry)
-        motion = to_tensor(fill_motion(tokens.motion, received.motion_known), device)
+            before = self._memory.carried_on(geometry, field)
         step = step_of(tokens.i_quality)
         i = decode_i(tokenizer, tokens.i, tokens.i_sent, step, before)
         if before is None and not tokens.i_sent.all():
@@ -114,8 +115,8 @@ class Decoder:
                 i.picture, np.asarray(tokens.i_sent.any(axis=1), np.bool_)
             )
             i = decode_i(tokenizer, tokens.i, tokens.i_sent, step, stand_in)
-        p = decode_p(tokenizer, tokens.p, tokens.p_sent, step_of(tokens.p_quality), i, motion)
-        self._memory = Memory.of(p, motion, geometry.scale)
+        p = decode_p(tokenizer, tokens.p, tokens.p_sent, step_of(tokens.p_quality), i, field)
+        self._memory = Memory.of(p, geometry.scale)
         pictures = i.picture.joined(p.pictures)
         features = torch.cat([i.features, p.features.expand(GOP_FRAMES - 1, -1, -1, -1)])
         return self._enlarged(pictures, features, geometry)

@@ -21,14 +21,14 @@ from morphe_core.models import Model
 from morphe_core.vgc.allocation import I_FINER, IPlan, Share, TokenBudget, first_scale, next_scale
 from morphe_core.vgc.bitstream import GOP_MODULO
 from morphe_core.vgc.config import EncoderConfig
-from morphe_core.vgc.estimate import estimate_motion, motion_price
+from morphe_core.vgc.estimate import Luma, Motion, estimate_motion, motion_price
 from morphe_core.vgc.geometry import Geometry, Packed
 from morphe_core.vgc.packing import GopFacts, pack_units
 from morphe_core.vgc.pictures import Picture, to_bytes, to_patches
 from morphe_core.vgc.quantiser import step_of
 from morphe_core.vgc.small import DecodedI
-from morphe_core.vgc.state import Memory, decode_i, decode_p, to_tensor
-from morphe_core.vgc.tokens import MOTION_CHANNELS, MOTION_COLS, GopTokens
+from morphe_core.vgc.state import Memory, decode_i, decode_p, field_tensor
+from morphe_core.vgc.tokens import GopTokens
 
 #: GoPs of one scale before another one is considered.
 _SETTLED_GOPS = 3
@@ -64,7 +64,7 @@ class _Work:
 
     geometry: Geometry
     pictures: Picture
-    motion: npt.NDArray[np.int16]
+    motion: Motion
     field: Tensor
     before: Picture | None
     budget: TokenBudget
@@ -103,6 +103,7 @@ class Encoder:
         self._geometries = {scale: Geometry.of(width, height, scale) for scale in (1, 2, 3)}
         self._generator = np.random.default_rng(config.seed)
         self._memory: Memory | None = None
+        self._last_luma: Luma | None = None
         self._share = Share()
         self._index = 0
         self._scale = 0
@@ -166,17 +167,20 @@ class Encoder:
 
     def _begin(self, geometry: Geometry, pictures: Sequence[Packed], budget_bytes: int) -> _Work:
         coded = geometry.coded(pictures, self.model.device)
-        cells = (geometry.grid.rows, geometry.grid.cols // MOTION_COLS, MOTION_CHANNELS)
-        motion = np.zeros(cells, np.int16)
+        motion = Motion.none(geometry.grid)
         if self.config.motion:
             luma = to_bytes(coded.luma[:, 0]).cpu().numpy()
             price = motion_price(step_of(max(0, self._share.quality - I_FINER)))
-            motion = estimate_motion(luma, geometry.grid, price=price)
+            last = self._last_luma
+            if last is not None and last.shape != luma.shape[1:]:
+                last = None
+            motion = estimate_motion(luma, geometry.grid, price=price, before=last)
+            self._last_luma = luma[-1]
+        field = field_tensor(*motion, self.model.device)
         before = None
         if self.config.keep and self._memory is not None:
-            before = self._memory.carried_on(geometry)
+            before = self._memory.carried_on(geometry, field)
         budget = TokenBudget(self.model.entropy, self.config, budget_bytes, geometry.grid)
-        field = to_tensor(motion, self.model.device)
         return _Work(geometry, coded, motion, field, before, budget)
 
     def _code_i(self, work: _Work) -> tuple[IPlan, DecodedI]:
@@ -218,7 +222,7 @@ class Encoder:
             in_i_space=partial(self._in_i_space, work, plan), generator=self._generator,
         )  # fmt: skip
         tokens = GopTokens(
-            plan.tokens, p.tokens, plan.sent, p.sent, work.motion, plan.quality, p.quality
+            plan.tokens, p.tokens, plan.sent, p.sent, *work.motion, plan.quality, p.quality
         )
         self._share.hint = array
         return tokens, {"p_bits": p.bits, "motion_bits": p.motion_bits}
@@ -240,5 +244,5 @@ class Encoder:
             self.model.network.tokenizer, tokens.p, tokens.p_sent, step_of(tokens.p_quality), i,
             work.field,
         )  # fmt: skip
-        self._memory = Memory.of(p, work.field, work.geometry.scale)
+        self._memory = Memory.of(p, work.geometry.scale)
         self._share.learn(plan, work.budget, sum(map(len, units)))

@@ -15,7 +15,7 @@ import numpy as np
 
 from morphe_core.errors import BitstreamError, CodecConfigError
 from morphe_core.vgc.bitstream import Part
-from morphe_core.vgc.measuring import token_bits, total_bits, zeroing_bits
+from morphe_core.vgc.measuring import camera_bits, token_bits, total_bits, zeroing_bits
 from morphe_core.vgc.range_coding import Index, Reader, Writer
 from morphe_core.vgc.tables import EntropyModel
 from morphe_core.vgc.tokens import GopTokens, Grid
@@ -25,6 +25,7 @@ __all__ = [
     "EntropyModel",
     "Part",
     "RowTokens",
+    "camera_bits",
     "decode_rows",
     "decode_units",
     "encode_rows",
@@ -64,7 +65,7 @@ def encode_units(
     rows = _all_rows(units, tokens.grid)
     chosen = RowTokens(
         tokens.i[rows], tokens.p[rows], tokens.i_sent[rows], tokens.p_sent[rows],
-        tokens.motion[rows],
+        tokens.motion[rows], np.repeat(tokens.camera[None], len(units), axis=0),
     )  # fmt: skip
     writer = Writer(len(units))
     walk = UnitCoder(model, writer, units, tokens.grid, (tokens.i_quality, tokens.p_quality))
@@ -144,6 +145,7 @@ def decode_units(
                     found.i_sent[span],
                     found.p_sent[span],
                     found.motion[span],
+                    found.camera[unit : unit + 1],
                 )
             )
     assert start == len(rows)

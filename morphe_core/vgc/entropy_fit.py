@@ -78,7 +78,9 @@ def fit(gops: Iterable[GopTokens], *, steps: int, seed: int) -> EntropyModel:
     for name, layout in layouts_of(i_channels, p_channels, motion_channels).items():
         samples = _joined([_sample(gop, name) for gop in known])
         matrices[name] = _fit_matrix(layout, samples, steps, seed)
-    motion = fit_motion([gop.motion for gop in known]) if motion_channels else None
+    motion = None
+    if motion_channels:
+        motion = fit_motion([gop.motion for gop in known], [gop.camera for gop in known])
     masks = _fit_masks(known)
     return EntropyModel(i_channels, p_channels, motion_channels, matrices, motion, masks)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from morphe_core.errors import CodecConfigError
 from morphe_core.vgc.bitstream import Part
+from morphe_core.vgc.camera_coding import code_camera
 from morphe_core.vgc.contexts import Contexts
 from morphe_core.vgc.matrix_coding import MatrixCoder, zeroing_savings
 from morphe_core.vgc.motion_coding import MotionCoder, MotionModel
@@ -30,7 +31,7 @@ class Beside(TypedDict, total=False):
         sent: (rows, cols), all if not given; other tokens cost nothing.
         i_tokens: the GoP's I tokens; "p" leans on them and cannot do without.
         i_sent: which of them are sent, all if not given.
-        motion: (rows, cols // 2, 4), for "p" and "p_alone"; no motion if not given.
+        motion: (rows, cols // 2, 8), for "p" and "p_alone"; no motion if not given.
     """
 
     sent: Mask
@@ -133,6 +134,15 @@ def _motion_bits(model: MotionModel, motion: Tokens) -> Floats:
     return coder.bits
 
 
+def camera_bits(model: EntropyModel, camera: Tokens) -> float:
+    """Bits of the camera's motion (9, 2) in each unit; 0 for a backend without motion."""
+    if model.motion is None:
+        return 0.0
+    meter = Meter()
+    code_camera(meter, model.motion.camera, 1, camera[None])
+    return meter.total
+
+
 def total_bits(model: EntropyModel, tokens: GopTokens, *, part: Part = Part.JOINT) -> float:
     """Bits of a GoP, masks and motion included, headers and unit ends not.
 
@@ -143,5 +153,8 @@ def total_bits(model: EntropyModel, tokens: GopTokens, *, part: Part = Part.JOIN
     meter = Meter()
     rows = range(tokens.grid.rows)
     walk = UnitCoder(model, meter, [rows], tokens.grid, (tokens.i_quality, tokens.p_quality))
-    walk.run(part, RowTokens(tokens.i, tokens.p, tokens.i_sent, tokens.p_sent, tokens.motion))
+    chosen = RowTokens(
+        tokens.i, tokens.p, tokens.i_sent, tokens.p_sent, tokens.motion, tokens.camera[None]
+    )
+    walk.run(part, chosen)
     return meter.total

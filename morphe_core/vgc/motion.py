@@ -1,10 +1,13 @@
-"""Motion of a GoP: a field of small vectors, and the P pictures that it predicts.
+"""Motion of a GoP: what the camera does, a field of small vectors, and the P pictures they predict.
 
-Each cell (one token row by two token columns) has the backward motion of the fifth and of the
-ninth picture against the first; in between it is linear. Pictures are predicted by sampling the
-decoded I picture along the field, smoothly interpolated between cells, so that no block edges
-arise. This is our addition to the paper, whose P tokens know motion only through the network: a
-network of a few million parameters cannot find it by itself.
+The camera's motion is one vector a picture, so that a pan or a shake costs a few bytes. Beyond it,
+each cell (one token row by two token columns) has its own motion at every second picture; in
+between it is linear. All of it points backwards: what a picture shows at a place, the I picture
+shows at that place plus the vector. Pictures are predicted by sampling the decoded I picture along
+the field, smoothly interpolated between cells, so that no block edges arise.
+
+This is our addition to the paper, whose P tokens know motion only through the network: a network of
+a few million parameters cannot find it by itself.
 """
 
 from __future__ import annotations
@@ -14,50 +17,71 @@ from torch import Tensor
 from torch.nn import functional
 
 from morphe_core.vgc.pictures import Picture
-from morphe_core.vgc.tokens import GOP_FRAMES, MOTION_STEPS_PER_PIXEL
+from morphe_core.vgc.tokens import CAMERA_AT, GOP_FRAMES, KNOTS, MOTION_STEPS_PER_PIXEL
 
-#: Pictures of the GoP (0 = I) where the field is given.
-KNOTS = (4, 8)
+#: Where the picture before the GoP, and the knots, are in a field.
+_BEFORE = CAMERA_AT.index(-1)
+_AT_KNOTS = [CAMERA_AT.index(knot) for knot in KNOTS]
 
 
-def field_at(motion: Tensor, time: float) -> Tensor:
-    """The field at picture `time` (0 = I; beyond 8 or below 0 it goes on straight).
+def field_of(motion: Tensor, camera: Tensor) -> Tensor:
+    """The whole motion of GoPs, picture by picture.
 
     Args:
-        motion: (N, 4, rows, cells): x4, y4, x8, y8 in motion steps.
-        time: picture number.
+        motion: (N, 8, rows, cells), of the cells, x and y at each of `KNOTS`, in motion steps.
+        camera: (N, 9, 2), for each of `CAMERA_AT`.
 
     Returns:
-        (N, 2, rows, cells), x and y in motion steps.
+        (N, 9, 2, rows, cells), for each of `CAMERA_AT`. Before the I picture the cells are taken to
+        have moved as they do after it.
     """
-    first, second = motion[:, :2], motion[:, 2:]
-    if time <= KNOTS[0]:
-        return first * (time / KNOTS[0])
-    return first + (second - first) * ((time - KNOTS[0]) / (KNOTS[1] - KNOTS[0]))
+    knots = motion.unflatten(1, (len(KNOTS), 2))
+    fields = []
+    for time in CAMERA_AT:
+        above = next((n for n, knot in enumerate(KNOTS) if knot >= time), 0)
+        if above == 0:
+            # Backward vectors: what moves to the right points to the left, before the I picture
+            # too, as it is this picture's places that are looked for in the one before.
+            own = knots[:, 0] * (abs(time) / KNOTS[0])
+        else:
+            low, high = KNOTS[above - 1], KNOTS[above]
+            share = (time - low) / (high - low)
+            own = knots[:, above - 1] * (1 - share) + knots[:, above] * share
+        fields.append(own)
+    return torch.stack(fields, dim=1) + camera[..., None, None]
 
 
-def predict(reference: Picture, motion: Tensor) -> Picture:
+def at_knots(field: Tensor) -> Tensor:
+    """The field at the knots as planes, (N, 8, rows, cells): what networks are told of it."""
+    return field[:, _AT_KNOTS].flatten(1, 2)
+
+
+def predict(reference: Picture, field: Tensor) -> Picture:
     """The eight P pictures as the motion field predicts them from the I picture.
 
     Args:
         reference: the decoded I picture, N pictures.
-        motion: (N, 4, rows, cells) in motion steps.
+        field: (N, 9, 2, rows, cells), see `field_of`.
 
     Returns:
         8 N pictures, the eight of the first GoP first.
     """
-    fields = torch.stack([field_at(motion, time) for time in range(1, GOP_FRAMES)], dim=1)
-    fields = fields.flatten(0, 1)  # (8 N, 2, rows, cells)
+    fields = field[:, _BEFORE + 1 :].flatten(0, 1)  # (8 N, 2, rows, cells)
     repeat = GOP_FRAMES - 1
     luma = reference.luma.repeat_interleave(repeat, dim=0)
     chroma = reference.chroma.repeat_interleave(repeat, dim=0)
     return Picture(sample(luma, fields, 1.0), sample(chroma, fields, 0.5))
 
 
-def advance(last: Picture, motion: Tensor) -> Picture:
-    """The picture after the last of a GoP, if the motion of its second half goes on."""
-    step = (motion[:, 2:] - motion[:, :2]) / (KNOTS[1] - KNOTS[0])
-    return Picture(sample(last.luma, step, 1.0), sample(last.chroma, step, 0.5))
+def carry_on(last: Picture, field: Tensor) -> Picture:
+    """The I picture as it would be if all that the picture before it shows moves on.
+
+    Args:
+        last: the last picture of the GoP before, N pictures.
+        field: of the GoP, see `field_of`.
+    """
+    before = field[:, _BEFORE]
+    return Picture(sample(last.luma, before, 1.0), sample(last.chroma, before, 0.5))
 
 
 def sample(plane: Tensor, field: Tensor, shrink: float) -> Tensor:

@@ -1,9 +1,11 @@
 """The motion field to symbols and back.
 
-Motion is the same over whole objects, and an encoder that pays for bits makes it more so. So every
-vector of a knot (`vgc.motion.KNOTS`) is one of three: the one of the cell to its left, none, or a
-new one. That is coded column by column, as each choice leans on the one before; what differs in the
-new vectors, from a prediction, follows. Two numbers a unit and knot say how restless its field is.
+Motion is the same over whole objects, and an encoder that pays for bits makes it more so. The knots
+(`vgc.tokens.KNOTS`) are coded from the last one inwards, so that each but the first has a *lead*:
+where its cell would be if it moved straight between the knots that are known. Every vector is one
+of three: the one of the cell to its left, its lead (for the first knot: none), or a new one. That
+is coded column by column, as each choice leans on the one before; what differs in the new vectors,
+from a prediction, follows. Two numbers a unit and knot say how restless its field is.
 """
 
 from __future__ import annotations
@@ -13,31 +15,35 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from morphe_core.vgc.number_coding import code_numbers
 from morphe_core.vgc.range_coding import Coder, Floats, Index, Ints, Meter, Reader, Table
-from morphe_core.vgc.symbols import BUCKET_SIZES, BUCKET_STARTS, bounded, bucket_of
-from morphe_core.vgc.tokens import MOTION_MAX
+from morphe_core.vgc.symbols import bounded
+from morphe_core.vgc.tokens import KNOTS, MOTION_CHANNELS, MOTION_MAX
 
 #: Choices of a vector.
-SAME, NONE, NEW = 0, 1, 2
+SAME, LEAD, NEW = 0, 1, 2
 CHOICES = 3
 #: The octave of a unit's share of vectors that are not the same as left of them, and the octave of
 #: the mean length of what differs.
 LEVELS = 8
-#: What the cell to the left chose: the same as its left (which moves or not), none, a new vector.
+#: Knots in the order of coding, as places in `KNOTS`: at the last picture, and halfway into what is
+#: known.
+ORDER = (3, 1, 0, 2)
+#: For each in `ORDER`, the one coded before whose choice in this cell its own leans on.
+_LEANS_ON = (None, 0, 1, 1)
+#: What the cell to the left chose: the same as its left (which moves or not), lead, a new vector.
 LEFT_STATES = 4
-#: The same of the first knot in this cell; the first knot itself has none.
-LEAD_STATES = 5
+#: The same of the knot that is leant on, apart for the second knot and for the last two; the first
+#: one leans on none.
+LEAD_STATES = 9
 CHOICE_CONTEXTS = LEVELS * LEFT_STATES * LEAD_STATES
-#: Differences: zero, one, and the buckets of `vgc.symbols` up to what two vectors can differ by.
-VALUE_SYMBOLS = 2 + int(np.searchsorted(BUCKET_STARTS, 2 * MOTION_MAX, side="right"))
 #: Contexts of a difference: knot and axis, level, and how large a related number is.
 VALUE_SIZES = 8
-VALUE_CONTEXTS = 4 * LEVELS * VALUE_SIZES
-#: Inputs of a prediction: the last vector of the row that moved, in this knot and in the first one,
-#: and this cell's vector in the first knot.
+VALUE_CONTEXTS = MOTION_CHANNELS * LEVELS * VALUE_SIZES
+#: Inputs of a prediction: the last vector of the row that moved, its lead, and this cell's lead.
 PREDICTION_INPUTS = 3
 #: Predictions: knot, axis, and whether any vector of the row has moved before.
-PREDICTIONS = 8
+PREDICTIONS = 2 * MOTION_CHANNELS
 PREDICTION_SHIFT = 8
 
 _Wide = npt.NDArray[np.int64]
@@ -51,11 +57,13 @@ class MotionModel:
         choices: (CHOICE_CONTEXTS) contexts of a choice.
         values: (VALUE_CONTEXTS) contexts of a difference's magnitude.
         predictions: (PREDICTIONS, PREDICTION_INPUTS) weights in 1 / 256.
+        camera: contexts of `vgc.camera_coding`.
     """
 
     choices: Table
     values: Table
     predictions: _Wide
+    camera: Table
 
 
 class MotionCoder:
@@ -66,7 +74,7 @@ class MotionCoder:
         coder: writes, reads or measures.
         unit_rows: (units + 1), first row of each unit and the end.
         cells: of a row.
-        actual: (rows, cells, 4), what to write; None to read.
+        actual: (rows, cells, 8), what to write; None to read.
     """
 
     def __init__(
@@ -81,23 +89,29 @@ class MotionCoder:
         self._coder = coder
         self._unit_rows = unit_rows
         self._shape = int(unit_rows[-1]), cells
-        self._actual = None if actual is None else actual.astype(np.int64)
+        self._actual = None
+        if actual is not None:
+            self._actual = actual.astype(np.int64).reshape(*self._shape, len(KNOTS), 2)
         #: Bits of each cell; only where `coder` is a meter.
         self.bits: Floats = np.zeros(self._shape, np.float32)
 
     def run(self) -> Ints:
-        """Code the field; returns it, (rows, cells, 4)."""
-        out = np.zeros((*self._shape, 4), np.int64)
-        lead = np.zeros(self._shape, np.intp)
-        for knot in (0, 1):
-            span = slice(2 * knot, 2 * knot + 2)
-            actual = None if self._actual is None else self._actual[..., span]
-            choices = None if actual is None else choose(actual)
+        """Code the field; returns it, (rows, cells, 8)."""
+        out = np.zeros((*self._shape, len(KNOTS), 2), np.int64)
+        states: list[npt.NDArray[np.intp]] = []
+        for number, knot in enumerate(ORDER):
+            lead = lead_of(number, out)
+            actual = None if self._actual is None else self._actual[..., knot, :]
+            choices = None if actual is None else choose(actual, lead)
             level = self._level(None if choices is None else _unrest(choices, self._unit_rows))
-            found = self._choices(level, lead, choices)
-            out[..., span] = self._vectors(knot, found, out[..., :2], actual)
-            lead = 1 + _states(found)
-        return out.astype(np.int32)
+            leans = _LEANS_ON[number]
+            state = np.zeros(self._shape, np.intp)
+            if leans is not None:
+                state = 1 + LEFT_STATES * (number > 1) + states[leans]
+            found = self._choices(level, state, choices)
+            out[..., knot, :] = self._vectors(number, found, lead, actual)
+            states.append(_states(found))
+        return out.reshape(*self._shape, MOTION_CHANNELS).astype(np.int32)
 
     def _level(self, actual: Ints | None) -> npt.NDArray[np.intp]:
         """A number of each unit, given to its rows, (rows,)."""
@@ -134,69 +148,44 @@ class MotionCoder:
         spans = zip(self._unit_rows[:-1], self._unit_rows[1:], strict=True)
         return np.concatenate([places[low:high].T.ravel() for low, high in spans])
 
-    def _vectors(self, knot: int, choices: Ints, first: _Wide, actual: _Wide | None) -> _Wide:
-        """The vectors of a knot (rows, cells, 2), given those of the first one."""
+    def _vectors(self, number: int, choices: Ints, lead: _Wide, actual: _Wide | None) -> _Wide:
+        """The vectors of a knot (rows, cells, 2), given their leads."""
         places = np.flatnonzero(choices == NEW)
         bounds = np.searchsorted(places, self._unit_rows * self._shape[1])
         wanted = None
         if actual is not None:
-            wanted = self._differences(knot, first, actual)[places]
+            wanted = self._differences(number, lead, actual)[places]
         level = self._level(None if wanted is None else _restlessness(wanted, bounds))
         at = level[places // self._shape[1]] * VALUE_SIZES
-        related = np.zeros(len(places), np.int64)
-        if knot:
-            known = first.reshape(-1, 2)
-            before = places - (places % self._shape[1] > 0)
-            related = np.abs(known[places] - known[before]).sum(axis=1)
+        leads = lead.reshape(-1, 2)
+        before = places - (places % self._shape[1] > 0)
+        turn = np.abs(leads[places] - leads[before]).sum(axis=1)
         found = np.zeros((len(places), 2), np.int64)
         for axis in (0, 1):
-            if axis:
-                related = np.maximum(related if knot else 0, 2 * np.abs(found[:, 0]))
-            contexts = (2 * knot + axis) * LEVELS * VALUE_SIZES + at + _size(related)
-            part = None if wanted is None else wanted[:, axis]
-            found[:, axis] = self._numbers(contexts, bounds, places, part)
+            related = np.maximum(turn, 2 * np.abs(found[:, 0])) if axis else turn
+            contexts = (2 * number + axis) * LEVELS * VALUE_SIZES + at + _size(related)
+            found[:, axis] = code_numbers(
+                self._coder, self._model.values, contexts, bounds,
+                None if wanted is None else wanted[:, axis],
+                lambda which: self._note(places[which]),
+            )  # fmt: skip
         if actual is not None:
             return actual
-        return self._rebuilt(knot, choices, first, places, found)
-
-    def _numbers(self, contexts: Index, bounds: Index, places: Index, actual: _Wide | None) -> Ints:
-        """Signed numbers in their contexts."""
-        size = None if actual is None else np.abs(actual).astype(np.int32)
-        symbols = None
-        if size is not None:
-            symbols = np.where(size < 2, size, 2 + bucket_of(size))
-        symbols = self._coder.categorical(self._model.values, contexts, bounds, symbols)
-        self._note(places)
-        out = np.where(symbols < 2, symbols, BUCKET_STARTS[np.maximum(symbols - 2, 0)])
-        wide = np.flatnonzero((symbols >= 2) & (BUCKET_SIZES[np.maximum(symbols - 2, 0)] > 1))
-        if wide.size:
-            more = self._coder.uniform(
-                BUCKET_SIZES[symbols[wide] - 2],
-                np.searchsorted(wide, bounds),
-                None if size is None else size[wide] - out[wide],
-            )
-            self._note(places[wide])
-            out[wide] += more
-        which = np.flatnonzero(out)
-        negative = None if actual is None else (actual[which] < 0).astype(np.int32)
-        found = self._coder.coins(np.searchsorted(which, bounds), negative)
-        self._note(places[which])
-        out[which] *= 1 - 2 * found
-        return out.astype(np.int32)
+        return self._rebuilt(number, choices, lead, places, found)
 
     def _rebuilt(
-        self, knot: int, choices: Ints, first: _Wide, places: Index, found: _Wide
+        self, number: int, choices: Ints, lead: _Wide, places: Index, found: _Wide
     ) -> _Wide:
         added = np.zeros((*self._shape, 2), np.int64)
         added.reshape(-1, 2)[places] = found
         out = np.zeros((*self._shape, 2), np.int64)
-        row = _Row(self._model, knot, self._shape[0])
+        row = _Row(self._model, number, self._shape[0])
         for column in range(self._shape[1]):
-            choice = choices[:, column, None]
-            new = row.predicted(first[:, column]) + added[:, column]
-            here = np.where(choice == SAME, row.left, np.where(choice == NEW, new, 0))
-            out[:, column] = here
-            row.advance(here, first[:, column])
+            choice, here = choices[:, column, None], lead[:, column]
+            new = row.predicted(here) + added[:, column]
+            vector = np.where(choice == SAME, row.left, np.where(choice == NEW, new, here))
+            out[:, column] = vector
+            row.advance(vector, here)
         beyond = np.flatnonzero((np.abs(out) > MOTION_MAX).any(axis=(1, 2)))
         if beyond.size:
             assert isinstance(self._coder, Reader)
@@ -204,12 +193,12 @@ class MotionCoder:
             np.clip(out, -MOTION_MAX, MOTION_MAX, out=out)
         return out
 
-    def _differences(self, knot: int, first: _Wide, actual: _Wide) -> _Wide:
+    def _differences(self, number: int, lead: _Wide, actual: _Wide) -> _Wide:
         """What differs in every cell from its prediction, (rows * cells, 2)."""
-        inputs, moved = prediction_inputs(knot, first, actual)
+        inputs, moved = prediction_inputs(lead, actual)
         out = np.empty((*self._shape, 2), np.int64)
         for axis in (0, 1):
-            weights = self._model.predictions[4 * knot + 2 * axis + moved.astype(np.intp)]
+            weights = self._model.predictions[4 * number + 2 * axis + moved.astype(np.intp)]
             out[..., axis] = actual[..., axis] - _rounded((inputs[..., axis, :] * weights).sum(-1))
         return out.reshape(-1, 2)
 
@@ -222,48 +211,58 @@ class MotionCoder:
 class _Row:
     """Follows all rows from left to right while they are decoded."""
 
-    def __init__(self, model: MotionModel, knot: int, rows: int) -> None:
-        weights = model.predictions[4 * knot : 4 * knot + 4].reshape(2, 2, PREDICTION_INPUTS)
+    def __init__(self, model: MotionModel, number: int, rows: int) -> None:
+        weights = model.predictions[4 * number : 4 * number + 4].reshape(2, 2, PREDICTION_INPUTS)
         self._weights = np.ascontiguousarray(weights.transpose(1, 0, 2))
         self._inputs = np.zeros((rows, 2, PREDICTION_INPUTS), np.int64)
         self._moved = np.zeros(rows, np.intp)
-        self._knot = knot
         self.left = np.zeros((rows, 2), np.int64)
 
-    def predicted(self, first: _Wide) -> _Wide:
+    def predicted(self, lead: _Wide) -> _Wide:
         """Predictions of a new vector, (rows, 2)."""
-        if self._knot:
-            self._inputs[..., 2] = first
+        self._inputs[..., 2] = lead
         return _rounded((self._inputs * self._weights[self._moved]).sum(-1))
 
-    def advance(self, here: _Wide, first: _Wide) -> None:
+    def advance(self, here: _Wide, lead: _Wide) -> None:
         """Go on to the next column."""
         moves = (here != 0).any(axis=1)
         self.left = here
         np.copyto(self._inputs[..., 0], here, where=moves[:, None])
-        if self._knot:
-            np.copyto(self._inputs[..., 1], first, where=moves[:, None])
+        np.copyto(self._inputs[..., 1], lead, where=moves[:, None])
         self._moved |= moves
 
 
-def choose(vectors: _Wide) -> Ints:
-    """The choice of each vector, (rows, cells), of vectors (rows, cells, 2)."""
+def lead_of(number: int, known: npt.NDArray[np.integer]) -> _Wide:
+    """Where the cells are at a knot if they move straight between the known knots around it.
+
+    Args:
+        number: of the knot in `ORDER`.
+        known: (..., 4, 2), of which the knots earlier in the order are looked at.
+
+    Returns:
+        (..., 2) int64; zero for the first one.
+    """
+    wide = known.astype(np.int64)
+    last, middle = wide[..., ORDER[0], :], wide[..., ORDER[1], :]
+    both: _Wide = (np.zeros_like(last), last, middle, middle + last)[number]
+    return (both + 1) >> 1
+
+
+def choose(vectors: _Wide, lead: _Wide) -> Ints:
+    """The choice of each vector, (rows, cells), of vectors and leads (rows, cells, 2)."""
     left = np.zeros_like(vectors)
     left[:, 1:] = vectors[:, :-1]
     same = (vectors == left).all(axis=2)
-    none = ~vectors.any(axis=2)
-    return np.where(same, SAME, np.where(none, NONE, NEW)).astype(np.int32)
+    straight = (vectors == lead).all(axis=2)
+    return np.where(same, SAME, np.where(straight, LEAD, NEW)).astype(np.int32)
 
 
-def prediction_inputs(
-    knot: int, first: _Wide, vectors: _Wide
-) -> tuple[_Wide, npt.NDArray[np.bool_]]:
+def prediction_inputs(lead: _Wide, vectors: _Wide) -> tuple[_Wide, npt.NDArray[np.bool_]]:
     """What predictions lean on: (rows, cells, 2, PREDICTION_INPUTS), and whether any moved before.
 
     Args:
-        knot: 0 or 1.
-        first: vectors of the first knot, (rows, cells, 2); not looked at for itself.
-        vectors: of this knot.
+        lead: of each cell, (rows, cells, 2).
+        vectors: the same shape.
     """
     rows, cells = vectors.shape[:2]
     place = np.where(vectors.any(axis=2), np.arange(cells), -1)
@@ -272,11 +271,8 @@ def prediction_inputs(
     moved = last >= 0
     at = np.arange(rows)[:, None], np.maximum(last, 0)
     known = np.where(moved[..., None], vectors[at], 0)
-    if not knot:
-        blank = np.zeros_like(vectors)
-        return np.stack([known, blank, blank], axis=-1), moved
-    known_first = np.where(moved[..., None], first[at], 0)
-    return np.stack([known, known_first, first], axis=-1), moved
+    known_lead = np.where(moved[..., None], lead[at], 0)
+    return np.stack([known, known_lead, lead], axis=-1), moved
 
 
 def _rounded(exact: _Wide) -> _Wide:
@@ -285,7 +281,7 @@ def _rounded(exact: _Wide) -> _Wide:
 
 
 def _next_state(state: Index, choice: npt.NDArray[np.integer]) -> Index:
-    """State after a choice: 0 same and still, 1 same and moving, 2 none, 3 new."""
+    """State after a choice: 0 same and still, 1 same and moving, 2 lead, 3 new."""
     moving = (state & 1).astype(np.intp)
     out: Index = np.where(choice == SAME, moving, choice + 1).astype(np.intp)
     return out

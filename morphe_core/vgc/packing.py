@@ -21,7 +21,7 @@ from morphe_core.vgc.bitstream import (
 from morphe_core.vgc.config import EncoderConfig
 from morphe_core.vgc.entropy import EntropyModel, decode_units, encode_units
 from morphe_core.vgc.geometry import Geometry
-from morphe_core.vgc.tokens import MOTION_CHANNELS, MOTION_COLS, GopTokens, Grid, Mask
+from morphe_core.vgc.tokens import CAMERA_SHAPE, MOTION_CHANNELS, MOTION_COLS, GopTokens, Grid, Mask
 
 #: A unit may be this much larger than asked for before the GoP is split into more.
 _TOLERANCE = 1.15
@@ -78,7 +78,7 @@ def _row_units(entropy: EntropyModel, tokens: GopTokens, facts: GopFacts) -> lis
     rows = tokens.grid.rows
     order = send_order(rows)
     # Motion travels with P: where there is any, a row without it would be given its neighbours'.
-    moves = bool(tokens.motion.any())
+    moves = bool(tokens.motion.any() or tokens.camera.any())
     i_rows = [row for row in order if tokens.i_sent[row].any()]
     p_rows = [row for row in order if moves or tokens.p_sent[row].any()]
     if not i_rows and not p_rows:
@@ -131,6 +131,7 @@ def empty_tokens(entropy: EntropyModel, grid: Grid, i_quality: int, p_quality: i
         np.zeros(shape, np.bool_),
         np.zeros(shape, np.bool_),
         np.zeros((grid.rows, grid.cols // MOTION_COLS, MOTION_CHANNELS), np.int16),
+        np.zeros(CAMERA_SHAPE, np.int16),
         i_quality,
         p_quality,
     )
@@ -164,6 +165,6 @@ def unpack_units(entropy: EntropyModel, units: Sequence[Unit], grid: Grid) -> Re
                 tokens.i[at], tokens.i_sent[at] = came.i, came.i_sent
             if part is not Part.I_ONLY:
                 tokens.p[at], tokens.p_sent[at] = came.p, came.p_sent
-                tokens.motion[at] = came.motion
+                tokens.motion[at], tokens.camera[:] = came.motion, came.camera[0]
                 motion_known[at] = True
     return Received(tokens, motion_known, used, damaged)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from morphe_core.vgc.layers import Trunk
-from morphe_core.vgc.motion import predict
+from morphe_core.vgc.motion import at_knots, predict
 from morphe_core.vgc.pictures import PATCH_CHANNELS, Picture, from_patches, to_patches
 from morphe_core.vgc.tokens import GOP_FRAMES, MOTION_CHANNELS, MOTION_COLS
 
@@ -126,31 +126,31 @@ class SmallTokenizer(nn.Module):
         added, features = self.i_decode(seen)
         return DecodedI(from_patches(base + added * UNIT), features)
 
-    def analyse_p(self, pictures: Picture, decoded: DecodedI, motion: Tensor) -> Tensor:
+    def analyse_p(self, pictures: Picture, decoded: DecodedI, field: Tensor) -> Tensor:
         """P token values before quantisation, (N, p_channels, h, w).
 
         Args:
             pictures: the eight P pictures of N GoPs (8 N).
             decoded: the decoded I pictures.
-            motion: (N, 4, rows, cells) in motion steps.
+            field: (N, 9, 2, rows, cells) in motion steps, see `vgc.motion.field_of`.
         """
-        residual = self.p_residual(pictures, decoded, motion)
+        residual = self.p_residual(pictures, decoded, field)
         added, _ = self.p_analyse(torch.cat([residual / UNIT, decoded.features], dim=1))
         values: Tensor = _linear(self.p_basis, residual) + added * UNIT
         return values
 
-    def p_residual(self, pictures: Picture, decoded: DecodedI, motion: Tensor) -> Tensor:
+    def p_residual(self, pictures: Picture, decoded: DecodedI, field: Tensor) -> Tensor:
         """What the motion field does not predict of the P pictures, (N, 768, h, w)."""
-        predicted = predict(decoded.picture, motion)
+        predicted = predict(decoded.picture, field)
         return _stack(to_patches(pictures)) - _stack(to_patches(predicted))
 
     def synthesise_p(
-        self, values: Tensor, sent: Tensor, step: Tensor, decoded: DecodedI, motion: Tensor
+        self, values: Tensor, sent: Tensor, step: Tensor, decoded: DecodedI, field: Tensor
     ) -> DecodedP:
         """The P pictures from dequantised tokens; arguments as above."""
-        base = _stack(to_patches(predict(decoded.picture, motion)))
+        base = _stack(to_patches(predict(decoded.picture, field)))
         base = base + _linear(self.p_synthesis, values * sent)
-        vectors = motion.repeat_interleave(MOTION_COLS, dim=3) / UNIT
+        vectors = at_knots(field).repeat_interleave(MOTION_COLS, dim=3) / UNIT
         seen = torch.cat([base / UNIT, decoded.features, vectors, sent, _plane(step, sent)], dim=1)
         added, features = self.p_decode(seen)
         return DecodedP(from_patches(_unstack(base + added * UNIT)), features)

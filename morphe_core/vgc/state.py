@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from morphe_core.vgc.geometry import Geometry
-from morphe_core.vgc.motion import advance
+from morphe_core.vgc.motion import carry_on, field_of
 from morphe_core.vgc.pictures import Picture
 from morphe_core.vgc.small import DecodedI, DecodedP, SmallTokenizer
 from morphe_core.vgc.tokens import GOP_FRAMES
@@ -22,23 +22,28 @@ class Memory:
 
     Attributes:
         last: its last decoded picture, coded size.
-        motion: its motion field (1, 4, rows, cells).
         scale: its factor.
     """
 
     last: Picture
-    motion: Tensor
     scale: int
 
-    def carried_on(self, geometry: Geometry) -> Picture:
-        """The picture that follows if the motion goes on, at the size of `geometry`."""
-        return geometry.adopt(advance(self.last, self.motion), self.scale)
+    def carried_on(self, geometry: Geometry, field: Tensor) -> Picture:
+        """What it says of the next GoP's first picture, given that GoP's geometry and motion."""
+        return carry_on(geometry.adopt(self.last, self.scale), field)
 
     @classmethod
-    def of(cls, p: DecodedP, motion: Tensor, scale: int) -> Memory:
+    def of(cls, p: DecodedP, scale: int) -> Memory:
         """After a GoP; its last picture is the ninth, the last P picture."""
         planes = [plane[GOP_FRAMES - 2 :].clone() for plane in p.pictures]
-        return cls(Picture(*planes), motion, scale)
+        return cls(Picture(*planes), scale)
+
+
+def field_tensor(
+    motion: npt.NDArray[np.int16], camera: npt.NDArray[np.int16], device: torch.device
+) -> Tensor:
+    """A GoP's motion (rows, cells, 8) and camera (9, 2) as a field; see `vgc.motion.field_of`."""
+    return field_of(to_tensor(motion, device), torch.from_numpy(camera).to(device).float()[None])
 
 
 def to_tensor(values: npt.NDArray[np.int16], device: torch.device) -> Tensor:
@@ -76,10 +81,10 @@ def decode_i(
 
 def decode_p(
     tokenizer: SmallTokenizer, tokens: npt.NDArray[np.int16], sent: npt.NDArray[np.bool_],
-    step: float, i: DecodedI, motion: Tensor,
+    step: float, i: DecodedI, field: Tensor,
 ) -> DecodedP:  # fmt: skip
     """The P pictures from integers, the same call at both ends."""
     device = tokenizer.i_basis.device
     mask, size = mask_tensor(sent, device), step_tensor(step, device)
     values = to_tensor(tokens, device) * size * mask
-    return tokenizer.synthesise_p(values, mask, size, i, motion)
+    return tokenizer.synthesise_p(values, mask, size, i, field)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from morphe_core.errors import WeightsError
+from morphe_core.vgc.camera_coding import CAMERA_CONTEXTS
 from morphe_core.vgc.contexts import INPUT_MAX, PREDICTION_SHIFT, SIGN_CONTEXTS, Layout
 from morphe_core.vgc.motion_coding import (
     CHOICE_CONTEXTS,
@@ -23,9 +24,9 @@ from morphe_core.vgc.motion_coding import (
     PREDICTION_INPUTS,
     PREDICTIONS,
     VALUE_CONTEXTS,
-    VALUE_SYMBOLS,
     MotionModel,
 )
+from morphe_core.vgc.number_coding import NUMBER_SYMBOLS
 from morphe_core.vgc.range_coding import FREQUENCY_SUM, Floats, Index, Table
 from morphe_core.vgc.symbols import LARGE_BUCKETS
 from morphe_core.vgc.tokens import MOTION_CHANNELS, GopTokens
@@ -46,6 +47,8 @@ HIDDEN_SHIFT = 6
 CLASS_SHIFT = 12
 #: Integers below this are exact in float32.
 EXACT = 1 << 24
+#: Numbers of its cell's motion that a P token knows: those of the middle knot and of the last one.
+MOTION_KNOWN = (2, 3, 6, 7)
 #: I channels whose sum over both neighbours a P token of the same unit knows.
 I_AROUND = 8
 
@@ -155,7 +158,7 @@ class EntropyModel:
     Attributes:
         i_channels: numbers of an I token.
         p_channels: numbers of a P token.
-        motion_channels: 4, or 0 for a backend without motion.
+        motion_channels: 8, or 0 for a backend without motion.
         matrices: "i"; "p", which knows I; "p_alone".
         motion: None without motion.
         masks: (MASK_LEVELS * MASK_CONTEXTS) contexts of a bit of a mask.
@@ -192,6 +195,7 @@ class EntropyModel:
             out["motion.choices"] = self.motion.choices.frequencies
             out["motion.values"] = self.motion.values.frequencies
             out["motion.predictions"] = self.motion.predictions.astype(np.int16)
+            out["motion.camera"] = self.motion.camera.frequencies
         for name, model in self.matrices.items():
             for key in ("first", "large", "signs"):
                 out[f"{name}.{key}"] = getattr(model, key).frequencies
@@ -229,12 +233,11 @@ class EntropyModel:
 
 def layouts_of(i_channels: int, p_channels: int, motion_channels: int) -> dict[str, Layout]:
     """Layouts of the matrices that a backend has."""
+    motion = len(MOTION_KNOWN) if motion_channels else 0
     return {
         "i": Layout.of_tokens(i_channels, 0),
-        "p": Layout.of_tokens(
-            p_channels, motion_channels + i_channels + min(I_AROUND, i_channels) + 1
-        ),
-        "p_alone": Layout.of_tokens(p_channels, motion_channels),
+        "p": Layout.of_tokens(p_channels, motion + i_channels + min(I_AROUND, i_channels) + 1),
+        "p_alone": Layout.of_tokens(p_channels, motion),
     }
 
 
@@ -267,8 +270,9 @@ class _ArrayReader:
     def motion(self) -> MotionModel:
         return MotionModel(
             self.table("motion.choices", CHOICE_CONTEXTS, CHOICES),
-            self.table("motion.values", VALUE_CONTEXTS, VALUE_SYMBOLS),
+            self.table("motion.values", VALUE_CONTEXTS, NUMBER_SYMBOLS),
             self.take("motion.predictions", (PREDICTIONS, PREDICTION_INPUTS)),
+            self.table("motion.camera", CAMERA_CONTEXTS, NUMBER_SYMBOLS),
         )
 
     def matrix(self, name: str, layout: Layout) -> MatrixModel:

@@ -1,4 +1,4 @@
-"""The integers that a GoP becomes: two token matrices, their masks and a motion field.
+"""The integers that a GoP becomes: two token matrices, their masks, a motion field and the camera's motion.
 
 A *token* is what one 8x8 block of the coded picture size becomes: a vector of integers for the
 first picture (I) and another for the eight that follow (P) (paper, section 4.3). Everything below
@@ -20,8 +20,14 @@ GOP_FRAMES = 9
 TOKEN_SIDE = 8
 #: Tokens that share one motion vector, along a row.
 MOTION_COLS = 2
-#: Motion of a cell: x and y at the fifth and at the ninth picture of the GoP.
-MOTION_CHANNELS = 4
+#: Pictures of the GoP (0 = I) where a cell's motion is given; in between it is linear.
+KNOTS = (2, 4, 6, 8)
+#: Motion of a cell: x and y at each knot.
+MOTION_CHANNELS = 2 * len(KNOTS)
+#: Pictures for which the camera's motion is given: the one before the GoP, then the eight P ones.
+CAMERA_AT = (-1, 1, 2, 3, 4, 5, 6, 7, 8)
+#: The camera's motion of a GoP as an array: x and y for each of `CAMERA_AT`.
+CAMERA_SHAPE = (len(CAMERA_AT), 2)
 #: Motion is kept in quarters of a coded pixel.
 MOTION_STEPS_PER_PIXEL = 4
 #: Longest motion, in motion steps (64 coded pixels).
@@ -63,8 +69,9 @@ class GopTokens:
         p: (rows, cols, p_channels) int16, the P tokens; zero where not sent.
         i_sent: (rows, cols) bool; a token that is not sent or was lost is False.
         p_sent: (rows, cols) bool.
-        motion: (rows, cols // 2, 4) int16, in quarter pixels; shape (rows, cols // 2, 0) for a
-            backend without motion.
+        motion: (rows, cols // 2, 8) int16, in quarter pixels, beyond the camera's; shape
+            (rows, cols // 2, 0) for a backend without motion.
+        camera: (9, 2) int16, in quarter pixels, the motion that all cells share; see `CAMERA_AT`.
         i_quality: step index of the I tokens, 0..QUALITIES - 1.
         p_quality: step index of the P tokens.
     """
@@ -74,6 +81,7 @@ class GopTokens:
     i_sent: Mask
     p_sent: Mask
     motion: Tokens
+    camera: Tokens
     i_quality: int
     p_quality: int
 

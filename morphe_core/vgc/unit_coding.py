@@ -10,13 +10,15 @@ import numpy.typing as npt
 
 from morphe_core.errors import CodecConfigError
 from morphe_core.vgc.bitstream import Part
+from morphe_core.vgc.camera_coding import code_camera
 from morphe_core.vgc.contexts import Contexts, level
 from morphe_core.vgc.mask_coding import code_mask
 from morphe_core.vgc.matrix_coding import MatrixCoder
 from morphe_core.vgc.motion_coding import MotionCoder
 from morphe_core.vgc.range_coding import Coder, Floats, Index
-from morphe_core.vgc.tables import I_AROUND, EntropyModel
+from morphe_core.vgc.tables import I_AROUND, MOTION_KNOWN, EntropyModel
 from morphe_core.vgc.tokens import (
+    CAMERA_SHAPE,
     MOTION_COLS,
     MOTION_MAX,
     TOKEN_MAX,
@@ -37,6 +39,7 @@ class RowTokens:
         i_sent: (rows, cols) bool.
         p_sent: (rows, cols) bool.
         motion: (rows, cols // 2, motion_channels) int16.
+        camera: (units, 9, 2) int16, as each of the rows' units has it.
     """
 
     i: Tokens
@@ -44,6 +47,7 @@ class RowTokens:
     i_sent: Mask
     p_sent: Mask
     motion: Tokens
+    camera: Tokens
 
 
 class UnitCoder:
@@ -72,6 +76,7 @@ class UnitCoder:
         i = np.zeros((count, cols, model.i_channels), np.int16)
         p = np.zeros((count, cols, model.p_channels), np.int16)
         motion = np.zeros((count, cols // MOTION_COLS, model.motion_channels), np.int16)
+        camera = np.zeros((len(self._unit_rows) - 1, *CAMERA_SHAPE), np.int16)
         if part is not Part.P_ONLY:
             i_sent = self._mask(None if actual is None else actual.i_sent, None)
             i = self._matrix(
@@ -79,7 +84,11 @@ class UnitCoder:
                 None if actual is None else actual.i,
             )  # fmt: skip
         if part is not Part.I_ONLY:
-            if model.motion_channels:
+            if model.motion is not None:
+                camera = code_camera(
+                    self._coder, model.motion.camera, len(camera),
+                    None if actual is None else actual.camera,
+                ).astype(np.int16)  # fmt: skip
                 motion = self._motion(None if actual is None else actual.motion)
             extras, name = motion_extras(motion), "p_alone"
             if part is Part.JOINT:
@@ -91,7 +100,7 @@ class UnitCoder:
             p = self._matrix(
                 name, p_sent, self._p_quality, extras, None if actual is None else actual.p
             )
-        return RowTokens(i, p, i_sent, p_sent, motion)
+        return RowTokens(i, p, i_sent, p_sent, motion, camera)
 
     def _mask(self, actual: Mask | None, lead: Mask | None) -> Mask:
         return code_mask(
@@ -116,7 +125,8 @@ class UnitCoder:
 
 def motion_extras(motion: Tokens) -> Floats:
     """What a P token knows of its cell's motion, (rows, cols, channels)."""
-    return level(motion).repeat(MOTION_COLS, axis=1)
+    known = motion[..., list(MOTION_KNOWN)] if motion.shape[2] else motion
+    return level(known).repeat(MOTION_COLS, axis=1)
 
 
 def i_extras(i: npt.NDArray[np.integer], i_sent: Mask) -> Floats:
@@ -143,13 +153,16 @@ def check_tokens(model: EntropyModel, tokens: GopTokens) -> None:
         "i_sent": (rows, cols),
         "p_sent": (rows, cols),
         "motion": (rows, cols // MOTION_COLS, model.motion_channels),
+        "camera": CAMERA_SHAPE,
     }
     for name, shape in shapes.items():
         if getattr(tokens, name).shape != shape:
             raise CodecConfigError(
                 f"tokens {name} of shape {getattr(tokens, name).shape}: the model codes {shape}"
             )
-    for name, limit in (("i", TOKEN_MAX), ("p", TOKEN_MAX), ("motion", MOTION_MAX)):
+    for name, limit in (
+        ("i", TOKEN_MAX), ("p", TOKEN_MAX), ("motion", MOTION_MAX), ("camera", MOTION_MAX),
+    ):  # fmt: skip
         largest = int(np.abs(getattr(tokens, name).astype(np.int32)).max(initial=0))
         if largest > limit:
             raise CodecConfigError(f"tokens {name}: magnitude {largest} is beyond {limit}")
