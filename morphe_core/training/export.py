@@ -97,6 +97,6 @@ def _tokens(network: Network, gop: _Gop, generator: np.random.Generator) -> GopT
         sent = (stay >= coding_cost(code, bits, step))[0].cpu().numpy()
     i_tokens = np.where(sent[..., None], to_array(scaled), np.int16(0))
     decoded = decode_i(tokenizer, i_tokens, sent, step, before)
-    p_values = tokenizer.analyse_p(gop.rest, decoded, field)
+    p_values = tokenizer.analyse_p(gop.rest, tokenizer.predict(decoded, field))
     p_tokens = to_array(quantise(p_values, step_of(p_quality)))
     return GopTokens(i_tokens, p_tokens, sent, np.ones_like(sent), *motion, i_quality, p_quality)

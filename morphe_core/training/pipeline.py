@@ -161,12 +161,13 @@ class Pipeline:
         sent = torch.maximum(arrived * (1 - kept), spare)
         i = self._decoded_i(dequantised * sent, sent, used, before)
 
-        p_values = self.tokenizer.analyse_p(batch.rest, i, field)
+        predicted = self.tokenizer.predict(i, field)
+        p_values = self.tokenizer.analyse_p(batch.rest, predicted)
         p_scaled = quantise_through(p_values, p_step)
         chosen, dropped = self._chosen(p_scaled, draw)
         p_bits = self.p_rate(p_scaled, p_step, chosen)
         p_sent = arrived * chosen
-        p = self.tokenizer.synthesise_p(p_scaled * p_step * p_sent, p_sent, p_step, i, field)
+        p = self.tokenizer.synthesise_p(p_scaled * p_step * p_sent, p_sent, p_step, predicted)
         return Coded(i, p, i_bits, p_bits, p_step, impaired | dropped)
 
     def _steps(self, count: int, low: float, high: float) -> Tensor:

@@ -118,7 +118,8 @@ def initialise(network: Network, windows: Windows, *, batches: int, seed: int) -
             sent = torch.ones_like(values[:, :1])
             decoded = tokenizer.synthesise_i(values, sent, step, None)
             field = field_of(batch.motion, batch.camera)
-            p_moments.add(tokenizer.p_residual(batch.rest, decoded, field).cpu())
+            residual = tokenizer.p_residual(batch.rest, tokenizer.predict(decoded, field))
+            p_moments.add(residual.cpu())
     tokenizer.set_transforms(i_basis, p_moments.basis(tokenizer.config.p_channels).to(device))
 
 

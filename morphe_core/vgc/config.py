@@ -26,6 +26,8 @@ class EncoderConfig:
         unit_bytes: aim for the size of one unit, 64..65000; a packet's payload.
         least_units: a GoP is split into at least this many units, so that one loss is a small one.
         motion: predict P pictures along a motion field.
+        lean: let the picture before help to decode the I picture; what it is wrong about fades, as
+            all tokens are sent.
         keep: do not send I tokens that the GoP before already shows well enough. Worth most where
             little moves, but what a loss hides then stays hidden until the refresh: for links whose
             losses are repaired or reported.
@@ -46,6 +48,7 @@ class EncoderConfig:
     unit_bytes: int = 1200
     least_units: int = 6
     motion: bool = True
+    lean: bool = True
     keep: bool = False
     refresh_gops: int = 8
     packing: str = "interleaved"
@@ -83,7 +86,7 @@ class EncoderConfig:
 #: does not use ours yet. The paper does not say how tokens are quantised; the index is our choice,
 #: not measured against any of its figures.
 _PAPER = EncoderConfig(
-    profile="morphe-paper", motion=False, keep=False, packing="rows", selection="similarity",
+    profile="morphe-paper", motion=False, lean=False, packing="rows", selection="similarity",
     fixed_quality=52,
 )  # fmt: skip
 _KEEP = EncoderConfig(profile="morphe-keep", keep=True)

@@ -26,7 +26,7 @@ from morphe_core.vgc.geometry import Geometry, Packed
 from morphe_core.vgc.packing import GopFacts, pack_units
 from morphe_core.vgc.pictures import Picture, to_bytes, to_patches
 from morphe_core.vgc.quantiser import step_of
-from morphe_core.vgc.small import DecodedI
+from morphe_core.vgc.small import DecodedI, Predicted
 from morphe_core.vgc.state import Memory, decode_i, decode_p, field_tensor
 from morphe_core.vgc.tokens import GopTokens
 
@@ -126,13 +126,14 @@ class Encoder:
         geometry = self._geometry(budget_bytes, len(pictures))
         work = self._begin(geometry, pictures, budget_bytes)
         i_plan, i = self._code_i(work)
-        tokens, p_facts = self._code_p(work, i_plan, i)
+        predicted = self.model.network.tokenizer.predict(i, work.field)
+        tokens, p_facts = self._code_p(work, i_plan, predicted)
         facts = GopFacts(
             self._index % GOP_MODULO, geometry, len(pictures), work.before is None,
             self.model.backend,
         )  # fmt: skip
         units = pack_units(self.model.entropy, tokens, facts, self.config, budget_bytes)
-        self._finish(work, tokens, i, i_plan, units)
+        self._finish(work, tokens, predicted, i_plan, units)
         self._gops_at_scale = 1 + self._gops_at_scale * (geometry.scale == self._scale)
         self._scale, self._p_quality = geometry.scale, tokens.p_quality
         gop = EncodedGop(
@@ -169,7 +170,7 @@ class Encoder:
         coded = geometry.coded(pictures, self.model.device)
         motion = Motion.none(geometry.grid)
         if self.config.motion:
-            luma = to_bytes(coded.luma[:, 0]).cpu().numpy()
+            luma = _bytes(coded.luma[:, 0])
             price = motion_price(step_of(max(0, self._share.quality - I_FINER)))
             last = self._last_luma
             if last is not None and last.shape != luma.shape[1:]:
@@ -178,7 +179,7 @@ class Encoder:
             self._last_luma = luma[-1]
         field = field_tensor(*motion, self.model.device)
         before = None
-        if self.config.keep and self._memory is not None:
+        if self.config.lean and self._memory is not None:
             before = self._memory.carried_on(geometry, field)
         budget = TokenBudget(self.model.entropy, self.config, budget_bytes, geometry.grid)
         return _Work(geometry, coded, motion, field, before, budget)
@@ -187,7 +188,7 @@ class Encoder:
         tokenizer = self.model.network.tokenizer
         values = tokenizer.analyse_i(work.first)
         stay = None
-        if work.before is not None:
+        if self.config.keep and work.before is not None:
             difference = to_patches(work.first) - to_patches(work.before)
             stay = difference.square().sum(1)[0].cpu().numpy()
             stay[self._due(work.geometry)] = np.inf
@@ -203,7 +204,7 @@ class Encoder:
         """P values as if the I picture were perfect: for the first GoP's shares only."""
         tokenizer = self.model.network.tokenizer
         perfect = DecodedI(work.first, torch.empty(0))
-        residual = tokenizer.p_residual(work.rest, perfect, work.field)
+        residual = tokenizer.p_residual(work.rest, tokenizer.predict(perfect, work.field))
         values = torch.einsum("oc,nchw->nhwo", tokenizer.p_basis, residual)[0]
         array: npt.NDArray[np.float32] = values.cpu().numpy()
         return array
@@ -214,8 +215,10 @@ class Encoder:
         due: npt.NDArray[np.bool_] = (rows + self._index) % self.config.refresh_gops == 0
         return due
 
-    def _code_p(self, work: _Work, plan: IPlan, i: DecodedI) -> tuple[GopTokens, dict[str, float]]:
-        values = self.model.network.tokenizer.analyse_p(work.rest, i, work.field)
+    def _code_p(
+        self, work: _Work, plan: IPlan, predicted: Predicted
+    ) -> tuple[GopTokens, dict[str, float]]:
+        values = self.model.network.tokenizer.analyse_p(work.rest, predicted)
         array = values[0].permute(1, 2, 0).cpu().numpy()
         p = work.budget.plan_p(
             array, plan, work.motion, self._share,
@@ -237,12 +240,19 @@ class Encoder:
         return p, plan.tokens.astype(np.float32) * step_of(plan.quality)
 
     def _finish(
-        self, work: _Work, tokens: GopTokens, i: DecodedI, plan: IPlan, units: list[bytes]
+        self, work: _Work, tokens: GopTokens, predicted: Predicted, plan: IPlan, units: list[bytes]
     ) -> None:
         """Keep what the next GoP leans on, and learn how far the estimate was off."""
         p = decode_p(
-            self.model.network.tokenizer, tokens.p, tokens.p_sent, step_of(tokens.p_quality), i,
-            work.field,
+            self.model.network.tokenizer, tokens.p, tokens.p_sent, step_of(tokens.p_quality),
+            predicted,
         )  # fmt: skip
         self._memory = Memory.of(p, work.geometry.scale)
+        self._last_luma = _bytes(work.pictures.luma[-1, 0])
         self._share.learn(plan, work.budget, sum(map(len, units)))
+
+
+def _bytes(plane: Tensor) -> Luma:
+    """A plane as OpenCV takes it."""
+    array: Luma = to_bytes(plane).cpu().numpy()
+    return array

@@ -1,9 +1,10 @@
 """Motion estimation at the encoder: dense flow, made cheap to send.
 
 OpenCV's DIS gives dense fields. What the whole picture does is the camera's: the median over the
-picture. Beyond it a cell takes at each knot the mean of its own flow, of its smoothed surroundings,
-the straight way between the knots that are known, or the motion of the cell before it in the row:
-whichever predicts best once the bits that the choice costs are paid for.
+picture. Beyond it a cell takes at each knot the mean of its own flow, the straight way between the
+knots that are known, or the motion of the cell before it in the row (at the last picture also the
+mean of its smoothed surroundings): whichever predicts best once the bits that the choice costs are
+paid for.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def _choose(
     The error of the vector before, which no picture was predicted with, comes from the texture of
     the cell: a displacement d adds d' G d, with G the sum of the gradients' outer products.
     """
-    candidates = np.stack([own, _smoothed(own), lead])
+    candidates = np.stack([own, lead] if lead.any() else [own, lead, _smoothed(own)])
     errors = np.stack([_error(target, reference, field, camera) for field in candidates])
     texture, most = _texture(target, own.shape[:2])
     picked = np.empty_like(own)

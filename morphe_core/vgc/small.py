@@ -67,6 +67,20 @@ class DecodedP(NamedTuple):
     features: Tensor
 
 
+class Predicted(NamedTuple):
+    """What P leans on.
+
+    Attributes:
+        patches: (N, 768, h, w), the P pictures as motion predicts them from the I picture.
+        features: (N, width, h, w), of the decoded I picture.
+        vectors: (N, 8, rows, cells), the motion at the knots, in motion steps.
+    """
+
+    patches: Tensor
+    features: Tensor
+    vectors: Tensor
+
+
 class SmallTokenizer(nn.Module):
     """Analysis and synthesis; quantisation lies between them and outside."""
 
@@ -126,32 +140,41 @@ class SmallTokenizer(nn.Module):
         added, features = self.i_decode(seen)
         return DecodedI(from_patches(base + added * UNIT), features)
 
-    def analyse_p(self, pictures: Picture, decoded: DecodedI, field: Tensor) -> Tensor:
+    def predict(self, decoded: DecodedI, field: Tensor) -> Predicted:
+        """What the decoded I pictures and the motion tell of the P pictures.
+
+        Args:
+            decoded: the decoded I pictures, N.
+            field: (N, 9, 2, rows, cells) in motion steps, see `vgc.motion.field_of`.
+        """
+        patches = _stack(to_patches(predict(decoded.picture, field)))
+        return Predicted(patches, decoded.features, at_knots(field))
+
+    def analyse_p(self, pictures: Picture, predicted: Predicted) -> Tensor:
         """P token values before quantisation, (N, p_channels, h, w).
 
         Args:
             pictures: the eight P pictures of N GoPs (8 N).
-            decoded: the decoded I pictures.
-            field: (N, 9, 2, rows, cells) in motion steps, see `vgc.motion.field_of`.
+            predicted: what is known of them.
         """
-        residual = self.p_residual(pictures, decoded, field)
-        added, _ = self.p_analyse(torch.cat([residual / UNIT, decoded.features], dim=1))
+        residual = self.p_residual(pictures, predicted)
+        added, _ = self.p_analyse(torch.cat([residual / UNIT, predicted.features], dim=1))
         values: Tensor = _linear(self.p_basis, residual) + added * UNIT
         return values
 
-    def p_residual(self, pictures: Picture, decoded: DecodedI, field: Tensor) -> Tensor:
-        """What the motion field does not predict of the P pictures, (N, 768, h, w)."""
-        predicted = predict(decoded.picture, field)
-        return _stack(to_patches(pictures)) - _stack(to_patches(predicted))
+    def p_residual(self, pictures: Picture, predicted: Predicted) -> Tensor:
+        """What is not predicted of the P pictures, (N, 768, h, w)."""
+        return _stack(to_patches(pictures)) - predicted.patches
 
     def synthesise_p(
-        self, values: Tensor, sent: Tensor, step: Tensor, decoded: DecodedI, field: Tensor
+        self, values: Tensor, sent: Tensor, step: Tensor, predicted: Predicted
     ) -> DecodedP:
         """The P pictures from dequantised tokens; arguments as above."""
-        base = _stack(to_patches(predict(decoded.picture, field)))
-        base = base + _linear(self.p_synthesis, values * sent)
-        vectors = at_knots(field).repeat_interleave(MOTION_COLS, dim=3) / UNIT
-        seen = torch.cat([base / UNIT, decoded.features, vectors, sent, _plane(step, sent)], dim=1)
+        base = predicted.patches + _linear(self.p_synthesis, values * sent)
+        vectors = predicted.vectors.repeat_interleave(MOTION_COLS, dim=3) / UNIT
+        seen = torch.cat(
+            [base / UNIT, predicted.features, vectors, sent, _plane(step, sent)], dim=1
+        )
         added, features = self.p_decode(seen)
         return DecodedP(from_patches(_unstack(base + added * UNIT)), features)
 

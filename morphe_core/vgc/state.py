@@ -12,7 +12,7 @@ from torch import Tensor
 from morphe_core.vgc.geometry import Geometry
 from morphe_core.vgc.motion import carry_on, field_of
 from morphe_core.vgc.pictures import Picture
-from morphe_core.vgc.small import DecodedI, DecodedP, SmallTokenizer
+from morphe_core.vgc.small import DecodedI, DecodedP, Predicted, SmallTokenizer
 from morphe_core.vgc.tokens import GOP_FRAMES
 
 
@@ -81,10 +81,10 @@ def decode_i(
 
 def decode_p(
     tokenizer: SmallTokenizer, tokens: npt.NDArray[np.int16], sent: npt.NDArray[np.bool_],
-    step: float, i: DecodedI, field: Tensor,
+    step: float, predicted: Predicted,
 ) -> DecodedP:  # fmt: skip
     """The P pictures from integers, the same call at both ends."""
     device = tokenizer.i_basis.device
     mask, size = mask_tensor(sent, device), step_tensor(step, device)
     values = to_tensor(tokens, device) * size * mask
-    return tokenizer.synthesise_p(values, mask, size, i, field)
+    return tokenizer.synthesise_p(values, mask, size, predicted)
