@@ -176,7 +176,6 @@ class Encoder:
             if last is not None and last.shape != luma.shape[1:]:
                 last = None
             motion = estimate_motion(luma, geometry.grid, price=price, before=last)
-            self._last_luma = luma[-1]
         field = field_tensor(*motion, self.model.device)
         before = None
         if self.config.lean and self._memory is not None:
