@@ -25,6 +25,7 @@ from morphe_core.vgc.allocation import (
     search,
 )
 from morphe_core.vgc.config import SELECTIONS, EncoderConfig
+from morphe_core.vgc.estimate import Motion
 from morphe_core.vgc.quantiser import quantise, step_of
 from morphe_core.vgc.selection import Candidates, strategy
 from morphe_core.vgc.tokens import QUALITIES, TOKEN_MAX, Grid
@@ -178,7 +179,7 @@ def p_plan(model: Model, selection: str, budget_bytes: int) -> tuple[PPlan, Cand
 
     nothing = np.zeros((6, 8, channels.i_channels), np.int16)
     plan = TokenBudget(model.entropy, config, budget_bytes, grid).plan_p(
-        values, IPlan(40, nothing, np.ones((6, 8), np.bool_), 0.0), np.zeros((6, 4, 4), np.int16),
+        values, IPlan(40, nothing, np.ones((6, 8), np.bool_), 0.0), Motion.none(grid),
         Share(), in_i_space=in_i_space, generator=np.random.default_rng(9),
     )  # fmt: skip
     calls = len(asked)
