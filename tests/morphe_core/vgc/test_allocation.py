@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from morphe_core.models import Model
@@ -71,6 +71,7 @@ def test_a_search_finds_the_finest_quality_that_fits(
     at=st.integers(COARSEST + 1, QUALITIES - 1), leap=st.floats(1.2, 30),
     start=st.integers(COARSEST, QUALITIES - 1), share=st.floats(0.05, 0.95),
 )  # fmt: skip
+@example(at=31, leap=8.0, start=119, share=0.0625)  # a secant would find too little to go on
 def test_a_search_is_not_held_up_by_a_leap(at: int, leap: float, start: int, share: float) -> None:
     """Tokens that are kept up to some quality, and all sent from there on."""
 
