@@ -42,6 +42,8 @@ SCALE_BANDS = {3: (-1, 26), 2: (6, 75), 1: (35, 128)}
 _TRIES = 10
 #: Natural logarithm of a ratio of bits that counts as nothing: a third of what one index changes.
 _NEAR = 0.01
+#: The same that says that bits do not grow as a secant takes them to: what three indices change.
+_FAR = 0.1
 #: Rows that a search looks at, at least; more rows add time and hardly certainty.
 _SAMPLE_ROWS = 12
 #: Octaves of bits per octave of the step: the usual start of a search.
@@ -268,7 +270,8 @@ def search(cost: Callable[[int], float], wanted: float, start: int) -> int:
 
     Bits grow nearly geometrically with the quality, so a secant in the logarithm lands at once.
     Where they leap instead (tokens that were kept so far are all sent), the secant would creep
-    along one end, so a step that does not halve what is left is followed by one that does.
+    along one end, so a step that does not halve what is left is followed by one that does, and by
+    nothing else once a secant was far off.
 
     Args:
         cost: bits at a quality; grows with it.
@@ -283,6 +286,7 @@ def search(cost: Callable[[int], float], wanted: float, start: int) -> int:
     quality = min(max(start, COARSEST), QUALITIES - 1)
     pace = INDICES_PER_OCTAVE / (_SLOPE * math.log(2))
     left = span = above - below
+    aimed = creeps = False
     for attempt in range(_TRIES):
         miss = math.log(max(cost(quality), 1.0) / max(wanted, 1.0))
         fits = miss <= _NEAR
@@ -295,10 +299,12 @@ def search(cost: Callable[[int], float], wanted: float, start: int) -> int:
             break
         if below < COARSEST or above == QUALITIES:
             guess = quality - miss * pace * 2 ** max(0, attempt - 1)
-        elif attempt > 1 and left > span / 2:
-            guess = (below + above) / 2
         else:
-            guess = below + (above - below) * below_miss / (below_miss - above_miss)
+            slow = attempt > 1 and left > span / 2
+            creeps = creeps or (aimed and slow and abs(miss) > _FAR)
+            aimed = not (slow or creeps)
+            share = below_miss / (below_miss - above_miss) if aimed else 0.5
+            guess = below + (above - below) * share
         quality = min(max(round(guess), below + 1), above - 1)
     return max(below, COARSEST)
 

@@ -160,8 +160,9 @@ def check_tokens(model: EntropyModel, tokens: GopTokens) -> None:
             raise CodecConfigError(
                 f"tokens {name} of shape {getattr(tokens, name).shape}: the model codes {shape}"
             )
+    moves = MOTION_MAX if model.motion_channels else 0
     for name, limit in (
-        ("i", TOKEN_MAX), ("p", TOKEN_MAX), ("motion", MOTION_MAX), ("camera", MOTION_MAX),
+        ("i", TOKEN_MAX), ("p", TOKEN_MAX), ("motion", MOTION_MAX), ("camera", moves),
     ):  # fmt: skip
         largest = int(np.abs(getattr(tokens, name).astype(np.int32)).max(initial=0))
         if largest > limit:

@@ -37,7 +37,7 @@ def expected(config: NetworkConfig) -> tuple[int, int]:
     tokenizer += trunk(96, t.width, t.encoder_blocks, t.i_channels)
     tokenizer += trunk(2 * 96 + 3, t.width, t.decoder_blocks, 96)
     tokenizer += trunk(768 + t.width, t.width, t.encoder_blocks, t.p_channels)
-    tokenizer += trunk(768 + t.width + 2 + 4, t.width, t.decoder_blocks, 768)
+    tokenizer += trunk(768 + t.width + 2 + 8, t.width, t.decoder_blocks, 768)
     upscalers = sum(
         trunk(96, config.sr_width, config.sr_blocks, 64 * scale**2)
         + (t.width + 1) * config.sr_width

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from morphe_core.models import Model
@@ -25,6 +25,7 @@ from morphe_core.vgc.allocation import (
     search,
 )
 from morphe_core.vgc.config import SELECTIONS, EncoderConfig
+from morphe_core.vgc.estimate import Motion
 from morphe_core.vgc.quantiser import quantise, step_of
 from morphe_core.vgc.selection import Candidates, strategy
 from morphe_core.vgc.tokens import QUALITIES, TOKEN_MAX, Grid
@@ -70,6 +71,7 @@ def test_a_search_finds_the_finest_quality_that_fits(
     at=st.integers(COARSEST + 1, QUALITIES - 1), leap=st.floats(1.2, 30),
     start=st.integers(COARSEST, QUALITIES - 1), share=st.floats(0.05, 0.95),
 )  # fmt: skip
+@example(at=31, leap=8.0, start=119, share=0.0625)  # a secant would find too little to go on
 def test_a_search_is_not_held_up_by_a_leap(at: int, leap: float, start: int, share: float) -> None:
     """Tokens that are kept up to some quality, and all sent from there on."""
 
@@ -178,7 +180,7 @@ def p_plan(model: Model, selection: str, budget_bytes: int) -> tuple[PPlan, Cand
 
     nothing = np.zeros((6, 8, channels.i_channels), np.int16)
     plan = TokenBudget(model.entropy, config, budget_bytes, grid).plan_p(
-        values, IPlan(40, nothing, np.ones((6, 8), np.bool_), 0.0), np.zeros((6, 4, 4), np.int16),
+        values, IPlan(40, nothing, np.ones((6, 8), np.bool_), 0.0), Motion.none(grid),
         Share(), in_i_space=in_i_space, generator=np.random.default_rng(9),
     )  # fmt: skip
     calls = len(asked)

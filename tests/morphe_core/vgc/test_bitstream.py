@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from morphe_core.errors import BitstreamError, CodecConfigError
 from morphe_core.vgc.bitstream import (
     HEADER_BYTES,
+    VERSION,
     Kind,
     Part,
     UnitHeader,
@@ -80,7 +81,7 @@ def test_every_single_bit_of_one_unit() -> None:
 @given(st.binary(max_size=80), st.booleans())
 def test_garbage_is_refused(data, of_our_version) -> None:
     if of_our_version and data:
-        data = bytes([16 | data[0] & 15]) + data[1:]
+        data = bytes([VERSION << 4 | data[0] & 15]) + data[1:]
     with pytest.raises(BitstreamError):
         read_unit(data)
 
@@ -108,9 +109,10 @@ def test_a_right_checksum_does_not_excuse_wrong_fields() -> None:
 
 def test_the_version_is_named() -> None:
     unit = bytearray(write_unit(HEADER, b""))
-    unit[0] ^= 0x30
-    with pytest.raises(BitstreamError, match="version 2: this decoder reads 1"):
-        read_unit(bytes(unit))
+    for other in (1, 3):
+        unit[0] = other << 4 | unit[0] & 15
+        with pytest.raises(BitstreamError, match=f"version {other}: this decoder reads 2"):
+            read_unit(bytes(unit))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from morphe_core.vgc.bitstream import Part, unit_rows
 from morphe_core.vgc.entropy import (
     EntropyModel,
     RowTokens,
+    camera_bits,
     decode_rows,
     decode_units,
     encode_rows,
@@ -23,13 +24,22 @@ from morphe_core.vgc.entropy import (
     total_bits,
     zeroing_bits,
 )
-from morphe_core.vgc.tokens import MOTION_MAX, TOKEN_MAX, GopTokens, Grid
+from morphe_core.vgc.range_coding import Writer
+from morphe_core.vgc.tokens import (
+    CAMERA_SHAPE,
+    MOTION_CHANNELS,
+    MOTION_MAX,
+    TOKEN_MAX,
+    GopTokens,
+    Grid,
+)
+from morphe_core.vgc.unit_coding import UnitCoder
 
 I_CHANNELS, P_CHANNELS = 24, 20
 PLANES = {
-    Part.JOINT: ("i", "p", "i_sent", "p_sent", "motion"),
+    Part.JOINT: ("i", "p", "i_sent", "p_sent", "motion", "camera"),
     Part.I_ONLY: ("i", "i_sent"),
-    Part.P_ONLY: ("p", "p_sent", "motion"),
+    Part.P_ONLY: ("p", "p_sent", "motion", "camera"),
 }
 
 
@@ -48,12 +58,14 @@ def smooth_gop(seed: int, *, rows: int = 12, cols: int = 24, quality: int = 40) 
     i_sent = generator.random((rows, cols)) < 0.7
     i_sent[::3] = True
     p_sent = np.repeat(generator.random((rows, -(-cols // 4))) < 0.8, 4, axis=1)[:, :cols]
-    motion = np.zeros((rows, cols // 2, 4), np.int16)
-    motion[:, 3:9] = generator.integers(-40, 40, (rows, 1, 4))
+    motion = np.zeros((rows, cols // 2, MOTION_CHANNELS), np.int16)
+    motion[:, 3:9] = generator.integers(-40, 40, (rows, 1, MOTION_CHANNELS))
     motion[generator.random((rows, cols // 2)) < 0.1] = 7
+    camera = generator.integers(-6, 7, CAMERA_SHAPE).astype(np.int16)
     return GopTokens(
-        i * i_sent[..., None], p * p_sent[..., None], i_sent, p_sent, motion, quality, quality - 8
-    )
+        i * i_sent[..., None], p * p_sent[..., None], i_sent, p_sent, motion, camera, quality,
+        quality - 8,
+    )  # fmt: skip
 
 
 @cache
@@ -68,6 +80,8 @@ def check(gop: GopTokens, rows: range, part: Part, found: RowTokens) -> None:
         if name not in PLANES[part]:
             expected = np.zeros_like(expected)
         np.testing.assert_array_equal(getattr(found, name), expected, err_msg=name)
+    camera = gop.camera if "camera" in PLANES[part] else np.zeros_like(gop.camera)
+    np.testing.assert_array_equal(found.camera, camera[None])
 
 
 def facts(gop: GopTokens) -> dict:
@@ -97,7 +111,8 @@ def gops(draw: st.DrawFn) -> GopTokens:
         numbers((*shape, I_CHANNELS), peak) * i_sent[..., None],
         numbers((*shape, P_CHANNELS), peak) * p_sent[..., None],
         i_sent, p_sent,
-        numbers((rows, cells, 4), min(peak, MOTION_MAX)),
+        numbers((rows, cells, MOTION_CHANNELS), min(peak, MOTION_MAX)),
+        numbers(CAMERA_SHAPE, min(peak, MOTION_MAX)),
         draw(st.integers(0, 127)), draw(st.integers(0, 127)),
     )  # fmt: skip
 
@@ -151,8 +166,9 @@ def test_nothing_to_say_takes_a_byte_or_two() -> None:
     gop = smooth_gop(0)
     nothing = np.zeros_like(gop.i_sent)
     empty = replace(
-        gop, i=gop.i * 0, p=gop.p * 0, i_sent=nothing, p_sent=nothing, motion=gop.motion * 0
-    )
+        gop, i=gop.i * 0, p=gop.p * 0, i_sent=nothing, p_sent=nothing, motion=gop.motion * 0,
+        camera=gop.camera * 0,
+    )  # fmt: skip
     payloads = encode_units(model(), empty, [range(0, 12, 2), range(1, 12, 2)], part=Part.JOINT)
     assert max(map(len, payloads)) <= 12
     found = decode_rows(model(), payloads[0], rows=range(0, 12, 2), part=Part.JOINT, **facts(empty))
@@ -162,10 +178,12 @@ def test_nothing_to_say_takes_a_byte_or_two() -> None:
 def tokens_in_range(found: RowTokens, rows: int, cols: int) -> None:
     assert found.i.shape == (rows, cols, I_CHANNELS)
     assert found.p.shape == (rows, cols, P_CHANNELS)
-    assert found.motion.shape == (rows, cols // 2, 4)
+    assert found.motion.shape == (rows, cols // 2, MOTION_CHANNELS)
+    assert found.camera.shape == (1, *CAMERA_SHAPE)
     assert np.abs(found.i).max() <= TOKEN_MAX
     assert np.abs(found.p).max() <= TOKEN_MAX
     assert np.abs(found.motion).max() <= MOTION_MAX
+    assert np.abs(found.camera).max() <= MOTION_MAX
 
 
 @given(st.binary(max_size=300), st.sampled_from(Part), st.integers(0, 127))
@@ -229,12 +247,52 @@ def test_bits_by_token_add_up_to_bits_of_the_gop() -> None:
     assert motion.shape == (12, 12)
     assert not i[~gop.i_sent].any()
     assert not p[~gop.p_sent].any()
+    camera = camera_bits(model(), gop.camera)
     whole = total_bits(model(), gop)
-    assert i.sum() + p.sum() + motion.sum() <= whole
-    assert i.sum() + p.sum() + motion.sum() >= whole - gop.i_sent.size * 2 - 100
+    assert i.sum() + p.sum() + motion.sum() + camera <= whole
+    assert i.sum() + p.sum() + motion.sum() + camera >= whole - gop.i_sent.size * 2 - 100
     alone = token_bits(model(), gop.p, gop.p_quality, "p_alone", sent=gop.p_sent, motion=gop.motion)
     by_parts = total_bits(model(), gop, part=Part.P_ONLY)
-    assert alone.sum() + motion.sum() == pytest.approx(by_parts, rel=0.05)
+    assert alone.sum() + motion.sum() + camera == pytest.approx(by_parts, rel=0.05)
+
+
+def test_each_unit_pays_for_the_camera() -> None:
+    gop = smooth_gop(63)
+    calm = replace(gop, camera=0 * gop.camera)
+    more = camera_bits(model(), gop.camera) - camera_bits(model(), calm.camera)
+    assert more > 20
+    for count in (1, 3, 12):
+        units = [unit_rows(12, count, unit) for unit in range(count)]
+        sizes = [
+            8 * sum(map(len, encode_units(model(), one, units, part=Part.P_ONLY)))
+            for one in (gop, calm)
+        ]
+        # Each unit ends at a whole byte.
+        assert sizes[0] - sizes[1] == pytest.approx(count * more, abs=8 * count)
+        # I units know nothing of it.
+        assert encode_units(model(), gop, units, part=Part.I_ONLY) == encode_units(
+            model(), calm, units, part=Part.I_ONLY
+        )
+
+
+def test_a_camera_out_of_range_fails_its_unit_alone() -> None:
+    """Bytes that an honest encoder never writes, among honest units."""
+    gop = smooth_gop(64)
+    units = [unit_rows(12, 3, unit) for unit in range(3)]
+    camera = np.repeat(gop.camera[None], 3, axis=0)
+    camera[1, -1, 0] = MOTION_MAX + 9
+    order = [row for unit in units for row in unit]
+    rows = RowTokens(
+        gop.i[order], gop.p[order], gop.i_sent[order], gop.p_sent[order], gop.motion[order], camera
+    )
+    writer = Writer(3)
+    qualities = (gop.i_quality, gop.p_quality)
+    UnitCoder(model(), writer, units, gop.grid, qualities).run(Part.JOINT, rows)
+    found = decode_units(model(), writer.finish(), units=units, part=Part.JOINT, **facts(gop))
+    assert isinstance(found[1], BitstreamError)
+    for unit in (0, 2):
+        assert isinstance(found[unit], RowTokens)
+        check(gop, units[unit], Part.JOINT, found[unit])
 
 
 def test_the_joint_form_is_not_measured_without_its_i_tokens() -> None:
@@ -325,7 +383,8 @@ def test_damaged_arrays_are_named() -> None:
 
 
 def test_a_backend_without_motion() -> None:
-    still = [replace(smooth_gop(seed), motion=np.zeros((12, 12, 0), np.int16)) for seed in range(4)]
+    none, rest = np.zeros((12, 12, 0), np.int16), np.zeros(CAMERA_SHAPE, np.int16)
+    still = [replace(smooth_gop(seed), motion=none, camera=rest) for seed in range(4)]
     fitted = EntropyModel.fit(still, steps=5)
     again = EntropyModel.from_arrays(fitted.arrays())
     assert again.motion_channels == 0
@@ -335,6 +394,11 @@ def test_a_backend_without_motion() -> None:
         check(still[0], range(0, 12, 2), part, found)
     with pytest.raises(CodecConfigError, match="the model has i, p, p_alone"):
         token_bits(again, still[0].motion, 0, "motion")
+    # A camera that moves would be lost without a word.
+    moving = replace(still[0], camera=rest + 1)
+    with pytest.raises(CodecConfigError, match="tokens camera: magnitude 1 is beyond 0"):
+        encode_rows(again, moving, [0], part=Part.JOINT)
+    assert camera_bits(again, rest) == 0
 
 
 @settings(max_examples=20)
@@ -373,6 +437,10 @@ def test_wrong_input_is_named() -> None:
         encode_rows(model(), replace(gop, p=gop.p[..., :3]), [0], part=Part.JOINT)
     with pytest.raises(CodecConfigError, match="tokens motion: magnitude 256 is beyond 255"):
         encode_rows(model(), replace(gop, motion=gop.motion * 0 + 256), [0], part=Part.JOINT)
+    with pytest.raises(CodecConfigError, match="tokens camera: magnitude 256 is beyond 255"):
+        encode_rows(model(), replace(gop, camera=gop.camera * 0 - 256), [0], part=Part.JOINT)
+    with pytest.raises(CodecConfigError, match=r"tokens camera of shape \(8, 2\)"):
+        encode_rows(model(), replace(gop, camera=gop.camera[:8]), [0], part=Part.JOINT)
     with pytest.raises(CodecConfigError, match="2 payloads for 1 units"):
         decode_units(model(), [b"", b""], units=[[0]], part=Part.JOINT, **facts(gop))
     with pytest.raises(CodecConfigError, match="matrix 'x'"):

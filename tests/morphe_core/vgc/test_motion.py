@@ -8,9 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from morphe_core.vgc.motion import advance, field_at, predict, sample
+from morphe_core.vgc.motion import at_knots, carry_on, field_of, predict, sample
 from morphe_core.vgc.pictures import Picture
-from morphe_core.vgc.tokens import MOTION_STEPS_PER_PIXEL
+from morphe_core.vgc.tokens import (
+    CAMERA_AT,
+    KNOTS,
+    MOTION_CHANNELS,
+    MOTION_MAX,
+    MOTION_STEPS_PER_PIXEL,
+)
 
 ROWS, CELLS = 4, 3
 HEIGHT, WIDTH = ROWS * 8, CELLS * 16
@@ -29,10 +35,28 @@ def picture(seed: int, count: int = 1) -> Picture:
     )
 
 
-def steady(x_pixels: float, y_pixels: float) -> torch.Tensor:
-    """The field of a constant velocity, in coded pixels a picture."""
+#: How far what moves steadily has got, backwards before the GoP as well.
+DISTANCES = torch.tensor(CAMERA_AT).abs().float()
+STILL = torch.zeros(1, MOTION_CHANNELS, ROWS, CELLS)
+FIXED = torch.zeros(1, len(CAMERA_AT), 2)
+
+
+def cells_at(x_pixels: float, y_pixels: float) -> torch.Tensor:
+    """The cells' motion of a constant velocity, in coded pixels a picture."""
     velocity = torch.tensor([x_pixels, y_pixels]) * MOTION_STEPS_PER_PIXEL
-    return torch.cat([4 * velocity, 8 * velocity]).reshape(1, 4, 1, 1).expand(1, 4, ROWS, CELLS)
+    motion = torch.cat([knot * velocity for knot in KNOTS]).reshape(1, -1, 1, 1)
+    return motion.expand(1, MOTION_CHANNELS, ROWS, CELLS)
+
+
+def camera_at(x_pixels: float, y_pixels: float) -> torch.Tensor:
+    """The same velocity, of the camera."""
+    velocity = torch.tensor([x_pixels, y_pixels]) * MOTION_STEPS_PER_PIXEL
+    return (DISTANCES[:, None] * velocity)[None]
+
+
+def steady(x_pixels: float, y_pixels: float) -> torch.Tensor:
+    """The field of a constant velocity."""
+    return field_of(cells_at(x_pixels, y_pixels), FIXED)
 
 
 def moved(plane: torch.Tensor, x: int, y: int) -> torch.Tensor:
@@ -42,22 +66,58 @@ def moved(plane: torch.Tensor, x: int, y: int) -> torch.Tensor:
     return plane[..., lines, :][..., columns]
 
 
-def test_the_field_passes_through_its_knots() -> None:
-    motion = torch.from_numpy(np.random.default_rng(1).integers(-255, 256, (2, 4, ROWS, CELLS)))
-    motion = motion.float()
-    assert not field_at(motion, 0).any()
-    assert torch.equal(field_at(motion, 4), motion[:, :2])
-    assert torch.equal(field_at(motion, 8), motion[:, 2:])
-    torch.testing.assert_close(field_at(motion, 6), (motion[:, :2] + motion[:, 2:]) / 2)
-    torch.testing.assert_close(field_at(motion, 12), 2 * motion[:, 2:] - motion[:, :2])
-    torch.testing.assert_close(field_at(motion, -4), -motion[:, :2])
+def random_motion(seed: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = np.random.default_rng(seed)
+    limit = MOTION_MAX
+    cells = generator.integers(-limit, limit, (count, MOTION_CHANNELS, ROWS, CELLS), endpoint=True)
+    camera = generator.integers(-limit, limit, (count, len(CAMERA_AT), 2), endpoint=True)
+    return torch.from_numpy(cells).float(), torch.from_numpy(camera).float()
 
 
-@given(st.floats(-8, 24), st.integers(-8, 8), st.integers(-8, 8))
-def test_a_constant_velocity_is_a_straight_line(time: float, x: int, y: int) -> None:
-    got = field_at(steady(x, y), time)
-    wanted = torch.tensor([x, y]).reshape(1, 2, 1, 1) * (time * MOTION_STEPS_PER_PIXEL)
-    torch.testing.assert_close(got, wanted.float().expand_as(got), rtol=1e-5, atol=1e-4)
+@given(st.integers(0, 2**32 - 1))
+def test_between_its_knots_the_field_is_linear(seed: int) -> None:
+    """From no motion at the I picture on, and the same way on before it."""
+    motion, camera = random_motion(seed, 2)
+    field = field_of(motion, camera)
+    assert field.shape == (2, len(CAMERA_AT), 2, ROWS, CELLS)
+    own = motion.numpy().reshape(2, len(KNOTS), 2, ROWS, CELLS)
+    for place in np.ndindex(2, 2, ROWS, CELLS):
+        window, axis, row, cell = place
+        values = [0.0, *own[window, :, axis, row, cell]]
+        wanted = np.interp(DISTANCES, [0, *KNOTS], values) + camera[window, :, axis].numpy()
+        np.testing.assert_array_equal(field[window, :, axis, row, cell], wanted)
+
+
+def test_the_field_at_the_knots_is_what_was_given() -> None:
+    motion, camera = random_motion(1, 2)
+    assert torch.equal(at_knots(field_of(motion, 0 * camera)), motion)
+    whole = at_knots(field_of(motion, camera)).unflatten(1, (len(KNOTS), 2))
+    places = [CAMERA_AT.index(knot) for knot in KNOTS]
+    its = camera[:, places, :, None, None].expand_as(whole)
+    assert torch.equal(whole, motion.unflatten(1, (len(KNOTS), 2)) + its)
+
+
+def test_the_camera_moves_all_cells_at_its_picture_alone() -> None:
+    motion, _ = random_motion(2, 1)
+    alone = field_of(motion, FIXED)
+    for number in range(len(CAMERA_AT)):
+        camera = FIXED.clone()
+        camera[:, number] = torch.tensor([5.0, -7.0])
+        added = field_of(motion, camera) - alone
+        wanted = torch.zeros_like(added)
+        wanted[:, number, 0], wanted[:, number, 1] = 5, -7
+        assert torch.equal(added, wanted)
+
+
+@given(st.integers(-7, 7), st.integers(-7, 7))
+def test_a_constant_velocity_is_a_straight_line(x: int, y: int) -> None:
+    """Whoever moves, cells or camera."""
+    wanted = torch.tensor([x, y]) * DISTANCES[:, None] * MOTION_STEPS_PER_PIXEL
+    wanted = wanted[None, :, :, None, None].expand(1, -1, 2, ROWS, CELLS)
+    assert torch.equal(steady(x, y), wanted)
+    assert torch.equal(field_of(STILL, camera_at(x, y)), wanted)
+    # Both together add up.
+    assert torch.equal(field_of(cells_at(x, y), camera_at(-x, -y)), 0 * wanted)
 
 
 @pytest.mark.parametrize("shrink", [1.0, 0.5])
@@ -85,9 +145,15 @@ def test_sampling_is_bilinear_with_repeated_edges(shrink: float) -> None:
             np.testing.assert_allclose(got[number, channel], other, atol=steepest / 32)
 
 
-def test_a_translation_is_predicted_exactly() -> None:
+@pytest.mark.parametrize("by", ["cells", "camera", "both"])
+def test_a_translation_is_predicted_exactly(by: str) -> None:
     reference = picture(5)
-    got = predict(reference, steady(2, -4))
+    cells, camera = {
+        "cells": (cells_at(2, -4), FIXED),
+        "camera": (STILL, camera_at(2, -4)),
+        "both": (cells_at(4, -2), camera_at(-2, -2)),
+    }[by]
+    got = predict(reference, field_of(cells, camera))
     assert got.luma.shape == (8, 1, HEIGHT, WIDTH)
     for time in range(1, 9):
         luma = moved(reference.luma, 2 * time, -4 * time)
@@ -108,12 +174,58 @@ def test_the_gops_of_a_batch_follow_each_other() -> None:
     torch.testing.assert_close(got.chroma[8:], alone.chroma)
 
 
-def test_the_motion_goes_on_after_the_last_picture() -> None:
+def test_shake_is_followed_picture_by_picture() -> None:
+    """Faster than knots could: to and fro between them."""
+    reference, camera = picture(7), FIXED.clone()
+    shifts = np.random.default_rng(3).integers(-3, 4, (len(CAMERA_AT), 2)) * 2
+    camera[0] = torch.from_numpy(shifts * MOTION_STEPS_PER_PIXEL).float()
+    got = predict(reference, field_of(STILL, camera))
+    for time in range(1, 9):
+        x, y = shifts[CAMERA_AT.index(time)].tolist()
+        wanted = moved(reference.luma, x, y)
+        torch.testing.assert_close(got.luma[time - 1 : time], wanted, rtol=0, atol=0.01)
+        wanted = moved(reference.chroma, x // 2, y // 2)
+        torch.testing.assert_close(got.chroma[time - 1 : time], wanted, rtol=0, atol=0.01)
+
+
+def test_the_picture_before_is_moved_on_by_one_picture() -> None:
     last = picture(7)
-    got = advance(last, steady(-2, 4))
-    torch.testing.assert_close(got.luma, moved(last.luma, -2, 4), rtol=0, atol=0.01)
-    torch.testing.assert_close(got.chroma, moved(last.chroma, -1, 2), rtol=0, atol=0.01)
-    # What moved in the first half only stands still.
-    stopped = steady(3, 3).clone()
-    stopped[:, 2:] = stopped[:, :2]
-    torch.testing.assert_close(advance(last, stopped).luma, last.luma, rtol=0, atol=0.01)
+    for field in (steady(-2, 4), field_of(STILL, camera_at(-2, 4))):
+        got = carry_on(last, field)
+        torch.testing.assert_close(got.luma, moved(last.luma, -2, 4), rtol=0, atol=0.01)
+        torch.testing.assert_close(got.chroma, moved(last.chroma, -1, 2), rtol=0, atol=0.01)
+
+
+def test_what_the_picture_before_shows_depends_on_no_later_camera() -> None:
+    last, motion = picture(8), random_motion(4, 1)[0] / 8
+    before = CAMERA_AT.index(-1)
+    camera = FIXED.clone()
+    camera[:, before] = torch.tensor([-8.0, 16.0])
+    one = carry_on(last, field_of(motion, camera))
+    later = torch.arange(len(CAMERA_AT))[:, None] != before
+    other = carry_on(last, field_of(motion, camera + 40 * later))
+    assert torch.equal(one.luma, other.luma)
+    # The cells' own motion before is that up to the first knot, by half.
+    half = motion[:, :2] / 2 + camera[:, before, :, None, None]
+    assert torch.equal(one.luma, sample(last.luma, half, 1.0))
+    assert torch.equal(one.chroma, sample(last.chroma, half, 0.5))
+
+
+def test_what_moves_steadily_is_found_where_it_was_before() -> None:
+    """The GoP before and this one agree on one motion: its last picture, moved on, is the I."""
+    world = picture(9)
+    step = (2, -2)  # forward
+    last, first = (
+        Picture(
+            moved(world.luma, -n * step[0], -n * step[1]),
+            moved(world.chroma, -n * step[0] // 2, -n * step[1] // 2),
+        )
+        for n in (1, 2)
+    )
+    inside = (..., slice(8, -8), slice(8, -8))
+    got = carry_on(last, steady(-step[0], -step[1]))
+    torch.testing.assert_close(got.luma[inside], first.luma[inside], rtol=0, atol=0.01)
+    # And the second picture is where the same field sees it from the I picture.
+    second = predict(first, steady(-step[0], -step[1])).luma[:1]
+    wanted = moved(world.luma, -3 * step[0], -3 * step[1])
+    torch.testing.assert_close(second[inside], wanted[inside], rtol=0, atol=0.01)

@@ -29,6 +29,7 @@ FACTS = GopFacts(5, GEOMETRY, 7, False, 0)
 ROWS = EncoderConfig(packing="rows")
 JOINT = EncoderConfig(unit_bytes=700, least_units=4)
 NAMES = ("i", "p", "i_sent", "p_sent", "motion")
+ALL = slice(None)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,7 @@ def gop(entropy: EntropyModel, seed: int, share: float = 0.7, moves: int = 3) ->
         falling = np.exp(-np.arange(values.shape[2]) / 8)
         values[:] = np.rint(noise.laplace(0, 6 * falling, values.shape)) * sent[..., None]
     tokens.motion[:] = noise.integers(-moves, moves + 1, tokens.motion.shape)
+    tokens.camera[:] = noise.integers(-5 * moves, 5 * moves + 1, tokens.camera.shape)
     return tokens
 
 
@@ -55,6 +57,7 @@ def units_of(data: Sequence[bytes]) -> list[Unit]:
 def assert_equal(one: GopTokens, other: GopTokens, rows: Sequence[int] | slice) -> None:
     for name in NAMES:
         np.testing.assert_array_equal(getattr(one, name)[rows], getattr(other, name)[rows], name)
+    np.testing.assert_array_equal(one.camera, other.camera)
     assert (one.i_quality, one.p_quality) == (other.i_quality, other.p_quality)
 
 
@@ -69,7 +72,7 @@ def test_tokens_come_back_as_they_were(
     order = np.random.default_rng(seed).permutation(len(packed))
     units = units_of(packed)
     received = unpack_units(entropy, [units[n] for n in order], GRID)
-    assert_equal(received.tokens, tokens, slice(None))
+    assert_equal(received.tokens, tokens, ALL)
     assert (received.units, received.damaged) == (len(packed), 0)
     assert received.motion_known.all()
 
@@ -113,11 +116,15 @@ def test_every_unit_decodes_alone(entropy: EntropyModel, config: EncoderConfig) 
         wanted = replace(tokens)
         nothing = empty_tokens(entropy, GRID, 45, 30)
         if part is Part.I_ONLY:
-            wanted = replace(tokens, p=nothing.p, p_sent=nothing.p_sent, motion=nothing.motion)
+            wanted = replace(
+                tokens, p=nothing.p, p_sent=nothing.p_sent, motion=nothing.motion,
+                camera=nothing.camera,
+            )  # fmt: skip
         if part is Part.P_ONLY:
             wanted = replace(tokens, i=nothing.i, i_sent=nothing.i_sent)
         assert_equal(received.tokens, wanted, rows)
-        assert_equal(received.tokens, nothing, others)
+        # Any unit alone says what the camera does, which is not of its rows only.
+        assert_equal(received.tokens, replace(nothing, camera=wanted.camera), others)
         assert (received.units, received.damaged) == (1, 0)
         known = [row in rows and part is not Part.I_ONLY for row in range(GRID.rows)]
         assert received.motion_known.tolist() == known
@@ -137,7 +144,7 @@ def test_rows_of_holes_are_not_sent_and_come_back_as_holes(entropy: EntropyModel
         *((Part.P_ONLY, row) for row in every if row not in (0, 7, 8)),
     }
     received = unpack_units(entropy, units, GRID)
-    assert_equal(received.tokens, tokens, slice(None))
+    assert_equal(received.tokens, tokens, ALL)
     assert not fill_motion(received.tokens.motion, received.motion_known).any()
 
 
@@ -147,7 +154,21 @@ def test_motion_travels_even_where_no_p_token_does(entropy: EntropyModel) -> Non
     units = units_of(pack_units(entropy, tokens, FACTS, ROWS, 3000))
     received = unpack_units(entropy, units, GRID)
     assert received.motion_known.all()
-    assert_equal(received.tokens, tokens, slice(None))
+    assert_equal(received.tokens, tokens, ALL)
+
+
+def test_the_camera_travels_even_where_nothing_else_moves(entropy: EntropyModel) -> None:
+    tokens = gop(entropy, 5, 1.0, moves=0)
+    tokens.p[:], tokens.p_sent[:] = 0, False
+    assert len(units_of(pack_units(entropy, tokens, FACTS, ROWS, 3000))) == GRID.rows
+    tokens.camera[0] = 7, -3
+    units = units_of(pack_units(entropy, tokens, FACTS, ROWS, 3000))
+    assert len(units) == 2 * GRID.rows
+    for unit in units:
+        if unit.header.part is Part.P_ONLY:
+            received = unpack_units(entropy, [unit], GRID)
+            np.testing.assert_array_equal(received.tokens.camera, tokens.camera)
+    assert_equal(unpack_units(entropy, units, GRID).tokens, tokens, ALL)
 
 
 def test_a_gop_of_holes_still_has_a_unit(entropy: EntropyModel) -> None:
@@ -157,7 +178,7 @@ def test_a_gop_of_holes_still_has_a_unit(entropy: EntropyModel) -> None:
         assert packed
         assert max(map(len, packed)) < HEADER_BYTES + 16
         received = unpack_units(entropy, units_of(packed), GRID)
-        assert_equal(received.tokens, tokens, slice(None))
+        assert_equal(received.tokens, tokens, ALL)
 
 
 def test_a_payload_that_cannot_be_read_is_a_hole(entropy: EntropyModel) -> None:

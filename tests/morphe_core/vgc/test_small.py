@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from morphe_core.vgc.motion import predict
+from morphe_core.vgc.motion import field_of, predict
 from morphe_core.vgc.pictures import Picture, pack, to_patches
 from morphe_core.vgc.quantiser import quantise
 from morphe_core.vgc.small import DecodedI, SmallConfig, SmallTokenizer, config_from
+from morphe_core.vgc.tokens import CAMERA_AT, KNOTS, MOTION_CHANNELS
 
 SIZES = [(1, 2), (2, 2), (3, 4), (5, 6)]
 NARROW = {"width": 8, "encoder_blocks": 1, "decoder_blocks": 1}
@@ -32,7 +33,13 @@ def orthonormal(channels: int, size: int) -> Tensor:
 
 
 def field(rows: int, cols: int, count: int = 1) -> Tensor:
-    return torch.randint(-12, 13, (count, 4, rows, cols // 2)).float()
+    """Cells and camera that move anyhow."""
+    motion = torch.randint(-12, 13, (count, MOTION_CHANNELS, rows, cols // 2)).float()
+    return field_of(motion, torch.randint(-12, 13, (count, len(CAMERA_AT), 2)).float())
+
+
+def still(rows: int, cols: int, count: int = 1) -> Tensor:
+    return torch.zeros(count, len(CAMERA_AT), 2, rows, cols // 2)
 
 
 def linear(i_channels: int = 96, p_channels: int = 768) -> SmallTokenizer:
@@ -94,7 +101,7 @@ def test_the_residual_lists_pictures_then_patch_channels() -> None:
     tokenizer = linear()
     rest = pictures(16, 2, 2)
     nothing = DecodedI(Picture(torch.zeros(2, 1, 16, 16), torch.zeros(2, 2, 8, 8)), torch.zeros(0))
-    residual = tokenizer.p_residual(rest, nothing, torch.zeros(2, 4, 2, 1))
+    residual = tokenizer.p_residual(rest, nothing, still(2, 2, count=2))
     for number in range(16):
         part = residual[number // 8, 96 * (number % 8) :][:96]
         assert torch.equal(part, to_patches(rest)[number])
@@ -163,7 +170,7 @@ def test_the_trunks_know_of_holes_of_steps_and_of_the_picture_before() -> None:
     i = decoded(tokenizer, first)
     nothing = torch.zeros(1, 96, 2, 2)
     shown = [
-        tokenizer.synthesise_p(nothing, sent, step, i, torch.zeros(1, 4, 2, 1)).pictures.luma
+        tokenizer.synthesise_p(nothing, sent, step, i, still(2, 2)).pictures.luma
         for sent, step in ((all_of_it, STEP), (all_of_it, 8 * STEP), (0 * all_of_it, STEP))
     ]
     assert all((luma - shown[0]).abs().max() > 0.01 for luma in shown[1:])
@@ -187,6 +194,37 @@ def test_p_leans_on_the_picture_the_features_and_the_motion() -> None:
     assert all((luma - shown[0]).abs().max() > 0.01 for luma in shown[1:])
     values = [tokenizer.analyse_p(rest, *case) for case in cases]
     assert all((tokens - values[0]).abs().max() > 0.01 for tokens in values[1:3])
+
+
+def test_the_trunk_is_told_of_the_whole_motion_at_the_knots() -> None:
+    """Of a flat picture, so that nothing else can tell."""
+    tokenizer = awake()
+    sent, nothing = torch.ones(1, 1, 2, 4), torch.zeros(1, 96, 2, 4)
+    flat = Picture(torch.full((1, 1, 16, 32), 9.0), torch.zeros(1, 2, 8, 16))
+    i = DecodedI(flat, torch.randn(1, 8, 2, 4))
+
+    def shown(field: Tensor) -> Tensor:
+        return tokenizer.synthesise_p(nothing, sent, STEP, i, field).pictures.luma
+
+    calm = shown(still(2, 4))
+    for number, time in enumerate(CAMERA_AT):
+        camera = torch.zeros(1, len(CAMERA_AT), 2)
+        camera[:, number] = 40
+        moving = shown(field_of(torch.zeros(1, MOTION_CHANNELS, 2, 2), camera))
+        assert ((moving - calm).abs().max() > 0.01) == (time in KNOTS)
+
+
+def test_a_step_may_differ_from_token_to_token() -> None:
+    tokenizer = awake()
+    values, sent = tokenizer.analyse_i(pictures(1, 8, 2)), torch.ones(1, 1, 8, 2)
+    alike = tokenizer.synthesise_i(values, sent, STEP, None)
+    same = tokenizer.synthesise_i(values, sent, STEP.expand(1, 1, 8, 2), None)
+    assert torch.equal(same.picture.luma, alike.picture.luma)
+    assert torch.equal(same.features, alike.features)
+    steps = STEP.repeat(1, 1, 8, 2)
+    steps[..., 0, :] *= 8
+    other = tokenizer.synthesise_i(values, sent, steps, None).picture.luma - alike.picture.luma
+    assert other[..., :8, :].abs().max() > 0.01
 
 
 def test_i_knows_nothing_of_p() -> None:

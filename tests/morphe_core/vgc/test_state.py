@@ -10,11 +10,13 @@ from morphe_core.vgc.state import (
     Memory,
     decode_i,
     decode_p,
+    field_tensor,
     mask_tensor,
     step_tensor,
     to_array,
     to_tensor,
 )
+from morphe_core.vgc.tokens import CAMERA_AT, CAMERA_SHAPE, KNOTS, MOTION_CHANNELS
 
 CPU = torch.device("cpu")
 GENERATOR = np.random.default_rng(4)
@@ -41,6 +43,17 @@ def test_tokens_become_planes_and_return() -> None:
     np.testing.assert_array_equal(back, values)
 
 
+def test_integers_of_motion_become_a_field_in_motion_steps() -> None:
+    motion, camera = tokens(3, 2, MOTION_CHANNELS), tokens(*CAMERA_SHAPE)
+    field = field_tensor(motion, camera, CPU)
+    assert field.shape == (1, len(CAMERA_AT), 2, 3, 2)
+    assert field.dtype == torch.float32
+    for number, knot in enumerate(KNOTS):
+        at = CAMERA_AT.index(knot)
+        wanted = motion[..., 2 * number : 2 * number + 2] + camera[at]
+        np.testing.assert_array_equal(field[0, at].permute(1, 2, 0), wanted)
+
+
 def test_masks_and_steps_have_the_shapes_of_the_tokenizer() -> None:
     sent = np.array([[True, False], [False, False], [True, True]])
     assert mask_tensor(sent, CPU).tolist() == [[[[1, 0], [0, 0], [1, 1]]]]
@@ -57,9 +70,9 @@ def test_integers_times_the_step_are_what_is_synthesised() -> None:
     np.testing.assert_allclose(got[..., :32], values * 0.5 * sent[..., None], atol=1e-4)
     assert not got[..., 32:].any()
 
-    motion = torch.zeros(1, 4, 2, 2)
+    field = torch.zeros(1, len(CAMERA_AT), 2, 2, 2)
     p_values, p_sent = tokens(2, 4, 64), GENERATOR.random((2, 4)) < 0.5
-    p = decode_p(tokenizer(), p_values, p_sent, 2.0, i, motion)
+    p = decode_p(tokenizer(), p_values, p_sent, 2.0, i, field)
     assert p.pictures.luma.shape == (8, 1, 16, 32)
     added = (p.pictures.luma - i.picture.luma)[:1]
     added = to_patches(Picture(added, torch.zeros(1, 2, 8, 16)))[0].permute(1, 2, 0).numpy()
@@ -87,8 +100,8 @@ def counted(count: int, height: int, width: int) -> Picture:
 def test_memory_keeps_the_ninth_picture() -> None:
     pictures = counted(8, 16, 32)
     features = torch.zeros(1, 8, 2, 4)
-    motion = torch.zeros(1, 4, 2, 2)
-    memory = Memory.of(DecodedP(pictures, features), motion, 1)
+    memory = Memory.of(DecodedP(pictures, features), 1)
+    assert memory.scale == 1
     assert memory.last.luma.shape == (1, 1, 16, 32)
     assert bool((memory.last.luma == 7).all())
     assert bool((memory.last.chroma == 17).all())
@@ -96,21 +109,28 @@ def test_memory_keeps_the_ninth_picture() -> None:
     assert bool((memory.last.luma == 7).all())
 
 
-def test_it_is_carried_on_along_its_motion_and_to_another_factor() -> None:
+def test_it_is_carried_on_along_the_next_motion_and_to_another_factor() -> None:
     before, after = Geometry.of(192, 96, 3), Geometry.of(192, 96, 2)
     across = torch.arange(before.coded_width / 1.0)
     luma = (2 * across).expand(1, 1, before.coded_height, -1)
     last = Picture(luma, torch.zeros(1, 2, before.coded_height // 2, before.coded_width // 2))
-    motion = torch.zeros(1, 4, before.grid.rows, before.grid.cols // 2)
-    # Backwards by one coded pixel a picture: 4 and 8 pixels at the knots, in quarters.
-    motion[:, 0], motion[:, 2] = 16, 32
-    memory = Memory(last, motion, 3)
-    same = memory.carried_on(before)
+    memory = Memory(last, 3)
+
+    def moving(geometry: Geometry) -> torch.Tensor:
+        """Backwards by one coded pixel at the picture before, half of it the camera's."""
+        motion = torch.zeros(geometry.grid.rows, geometry.grid.cols // 2, MOTION_CHANNELS)
+        motion[..., 0] = 4  # in quarters at the third picture, so half of it a picture
+        camera = np.zeros(CAMERA_SHAPE, np.int16)
+        camera[CAMERA_AT.index(-1), 0] = 2
+        return field_tensor(motion.numpy().astype(np.int16), camera, CPU)
+
+    same = memory.carried_on(before, moving(before))
     inside = (..., slice(8, -8))
     torch.testing.assert_close(same.luma[inside], luma[inside] + 2, rtol=0, atol=0.01)
-    other = memory.carried_on(after)
+    other = memory.carried_on(after, moving(after))
     assert other.luma.shape[-2:] == (after.coded_height, after.coded_width)
-    # Place x of the new picture is place (2 x + 1 - 1.5) / 3 of the old one.
-    places = (2 * (torch.arange(after.coded_width) + 0.5) / 3) - 0.5
-    wanted = (2 * places + 2).expand_as(other.luma)
+    # Place x of the new picture is place (2 x + 1 - 1.5) / 3 of the old one; what moves on by one
+    # pixel, moves on by one of the new ones.
+    places = (2 * (torch.arange(after.coded_width) + 1.5) / 3) - 0.5
+    wanted = (2 * places).expand_as(other.luma)
     torch.testing.assert_close(other.luma[inside], wanted[inside], rtol=0, atol=0.02)
