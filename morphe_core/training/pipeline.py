@@ -205,9 +205,7 @@ class Pipeline:
         drawn = self.generator.random((count, 1, rows, 1)) < draw.spare_share
         return (1 - arrived) * torch.from_numpy(drawn).to(arrived)
 
-    def _before(
-        self, batch: Batch, i_step: Tensor, field: Tensor, draw: Draw
-    ) -> Picture | None:
+    def _before(self, batch: Batch, i_step: Tensor, field: Tensor, draw: Draw) -> Picture | None:
         """What the picture before, coded more coarsely, says of the first one."""
         if self.generator.random() < draw.no_before:
             return None

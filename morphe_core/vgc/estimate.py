@@ -160,9 +160,7 @@ def _choose(
     return picked
 
 
-def _texture(
-    luma: Luma, shape: tuple[int, int]
-) -> tuple[Flow, Flow]:
+def _texture(luma: Luma, shape: tuple[int, int]) -> tuple[Flow, Flow]:
     """Per cell the gradients' outer products (rows, cells, 2, 2), and the most a vector can cost.
 
     Two unrelated pictures of the same texture differ by twice its variance.

@@ -70,9 +70,7 @@ def predict(reference: Picture, field: Tensor) -> Picture:
     repeat = GOP_FRAMES - 1
     luma = reference.luma.repeat_interleave(repeat, dim=0)
     chroma = reference.chroma.repeat_interleave(repeat, dim=0)
-    return Picture(
-        sample(luma, fields, 1.0, mode="bicubic"), sample(chroma, fields, 0.5)
-    )
+    return Picture(sample(luma, fields, 1.0, mode="bicubic"), sample(chroma, fields, 0.5))
 
 
 def carry_on(last: Picture, field: Tensor) -> Picture:
@@ -83,9 +81,7 @@ def carry_on(last: Picture, field: Tensor) -> Picture:
         field: of the GoP, see `field_of`.
     """
     before = field[:, _BEFORE]
-    return Picture(
-        sample(last.luma, before, 1.0, mode="bicubic"), sample(last.chroma, before, 0.5)
-    )
+    return Picture(sample(last.luma, before, 1.0, mode="bicubic"), sample(last.chroma, before, 0.5))
 
 
 def sample(plane: Tensor, field: Tensor, shrink: float, *, mode: str = "bilinear") -> Tensor:

@@ -1,4 +1,4 @@
-"""Signed numbers to symbols and back: zero, one, a bucket of magnitudes, the place in it, a sign."""
+"""Signed numbers to symbols and back: zero, one, a bucket of magnitudes, a place, a sign."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The integers that a GoP becomes: two token matrices, their masks, a motion field and the camera's motion.
+"""The integers that a GoP becomes: two token matrices, their masks, and motion.
 
 A *token* is what one 8x8 block of the coded picture size becomes: a vector of integers for the
 first picture (I) and another for the eight that follow (P) (paper, section 4.3). Everything below

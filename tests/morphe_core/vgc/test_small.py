@@ -72,9 +72,9 @@ def test_with_all_channels_it_starts_as_a_perfect_codec(size: tuple[int, int]) -
     sent = torch.ones_like(i_values[:, :1])
     i = tokenizer.synthesise_i(i_values, sent, STEP, None)
     assert torch.equal(pack(i.picture), pack(first))
-    p_values = quantise(tokenizer.analyse_p(rest, i, motion), STEP) * STEP
+    p_values = quantise(tokenizer.analyse_p(rest, tokenizer.predict(i, motion)), STEP) * STEP
     assert p_values.shape == (2, 768, *size)
-    p = tokenizer.synthesise_p(p_values, sent, STEP, i, motion)
+    p = tokenizer.synthesise_p(p_values, sent, STEP, tokenizer.predict(i, motion))
     assert torch.equal(pack(p.pictures), pack(rest))
     assert p.features.shape == (2, 8, *size)
 
@@ -88,11 +88,13 @@ def test_fewer_channels_keep_what_the_transform_spans() -> None:
     got = to_patches(i.picture).numpy().reshape(96, -1)
     np.testing.assert_allclose(got, basis.T @ (basis @ patches), atol=1e-2)
 
-    residual = tokenizer.p_residual(rest, i, motion)
-    values = tokenizer.analyse_p(rest, i, motion)
-    p = tokenizer.synthesise_p(values, torch.ones_like(values[:, :1]), STEP, i, motion)
+    residual = tokenizer.p_residual(rest, tokenizer.predict(i, motion))
+    values = tokenizer.analyse_p(rest, tokenizer.predict(i, motion))
+    p = tokenizer.synthesise_p(
+        values, torch.ones_like(values[:, :1]), STEP, tokenizer.predict(i, motion)
+    )
     basis = tokenizer.p_basis.numpy()
-    left = tokenizer.p_residual(p.pictures, i, motion).numpy().reshape(768, -1)
+    left = tokenizer.p_residual(p.pictures, tokenizer.predict(i, motion)).numpy().reshape(768, -1)
     wanted = basis.T @ (basis @ residual.numpy().reshape(768, -1))
     np.testing.assert_allclose(left, wanted, atol=1e-2)
 
@@ -101,7 +103,7 @@ def test_the_residual_lists_pictures_then_patch_channels() -> None:
     tokenizer = linear()
     rest = pictures(16, 2, 2)
     nothing = DecodedI(Picture(torch.zeros(2, 1, 16, 16), torch.zeros(2, 2, 8, 8)), torch.zeros(0))
-    residual = tokenizer.p_residual(rest, nothing, still(2, 2, count=2))
+    residual = tokenizer.p_residual(rest, tokenizer.predict(nothing, still(2, 2, count=2)))
     for number in range(16):
         part = residual[number // 8, 96 * (number % 8) :][:96]
         assert torch.equal(part, to_patches(rest)[number])
@@ -131,12 +133,12 @@ def test_holes_of_p_leave_the_prediction() -> None:
     i = decoded(tokenizer, first)
     predicted = predict(i.picture, motion)
     sent = torch.zeros(1, 1, 3, 4)
-    values = tokenizer.analyse_p(rest, i, motion)
-    got = tokenizer.synthesise_p(values, sent, STEP, i, motion).pictures
+    values = tokenizer.analyse_p(rest, tokenizer.predict(i, motion))
+    got = tokenizer.synthesise_p(values, sent, STEP, tokenizer.predict(i, motion)).pictures
     torch.testing.assert_close(got.luma, predicted.luma, rtol=0, atol=1e-4)
     torch.testing.assert_close(got.chroma, predicted.chroma, rtol=0, atol=1e-4)
     sent[..., 2, 3] = 1
-    got = tokenizer.synthesise_p(values, sent, STEP, i, motion).pictures
+    got = tokenizer.synthesise_p(values, sent, STEP, tokenizer.predict(i, motion)).pictures
     changed = (got.luma - predicted.luma).abs() > 1e-3
     assert changed[..., 16:, 24:].any(dim=(1, 2, 3)).all()
     changed[..., 16:, 24:] = False
@@ -153,9 +155,9 @@ def test_a_hole_is_a_hole_whatever_lies_in_it() -> None:
     clean = tokenizer.synthesise_i(values * sent, sent, STEP, before)
     dirty = tokenizer.synthesise_i(values, sent, STEP, before)
     assert torch.equal(clean.picture.luma, dirty.picture.luma)
-    values = tokenizer.analyse_p(rest, clean, motion)
-    one = tokenizer.synthesise_p(values * sent, sent, STEP, clean, motion)
-    other = tokenizer.synthesise_p(values, sent, STEP, clean, motion)
+    values = tokenizer.analyse_p(rest, tokenizer.predict(clean, motion))
+    one = tokenizer.synthesise_p(values * sent, sent, STEP, tokenizer.predict(clean, motion))
+    other = tokenizer.synthesise_p(values, sent, STEP, tokenizer.predict(clean, motion))
     assert torch.equal(one.pictures.luma, other.pictures.luma)
     assert torch.equal(one.pictures.chroma, other.pictures.chroma)
 
@@ -170,7 +172,7 @@ def test_the_trunks_know_of_holes_of_steps_and_of_the_picture_before() -> None:
     i = decoded(tokenizer, first)
     nothing = torch.zeros(1, 96, 2, 2)
     shown = [
-        tokenizer.synthesise_p(nothing, sent, step, i, still(2, 2)).pictures.luma
+        tokenizer.synthesise_p(nothing, sent, step, tokenizer.predict(i, still(2, 2))).pictures.luma
         for sent, step in ((all_of_it, STEP), (all_of_it, 8 * STEP), (0 * all_of_it, STEP))
     ]
     assert all((luma - shown[0]).abs().max() > 0.01 for luma in shown[1:])
@@ -190,9 +192,12 @@ def test_p_leans_on_the_picture_the_features_and_the_motion() -> None:
         (DecodedI(flat, features + 1), motion),
         (DecodedI(flat, features), motion + 30),
     ]
-    shown = [tokenizer.synthesise_p(nothing, sent, STEP, *case).pictures.luma for case in cases]
+    shown = [
+        tokenizer.synthesise_p(nothing, sent, STEP, tokenizer.predict(*case)).pictures.luma
+        for case in cases
+    ]
     assert all((luma - shown[0]).abs().max() > 0.01 for luma in shown[1:])
-    values = [tokenizer.analyse_p(rest, *case) for case in cases]
+    values = [tokenizer.analyse_p(rest, tokenizer.predict(*case)) for case in cases]
     assert all((tokens - values[0]).abs().max() > 0.01 for tokens in values[1:3])
 
 
@@ -204,7 +209,9 @@ def test_the_trunk_is_told_of_the_whole_motion_at_the_knots() -> None:
     i = DecodedI(flat, torch.randn(1, 8, 2, 4))
 
     def shown(field: Tensor) -> Tensor:
-        return tokenizer.synthesise_p(nothing, sent, STEP, i, field).pictures.luma
+        return tokenizer.synthesise_p(
+            nothing, sent, STEP, tokenizer.predict(i, field)
+        ).pictures.luma
 
     calm = shown(still(2, 4))
     for number, time in enumerate(CAMERA_AT):
@@ -233,8 +240,8 @@ def test_i_knows_nothing_of_p() -> None:
     first, rest, motion = pictures(1, 2, 4), pictures(8, 2, 4), field(2, 4)
     rest.luma.requires_grad_()
     i = decoded(tokenizer, first)
-    values = tokenizer.analyse_p(rest, i, motion)
-    p = tokenizer.synthesise_p(values, torch.ones(1, 1, 2, 4), STEP, i, motion)
+    values = tokenizer.analyse_p(rest, tokenizer.predict(i, motion))
+    p = tokenizer.synthesise_p(values, torch.ones(1, 1, 2, 4), STEP, tokenizer.predict(i, motion))
     inputs = [rest.luma, *(w for n, w in tokenizer.named_parameters() if n.startswith("p_"))]
     of_i = torch.autograd.grad(
         i.picture.luma.sum() + i.features.sum(), inputs, allow_unused=True, retain_graph=True
@@ -250,14 +257,18 @@ def test_gops_of_a_batch_do_not_see_each_other() -> None:
     tokenizer = awake()
     first, rest, motion = pictures(2, 2, 4), pictures(16, 2, 4), field(2, 4, count=2)
     i = decoded(tokenizer, first)
-    values = tokenizer.analyse_p(rest, i, motion)
-    both = tokenizer.synthesise_p(values, torch.ones(2, 1, 2, 4), STEP, i, motion).pictures
+    values = tokenizer.analyse_p(rest, tokenizer.predict(i, motion))
+    both = tokenizer.synthesise_p(
+        values, torch.ones(2, 1, 2, 4), STEP, tokenizer.predict(i, motion)
+    ).pictures
     second = decoded(tokenizer, Picture(*(plane[1:] for plane in first)))
     its = Picture(*(plane[8:] for plane in rest))
     torch.testing.assert_close(i.picture.luma[1:], second.picture.luma, rtol=1e-4, atol=1e-3)
-    own = tokenizer.analyse_p(its, second, motion[1:])
+    own = tokenizer.analyse_p(its, tokenizer.predict(second, motion[1:]))
     torch.testing.assert_close(values[1:], own, rtol=1e-4, atol=1e-3)
-    alone = tokenizer.synthesise_p(own, torch.ones(1, 1, 2, 4), STEP, second, motion[1:]).pictures
+    alone = tokenizer.synthesise_p(
+        own, torch.ones(1, 1, 2, 4), STEP, tokenizer.predict(second, motion[1:])
+    ).pictures
     torch.testing.assert_close(both.luma[8:], alone.luma, rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(both.chroma[8:], alone.chroma, rtol=1e-4, atol=1e-3)
 

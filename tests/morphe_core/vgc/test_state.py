@@ -72,7 +72,7 @@ def test_integers_times_the_step_are_what_is_synthesised() -> None:
 
     field = torch.zeros(1, len(CAMERA_AT), 2, 2, 2)
     p_values, p_sent = tokens(2, 4, 64), GENERATOR.random((2, 4)) < 0.5
-    p = decode_p(tokenizer(), p_values, p_sent, 2.0, i, field)
+    p = decode_p(tokenizer(), p_values, p_sent, 2.0, tokenizer().predict(i, field))
     assert p.pictures.luma.shape == (8, 1, 16, 32)
     added = (p.pictures.luma - i.picture.luma)[:1]
     added = to_patches(Picture(added, torch.zeros(1, 2, 8, 16)))[0].permute(1, 2, 0).numpy()
