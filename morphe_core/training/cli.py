@@ -38,6 +38,7 @@ def train_from_config(path: Path, *, clock: Clock, report: Report = print) -> Pa
 
     Raises:
         TrainingError: the configuration or the data cannot be used.
+        WeightsError: the weights to start from cannot be read.
     """
     config = read_config(path)
     config.out.mkdir(parents=True, exist_ok=True)
@@ -104,6 +105,9 @@ def _start(network: Network, windows: Windows, config: TrainingConfig, report: R
     model = load_model(config.start)
     if model.name != config.backend:
         raise TrainingError(f"start {config.start}: is of {model.name}, not of {config.backend}")
+    if model.network.config != network.config:
+        # Weights of the same name from another time.
+        raise TrainingError(f"start {config.start}: {model.name} has other sizes now")
     report(f"start from {config.start}, {model.sha256[:12]}")
     network.load_state_dict(model.network.state_dict())
 
@@ -114,7 +118,8 @@ def _facts(config: TrainingConfig, windows: Windows, trainer: Trainer) -> dict[s
     device = str(config.torch_device())
     return {
         "seed": config.seed,
-        "start": config.start or "closed form",
+        # Its name alone: the folders above it say nothing elsewhere.
+        "start": Path(config.start).name or "closed form",
         "steps": progress.total_steps,
         "seconds": round(progress.total_seconds),
         "stages": [stage.name for stage in config.stages],

@@ -7,13 +7,14 @@ trainer takes them as they are.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
 from morphe_core.errors import TrainingError
+from morphe_core.models import shipped
 from morphe_core.network import CONFIGS
 from morphe_core.training.pipeline import Draw
 from morphe_core.training.trainer import StageConfig
@@ -128,7 +129,11 @@ def read_config(path: Path) -> TrainingConfig:
     Raises:
         TrainingError: one line that names file, line, field and what is allowed.
     """
-    return read_dataclass(TrainingConfig, path)
+    config = read_dataclass(TrainingConfig, path)
+    if config.start and config.start not in shipped():
+        # A path as the others, though a name is not one.
+        config = replace(config, start=str(path.parent / config.start))
+    return config
 
 
 def _check_stage(stage: StageConfig, place: str) -> None:

@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from morphe_core.errors import TrainingError
 from morphe_core.training.data import SIDE, Source, Windows, find_sources, pack, window_flow
+from morphe_core.vgc.tokens import CAMERA_AT
 
 FRAMES = 14
 
@@ -145,7 +146,7 @@ def test_a_clip_of_a_windows_size_is_cut_as_it_is(tmp_path: Path) -> None:
 def test_the_flow_of_a_window_is_that_of_its_clip(packed: Path, clip: Path) -> None:
     windows = Windows(packed)
     assert windows.pictures.shape[1:] == (10, 432, 288)
-    assert windows.flow.shape[1:] == (2, 2, 36, 36)
+    assert windows.flow.shape[1:] == (9, 2, 36, 36)
     assert windows.flow.dtype == np.float16
     forward = 0
     for pictures, flow in zip(windows.pictures, windows.flow, strict=True):
@@ -153,10 +154,11 @@ def test_the_flow_of_a_window_is_that_of_its_clip(packed: Path, clip: Path) -> N
         if set(np.diff(chroma)) - {1, -1} or len(set(pictures[0, SIDE:].ravel())) > 1:
             continue  # of the still
         # A clip of 300 lines is shown at 0.96 to 1 of its size.
-        for at, (x, y) in zip((4, 8), flow, strict=True):
-            sign = chroma[1] - chroma[0]
-            assert -2.0 * at - 0.3 < sign * np.median(x) < -1.92 * at + 0.3
-            assert 0.96 * at - 0.3 < sign * np.median(y) < 1.0 * at + 0.3
+        for at, (x, y) in zip(CAMERA_AT, flow, strict=True):
+            # Of the first picture to the one before it: backward, as that of the others to it.
+            sign, away = chroma[1] - chroma[0], abs(at)
+            assert -2.0 * away - 0.3 < sign * np.median(x) < -1.92 * away + 0.3
+            assert 0.96 * away - 0.3 < sign * np.median(y) < 1.0 * away + 0.3
         forward += 1
     facts = {fact.name: fact.windows for fact in windows.sources}
     assert forward == facts["moving.mkv"] > 0
@@ -172,11 +174,13 @@ def test_the_camera_over_a_still_moves_as_its_flow_says(still: Path, tmp_path: P
     for pictures, flow in zip(windows.pictures, windows.flow, strict=True):
         luma = pictures[:, :SIDE].astype(np.float32)
         inside = (slice(60, -60), slice(60, -60))
-        x, y = (cv2.resize(axis.astype(np.float32), (SIDE, SIDE)) for axis in flow[1])
-        warped = cv2.remap(luma[1], across + x, down + y, cv2.INTER_CUBIC)
-        error = np.abs(warped - luma[9])[inside].mean()
-        still_error = np.abs(luma[1] - luma[9])[inside].mean()
-        assert error < max(2.0, 0.3 * still_error)
+        for at, its in zip(CAMERA_AT, flow, strict=True):
+            target, source = (luma[1 + at], luma[1]) if at > 0 else (luma[1], luma[0])
+            x, y = (cv2.resize(axis.astype(np.float32), (SIDE, SIDE)) for axis in its)
+            warped = cv2.remap(source, across + x, down + y, cv2.INTER_CUBIC)
+            error = np.abs(warped - target)[inside].mean()
+            still_error = np.abs(source - target)[inside].mean()
+            assert error < max(2.0, 0.3 * still_error), at
         moves += still_error > 5
     assert moves >= 2
 
@@ -264,7 +268,8 @@ def test_a_mirrored_window_moves_as_its_flow_says(packed: Path) -> None:
     pictures, flow = windows.batch(6, np.random.default_rng(2))
     for got, its_flow in zip(pictures, flow, strict=True):
         again = np.median(window_flow(got).astype(np.float32), axis=(2, 3))
-        np.testing.assert_allclose(np.median(its_flow, axis=(2, 3)), again, atol=0.4)
+        # The estimator itself is not the same from both sides.
+        np.testing.assert_allclose(np.median(its_flow, axis=(2, 3)), again, atol=0.4, rtol=0.01)
 
 
 def test_batches_follow_the_generator(packed: Path) -> None:
@@ -299,7 +304,7 @@ def test_parts_of_different_sets_are_refused(packed: Path, tmp_path: Path) -> No
     with pytest.raises(TrainingError, match=f"{len(flow)} windows, {len(flow) - 1} flows$"):
         Windows(tmp_path / "set")
     np.save(tmp_path / "set" / "flow.npy", flow[..., :-1])
-    with pytest.raises(TrainingError, match=r"flow\.npy: .*, must be \(N, 2, 2, 36, 36\)$"):
+    with pytest.raises(TrainingError, match=r"flow\.npy: .*, must be \(N, 9, 2, 36, 36\)$"):
         Windows(tmp_path / "set")
     np.save(tmp_path / "set" / "flow.npy", flow[:0])
     np.save(tmp_path / "set" / "pictures.npy", np.load(packed / "pictures.npy")[:0])
