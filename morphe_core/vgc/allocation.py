@@ -227,12 +227,19 @@ class TokenBudget:
                 bits = self._p_bits(tokens, quality, plan, motion.cells)
         sent = np.ones(bits.shape, np.bool_)
         if bits.sum() > max(0.0, wanted) * 1.02:
-            score = strategy(self._config.selection)(Candidates(tokens, in_i_space, generator))
+            score = strategy(self._selection())(Candidates(tokens, in_i_space, generator))
             sent = select_by_similarity(score, bits, max(0.0, wanted)).sent
             tokens = np.where(sent[..., None], tokens, np.int16(0))
         total = float(bits[sent].sum())
         self.estimated = plan.bits + motion_bits + total
         return PPlan(quality, tokens, sent, total, motion_bits)
+
+    def _selection(self) -> str:
+        """The strategy; the same for all where `drop_share` is to compare them at equal steps.
+
+        Each leaves other bytes, so that the rate control would learn something else from each.
+        """
+        return "energy" if self._config.drop_share else self._config.selection
 
     def _p_bits(self, tokens: Tokens, quality: int, plan: IPlan, motion: Tokens) -> Values:
         """Bits of P tokens as the packing will code them: beside their I tokens, or alone."""

@@ -14,6 +14,8 @@ SELECTIONS = tuple(STRATEGIES)
 PROFILE_NAMES = ("morphe", "morphe-keep", "morphe-paper")
 #: What one packet carries: interleaved rows of everything, or one row of one matrix (Figure 6).
 PACKINGS = ("interleaved", "rows")
+#: What `drop_share` is a share of: the P tokens (paper, section 4.3), or all tokens of the GoP.
+DROP_SCOPES = ("p", "all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,11 @@ class EncoderConfig:
         fixed_quality: quality index of the tokens; -1 = chosen by the budget. The paper adapts by
             dropping tokens and by residuals alone; no residual (`vgc.residual`) is sent here.
         seed: of random selection.
+        drop_share: leave out exactly this share of the tokens, by `selection`, in the place of
+            what the budget would leave out and at the qualities that it gives without. For
+            comparing selections (the ablation in the paper's A.4): the GoP then has other bytes
+            than it was given. 0 = off.
+        drop_scope: see `DROP_SCOPES`.
 
     Raises:
         CodecConfigError: a value outside these.
@@ -55,12 +62,15 @@ class EncoderConfig:
     selection: str = "energy"
     fixed_quality: int = -1
     seed: int = 1
+    drop_share: float = 0.0
+    drop_scope: str = "p"
 
     def __post_init__(self) -> None:
         for name, allowed in (
             ("profile", PROFILE_NAMES),
             ("packing", PACKINGS),
             ("selection", SELECTIONS),
+            ("drop_scope", DROP_SCOPES),
         ):
             if getattr(self, name) not in allowed:
                 raise CodecConfigError(
@@ -68,11 +78,12 @@ class EncoderConfig:
                 )
         if self.scale not in (0, *SCALES):
             raise CodecConfigError(f"scale {self.scale}: allowed are 0 (by the budget), 1, 2, 3")
-        ranges = {
+        ranges: dict[str, tuple[int, int]] = {
             "unit_bytes": (64, 65000),
             "least_units": (1, 255),
             "refresh_gops": (1, 1000),
             "fixed_quality": (-1, 127),
+            "drop_share": (0, 1),
         }
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:

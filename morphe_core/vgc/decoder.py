@@ -11,13 +11,13 @@ import torch
 from morphe_core.errors import BitstreamError, CodecConfigError
 from morphe_core.models import Model
 from morphe_core.vgc.bitstream import Kind, Unit, UnitHeader, read_unit
-from morphe_core.vgc.concealment import fill_motion, fill_rows_from_neighbours
+from morphe_core.vgc.concealment import fill_motion
 from morphe_core.vgc.geometry import Geometry, Packed
 from morphe_core.vgc.packing import unpack_units
 from morphe_core.vgc.pictures import Picture, to_bytes
 from morphe_core.vgc.quantiser import step_of
 from morphe_core.vgc.smoothing import smooth_boundary
-from morphe_core.vgc.state import Memory, decode_i, decode_p, field_tensor
+from morphe_core.vgc.state import Memory, conceal_i, decode_p, field_tensor
 from morphe_core.vgc.tokens import GOP_FRAMES
 
 #: Black in limited range, and no colour: what is shown before anything came.
@@ -107,14 +107,7 @@ class Decoder:
         before = None
         if self._memory and not (units[0].header.intra and tokens.i_sent.all()):
             before = self._memory.carried_on(geometry, field)
-        step = step_of(tokens.i_quality)
-        i = decode_i(tokenizer, tokens.i, tokens.i_sent, step, before)
-        if before is None and not tokens.i_sent.all():
-            # Nothing is known of what the holes hide: let the rows around them stand in.
-            stand_in = fill_rows_from_neighbours(
-                i.picture, np.asarray(tokens.i_sent.any(axis=1), np.bool_)
-            )
-            i = decode_i(tokenizer, tokens.i, tokens.i_sent, step, stand_in)
+        i = conceal_i(tokenizer, tokens.i, tokens.i_sent, step_of(tokens.i_quality), before)
         predicted = tokenizer.predict(i, field)
         p = decode_p(tokenizer, tokens.p, tokens.p_sent, step_of(tokens.p_quality), predicted)
         self._memory = Memory.of(p, geometry.scale)

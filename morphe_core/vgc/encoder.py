@@ -7,7 +7,7 @@ cheap enough to be the decoder itself), so it knows what the receiver will have,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 
@@ -18,7 +18,16 @@ from torch import Tensor
 
 from morphe_core.errors import CodecConfigError
 from morphe_core.models import Model
-from morphe_core.vgc.allocation import I_FINER, IPlan, Share, TokenBudget, first_scale, next_scale
+from morphe_core.vgc.allocation import (
+    I_FINER,
+    IPlan,
+    Share,
+    TokenBudget,
+    Values,
+    first_scale,
+    next_scale,
+    quantise_array,
+)
 from morphe_core.vgc.bitstream import GOP_MODULO
 from morphe_core.vgc.config import EncoderConfig
 from morphe_core.vgc.estimate import Luma, Motion, estimate_motion, motion_price
@@ -26,8 +35,9 @@ from morphe_core.vgc.geometry import Geometry, Packed
 from morphe_core.vgc.packing import GopFacts, pack_units
 from morphe_core.vgc.pictures import Picture, to_bytes, to_patches
 from morphe_core.vgc.quantiser import step_of
+from morphe_core.vgc.selection import Candidates, select_by_share, select_of_both, strategy
 from morphe_core.vgc.small import DecodedI, Predicted
-from morphe_core.vgc.state import Memory, decode_i, decode_p, field_tensor
+from morphe_core.vgc.state import Memory, conceal_i, decode_i, decode_p, field_tensor
 from morphe_core.vgc.tokens import GopTokens
 
 #: GoPs of one scale before another one is considered.
@@ -43,7 +53,9 @@ class EncodedGop:
         scale: source pixels per coded pixel.
         frames: real pictures in it.
         units: in sending order.
-        facts: qualities, shares of tokens sent, bits by kind.
+        facts: qualities, shares of tokens sent, bits by kind (before `drop_share`).
+        budgeted: sizes of the units that the budget gave. `drop_share` sends others, but rate
+            control must go on from these, or what is dropped would come back as finer steps.
     """
 
     index: int
@@ -51,6 +63,7 @@ class EncodedGop:
     frames: int
     units: tuple[bytes, ...]
     facts: dict[str, float]
+    budgeted: tuple[int, ...]
 
     @property
     def size_bytes(self) -> int:
@@ -128,12 +141,12 @@ class Encoder:
         i_plan, i = self._code_i(work)
         predicted = self.model.network.tokenizer.predict(i, work.field)
         tokens, p_facts = self._code_p(work, i_plan, predicted)
-        facts = GopFacts(
-            self._index % GOP_MODULO, geometry, len(pictures), work.before is None,
-            self.model.backend,
-        )  # fmt: skip
-        units = pack_units(self.model.entropy, tokens, facts, self.config, budget_bytes)
-        self._finish(work, tokens, predicted, i_plan, units)
+        units = self._pack(work, tokens, len(pictures), budget_bytes)
+        budgeted = tuple(map(len, units))
+        if self.config.drop_share:
+            tokens, predicted = self._drop(work, tokens, i_plan, predicted)
+            units = self._pack(work, tokens, len(pictures), budget_bytes)
+        self._finish(work, tokens, predicted, i_plan, budgeted)
         self._gops_at_scale = 1 + self._gops_at_scale * (geometry.scale == self._scale)
         self._scale, self._p_quality = geometry.scale, tokens.p_quality
         gop = EncodedGop(
@@ -146,6 +159,7 @@ class Encoder:
                 "i_bits": float(i_plan.bits),
                 **p_facts,
             },
+            budgeted,
         )  # fmt: skip
         self._index += 1
         return gop
@@ -217,8 +231,7 @@ class Encoder:
     def _code_p(
         self, work: _Work, plan: IPlan, predicted: Predicted
     ) -> tuple[GopTokens, dict[str, float]]:
-        values = self.model.network.tokenizer.analyse_p(work.rest, predicted)
-        array = values[0].permute(1, 2, 0).cpu().numpy()
+        array = self._p_values(work, predicted)
         p = work.budget.plan_p(
             array, plan, work.motion, self._share,
             in_i_space=partial(self._in_i_space, work, plan), generator=self._generator,
@@ -228,6 +241,63 @@ class Encoder:
         )
         self._share.hint = array
         return tokens, {"p_bits": p.bits, "motion_bits": p.motion_bits}
+
+    def _p_values(self, work: _Work, predicted: Predicted) -> Values:
+        values = self.model.network.tokenizer.analyse_p(work.rest, predicted)
+        array: Values = values[0].permute(1, 2, 0).cpu().numpy()
+        return array
+
+    def _drop(
+        self, work: _Work, tokens: GopTokens, plan: IPlan, predicted: Predicted
+    ) -> tuple[GopTokens, Predicted]:
+        """What `drop_share` leaves of the finished tokens, and what is predicted from that.
+
+        P tokens are not made anew for the holes in the I picture: they would mend them at the cost
+        of more bytes than were dropped.
+        """
+        share, step = self.config.drop_share, step_of(tokens.p_quality)
+        p = quantise_array(self._p_values(work, predicted), step)
+        score = strategy(self.config.selection)
+        p_score = score(Candidates(p, partial(self._in_i_space, work, plan), self._generator))
+        i_sent, p_sent = tokens.i_sent, select_by_share(p_score, share).sent
+        if self.config.drop_scope == "all":
+            before = work.before
+            if before is None and self._memory is not None:
+                before = self._memory.carried_on(work.geometry, work.field)
+            i_score = score(self._i_candidates(plan, before))
+            mixed = self.config.selection == "random"
+            i_sent, p_sent = select_of_both(i_score, p_score, i_sent, share, mixed=mixed)
+            if not i_sent.all():
+                # The decoder fills holes from the GoP before, also where `keep` is off.
+                work.before = before
+                tokenizer = self.model.network.tokenizer
+                i = conceal_i(tokenizer, tokens.i, i_sent, step_of(plan.quality), before)
+                predicted = tokenizer.predict(i, work.field)
+        left = replace(
+            tokens, i=tokens.i * i_sent[..., None], p=p * p_sent[..., None], i_sent=i_sent,
+            p_sent=p_sent,
+        )  # fmt: skip
+        return left, predicted
+
+    def _i_candidates(self, plan: IPlan, before: Picture | None) -> Candidates:
+        """The I tokens, and what stands in for each: the GoP before, or the rows around it."""
+        step = step_of(plan.quality)
+        values: Values = plan.tokens.astype(np.float32) * np.float32(step)
+        if before is None:
+            padded = np.pad(values, ((1, 1), (0, 0), (0, 0)), mode="edge")
+            stand_in = np.float32(0.5) * (padded[:-2] + padded[2:])
+        else:
+            basis, patches = self.model.network.tokenizer.i_basis, to_patches(before)
+            stand_in = torch.einsum("oc,nchw->nhwo", basis, patches)[0].cpu().numpy()
+        missing = quantise_array(values - stand_in, step)
+        return Candidates(missing, lambda: (values, stand_in), self._generator)
+
+    def _pack(self, work: _Work, tokens: GopTokens, frames: int, budget_bytes: int) -> list[bytes]:
+        facts = GopFacts(
+            self._index % GOP_MODULO, work.geometry, frames, work.before is None,
+            self.model.backend,
+        )  # fmt: skip
+        return pack_units(self.model.entropy, tokens, facts, self.config, budget_bytes)
 
     def _in_i_space(
         self, work: _Work, plan: IPlan
@@ -239,7 +309,12 @@ class Encoder:
         return p, plan.tokens.astype(np.float32) * step_of(plan.quality)
 
     def _finish(
-        self, work: _Work, tokens: GopTokens, predicted: Predicted, plan: IPlan, units: list[bytes]
+        self,
+        work: _Work,
+        tokens: GopTokens,
+        predicted: Predicted,
+        plan: IPlan,
+        budgeted: Sequence[int],
     ) -> None:
         """Keep what the next GoP leans on, and learn how far the estimate was off."""
         p = decode_p(
@@ -248,7 +323,7 @@ class Encoder:
         )  # fmt: skip
         self._memory = Memory.of(p, work.geometry.scale)
         self._last_luma = _bytes(work.pictures.luma[-1, 0])
-        self._share.learn(plan, work.budget, sum(map(len, units)))
+        self._share.learn(plan, work.budget, sum(budgeted))
 
 
 def _bytes(plane: Tensor) -> Luma:

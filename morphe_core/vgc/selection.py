@@ -1,4 +1,4 @@
-"""Which P tokens are worth sending (paper, section 4.3, Eq. 3, and the ablation in its A.4).
+"""Which tokens are worth sending (paper, section 4.3, Eq. 3, and the ablation in its A.4).
 
 Every strategy gives each token a *score*; tokens with the highest scores are dropped first, and
 which scores are dropped depends on the bytes there are. The paper's score is the similarity of a P
@@ -94,9 +94,43 @@ def select_by_share(score: Score, share: float) -> Selection:
     Raises:
         CodecConfigError: share is not within 0 and 1.
     """
-    if not 0 <= share <= 1:
-        raise CodecConfigError(f"share of dropped tokens {share:g}: must be within 0 and 1")
+    _check_share(share)
     return _first(score, _order(score), score.size - round(share * score.size))
+
+
+def select_of_both(
+    i: Score, p: Score, i_there: Mask, share: float, *, mixed: bool
+) -> tuple[Mask, Mask]:
+    """Drop the `share` of the tokens of both matrices with the highest scores.
+
+    Args:
+        i: (rows, cols) scores of the I tokens.
+        p: (rows, cols) scores of the P tokens.
+        i_there: (rows, cols) bool; I tokens that are not there to be dropped are not counted.
+        share: of the tokens that are there.
+        mixed: P and I tokens alike, so that their scores must be comparable; otherwise an I token,
+            from which eight pictures are predicted, goes only when no P token is left.
+
+    Returns:
+        The I tokens and the P tokens that are sent.
+
+    Raises:
+        CodecConfigError: share is not within 0 and 1, or shapes differ.
+    """
+    _check_share(share)
+    if not i.shape == p.shape == i_there.shape:
+        raise CodecConfigError(
+            f"scores {i.shape} and {p.shape} of tokens {i_there.shape}: must be of one shape"
+        )
+    both = np.stack([i, p])
+    there = np.stack([i_there, np.ones_like(i_there)])
+    group = np.where(there, 0, 2)
+    if not mixed:
+        group[1] = 1
+    order = _order(both, group)
+    count = int(there.sum())
+    sent = _first(both, order, count - round(share * count)).sent
+    return sent[0], sent[1]
 
 
 def select_randomly(
@@ -112,12 +146,14 @@ def select_randomly(
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The P tokens of a GoP that does not fit, and what may help to choose among them.
+    """Tokens of a GoP not all of which are sent, and what may help to choose among them.
 
     Attributes:
-        tokens: (rows, cols, channels), quantised: integers, in steps.
+        tokens: (rows, cols, channels), quantised: integers, in steps; what the picture loses
+            without them.
         in_i_space: gives the P tokens and the I tokens at their places in the space of the latter,
-            dequantised, (rows, cols, channels) each. A function, as that takes a transform.
+            dequantised, (rows, cols, channels) each. A function, as that takes a transform. Where
+            I tokens are chosen among: these, and what stands in for them.
         generator: for chance.
     """
 
@@ -176,10 +212,16 @@ def _unit_vectors(values: Values) -> npt.NDArray[np.float64]:
     return wide / np.where(length > 0, length, 1.0)
 
 
-def _order(score: Score) -> npt.NDArray[np.intp]:
-    """Flat indices from the token to keep longest to the one to drop first."""
+def _check_share(share: float) -> None:
+    if not 0 <= share <= 1:
+        raise CodecConfigError(f"share of dropped tokens {share:g}: must be within 0 and 1")
+
+
+def _order(score: Score, group: npt.NDArray[np.integer[Any]] | None = None) -> npt.NDArray[np.intp]:
+    """Flat indices from the token to keep longest to the one to drop first; low groups stay."""
     spread = np.arange(score.size, dtype=np.uint64) * _SPREAD % 2**32
-    return np.lexsort((spread, score.ravel()))
+    keys = (spread, score.ravel())
+    return np.lexsort(keys if group is None else (*keys, group.ravel()))
 
 
 def _first(score: Score, order: npt.NDArray[np.intp], count: int) -> Selection:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from morphe_core.vgc.concealment import fill_rows_from_neighbours
 from morphe_core.vgc.geometry import Geometry
 from morphe_core.vgc.motion import carry_on, field_of
 from morphe_core.vgc.pictures import Picture
@@ -77,6 +78,18 @@ def decode_i(
     mask, size = mask_tensor(sent, device), step_tensor(step, device)
     values = to_tensor(tokens, device) * size * mask
     return tokenizer.synthesise_i(values, mask, size, before)
+
+
+def conceal_i(
+    tokenizer: SmallTokenizer, tokens: npt.NDArray[np.int16], sent: npt.NDArray[np.bool_],
+    step: float, before: Picture | None,
+) -> DecodedI:  # fmt: skip
+    """The same where there may be holes and no picture before: the rows around them stand in."""
+    i = decode_i(tokenizer, tokens, sent, step, before)
+    if before is not None or sent.all():
+        return i
+    stand_in = fill_rows_from_neighbours(i.picture, np.asarray(sent.any(axis=1), np.bool_))
+    return decode_i(tokenizer, tokens, sent, step, stand_in)
 
 
 def decode_p(

@@ -1,4 +1,4 @@
-"""Figures and tables of the codec by itself: rate-distortion, BD-rate, quality under loss."""
+"""Figures and tables of the codec by itself: rate-distortion, losses, dropped tokens."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import numpy as np
 
 from testbed.analysis.style import (
     COLUMN_IN,
+    GREY,
+    PAGE_IN,
     PALETTE,
     new_figure,
     paper_style,
@@ -21,6 +23,7 @@ from testbed.analysis.style import (
     scheme,
     write_whole,
 )
+from testbed.codec.drops import DROP_SCOPES, SELECTIONS, scope_name
 from testbed.codec.evaluate import ClipResult, Row
 from testbed.codec.rd import BdRate, bd_rate
 from testbed.codec.steadiness import Steadiness
@@ -59,6 +62,34 @@ class BdRow:
     percent: float | None
     overlap: float
     clips: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropRow:
+    """What a way to drop tokens leaves of the quality, mean over clips.
+
+    Attributes:
+        codec: profile.
+        target_kbps: rate that gave the qualities.
+        drop_scope, drop, selection: see `Row`.
+        clips: how many the means are of.
+        kbps: what was sent.
+        vmaf: mean.
+        of_undropped: VMAF over that where the rate control decides what is left out; None where
+            that is 0.
+        of_random: VMAF over that of random dropping; None where it is 0 or was not measured.
+    """
+
+    codec: str
+    target_kbps: float
+    drop_scope: str
+    drop: float
+    selection: str
+    clips: int
+    kbps: float
+    vmaf: float
+    of_undropped: float | None
+    of_random: float | None
 
 
 def bd_rows(
@@ -100,11 +131,13 @@ def mean_rows(results: Sequence[ClipResult]) -> list[Row]:
 
     An anchor's VMAF at the same bytes is there where it is known of each clip.
     """
-    groups: dict[tuple[str, float, float, float], list[Row]] = {}
+    groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in (row for result in results for row in result.rows):
-        groups.setdefault((row.codec, row.target_kbps, row.loss, row.burst), []).append(row)
+        drop = (row.drop, row.selection, row.drop_scope)
+        key = (row.codec, row.target_kbps, row.loss, row.burst, drop)
+        groups.setdefault(key, []).append(row)
     means = []
-    for (codec, target, loss, burst), rows in groups.items():
+    for (codec, target, loss, burst, drop), rows in groups.items():
         if {row.clip for row in rows} != {result.clip for result in results}:
             continue
         same = {
@@ -116,12 +149,39 @@ def mean_rows(results: Sequence[ClipResult]) -> list[Row]:
             float(np.mean([getattr(row, name) for row in rows]))
             for name in ("kbps", "vmaf", "ssim", "psnr", "vmaf_neg")
         )
-        means.append(Row(MEAN, codec, target, kbps, loss, burst, 0, vmaf, ssim, psnr, neg, same))
+        means.append(
+            Row(MEAN, codec, target, kbps, loss, burst, 0, vmaf, ssim, psnr, neg, same, *drop)
+        )
     return means
 
 
+def drop_rows(results: Sequence[ClipResult]) -> list[DropRow]:
+    """Every way to drop tokens that each clip has, beside no dropping and random dropping."""
+    means = [row for row in mean_rows(results) if not row.loss and row.codec in _codecs(results)]
+    whole = {(row.codec, row.target_kbps): row.vmaf for row in means if not row.drop}
+    chance = {_dropping(row): row.vmaf for row in means if row.selection == "random"}
+    return [
+        DropRow(
+            *_dropping(row), row.selection, len(results), row.kbps, row.vmaf,
+            _ratio(row.vmaf, whole[row.codec, row.target_kbps]),
+            _ratio(row.vmaf, chance.get(_dropping(row), 0.0)),
+        )
+        for row in means
+        if row.drop
+    ]  # fmt: skip
+
+
+def _dropping(row: Row) -> tuple[str, float, str, float]:
+    """What is the same for all selections that are compared."""
+    return row.codec, row.target_kbps, row.drop_scope, row.drop
+
+
+def _ratio(value: float, base: float) -> float | None:
+    return value / base if base > 0 else None
+
+
 def write_tables(results: Sequence[ClipResult], folder: Path) -> list[Path]:
-    """`rd.csv`, `bd_rate.csv` and `steadiness.csv`.
+    """`rd.csv`, `bd_rate.csv` and `steadiness.csv`, and `drop.csv` if tokens were dropped.
 
     Raises:
         OutputError: they cannot be written.
@@ -140,6 +200,10 @@ def write_tables(results: Sequence[ClipResult], folder: Path) -> list[Path]:
             numbers = [_text(getattr(found, name)) for name in names]
             steady.append([result.clip, codec, _text(rate), *numbers])
     tables = {"rd.csv": rd, "bd_rate.csv": bd, "steadiness.csv": steady}
+    if dropped := drop_rows(results):
+        heads = [field.name for field in fields(DropRow)]
+        lines = [[_text(getattr(row, name)) for name in heads] for row in dropped]
+        tables["drop.csv"] = [heads, *lines]
     for name, lines in tables.items():
         buffer = io.StringIO(newline="")
         csv.writer(buffer, lineterminator="\n").writerows(lines)
@@ -148,7 +212,7 @@ def write_tables(results: Sequence[ClipResult], folder: Path) -> list[Path]:
 
 
 def write_figures(results: Sequence[ClipResult], folder: Path) -> list[Path]:
-    """`rd.svg`/`.png` of each clip and of their mean, `loss.svg`/`.png` if there were losses.
+    """`rd.svg`/`.png` of each clip and of their mean, `loss` and `drop` if there were such.
 
     Raises:
         OutputError: they cannot be written.
@@ -160,8 +224,10 @@ def write_figures(results: Sequence[ClipResult], folder: Path) -> list[Path]:
             paths += _draw_rd([result], folder, stem, result.clip)
         if len(results) > 1:
             paths += _draw_rd(results, folder, "rd", f"mean of {len(results)} clips")
-        if any(row.loss for result in results for row in result.rows):
+        if any(row.loss for row in _rows(results)):
             paths += _draw_loss(results, folder)
+        if rows := drop_rows(results):
+            paths += _draw_drop(results, rows, folder)
     return paths
 
 
@@ -212,7 +278,7 @@ def _draw_loss(results: Sequence[ClipResult], folder: Path) -> tuple[Path, Path]
     """VMAF against loss, one line a codec, rate and burst; mean over clips and seeds."""
     figure = new_figure(COLUMN_IN, 2.8)
     axis = figure.subplots()
-    rows = [row for result in results for row in result.rows]
+    rows = _rows(results)
     codecs = _codecs(results)
     bursts = sorted({row.burst for row in rows if row.loss})
     rates = sorted({row.target_kbps for row in rows if row.loss})
@@ -239,9 +305,50 @@ def _means_by_loss(
     """Mean VMAF for each loss, 0 included."""
     vmaf: dict[float, list[float]] = {}
     for row in rows:
-        if (row.codec, row.target_kbps) == (codec, rate) and (row.burst == burst or not row.loss):
+        mine = (row.codec, row.target_kbps, row.drop) == (codec, rate, 0)
+        if mine and (row.burst == burst or not row.loss):
             vmaf.setdefault(row.loss, []).append(row.vmaf)
     return {loss: float(np.mean(values)) for loss, values in sorted(vmaf.items())}
+
+
+def _draw_drop(
+    results: Sequence[ClipResult], rows: Sequence[DropRow], folder: Path
+) -> tuple[Path, Path]:
+    """VMAF against the share that is dropped, a panel for each codec and rate; mean over clips."""
+    panels = list(dict.fromkeys((row.codec, row.target_kbps) for row in rows))
+    figure = new_figure(min(PAGE_IN, COLUMN_IN * len(panels)), 2.8)
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, (codec, rate) in zip(axes, panels, strict=True):
+        # A point by itself: where the rate control leaves tokens out, no line begins at it.
+        whole = _means_by_loss(_rows(results), codec, rate, 1)[0]
+        axis.plot([0], [whole], color=GREY, marker="*", linestyle="", label="rate control's choice")
+        _drop_lines(axis, [row for row in rows if (row.codec, row.target_kbps) == (codec, rate)])
+        axis.set_ylim(0, 100)
+        axis.set_xlabel("tokens dropped (%)")
+        axis.set_title(f"{codec}, steps of {rate:g} kbps")
+    axes[0].set_ylabel("VMAF")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return save(figure, folder, "drop")
+
+
+def _drop_lines(axis: Axes, rows: Sequence[DropRow]) -> None:
+    """A colour for each selection, a line style for each scope."""
+    for (style, scope), (at, selection) in product(enumerate(DROP_SCOPES), enumerate(SELECTIONS)):
+        points = sorted(
+            (100 * row.drop, row.vmaf)
+            for row in rows
+            if (row.drop_scope, row.selection) == (scope, selection)
+        )
+        if points:
+            x, y = zip(*points, strict=True)
+            axis.plot(
+                x, y, label=f"{selection}, of {scope_name(scope)}", color=PALETTE[at],
+                marker="os^"[at], linestyle=_BURST_LINES[style],
+            )  # fmt: skip
+
+
+def _rows(results: Sequence[ClipResult]) -> list[Row]:
+    return [row for result in results for row in result.rows]
 
 
 def _style(codec: str) -> dict[str, Any]:
@@ -260,7 +367,7 @@ def _style(codec: str) -> dict[str, Any]:
 
 
 def _curve(rows: Iterable[Row], codec: str) -> list[Row]:
-    return [row for row in rows if row.codec == codec and not row.loss]
+    return [row for row in rows if row.codec == codec and not (row.loss or row.drop)]
 
 
 def _codecs(results: Sequence[ClipResult]) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from morphe_core.errors import MorpheError
 from testbed.codec.evaluate import ClipResult, Plan, Report, evaluate_clip, steps
 from testbed.codec.reading import open_reference
-from testbed.codec.sheets import anchor_panels, write_sheet
+from testbed.codec.sheets import anchor_panels, drop_panels, write_sheet
 from testbed.errors import OutputError, TestbedError
 from testbed.workers import sigint_blocked, worker_pool
 
@@ -144,4 +144,7 @@ def _measure(task: Task) -> ClipResult:
             names = plan.anchors if plan.anchor_kbps else ()
             panels = anchor_panels(shown, reference, result.rows, names)
             write_sheet(task.sheets / f"sheet--{result.clip}.png", shown, reference, panels)
+            if shown.dropped:
+                path = task.sheets / f"drop--{result.clip}.png"
+                write_sheet(path, shown, reference, drop_panels(shown, reference))
     return result

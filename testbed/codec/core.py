@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
+from testbed.codec.drops import DropCondition
 from testbed.errors import InputError, ToolMissingError
 
 if TYPE_CHECKING:
@@ -84,10 +85,12 @@ class Settings:
     Attributes:
         profile: any of `PROFILES`.
         scale: source pixels per coded pixel; 0 = chosen by the budget.
+        drop: tokens to leave out besides, for comparing selections.
     """
 
     profile: str = "morphe"
     scale: int = 0
+    drop: DropCondition | None = None
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
@@ -101,7 +104,12 @@ class Settings:
         """The core's own settings."""
         with _needing_the_extra():
             from morphe_core.vgc.codec import profile
-        return replace(profile(self.profile), scale=self.scale)
+        config = replace(profile(self.profile), scale=self.scale)
+        if (drop := self.drop) is None:
+            return config
+        return replace(
+            config, drop_share=drop.share, selection=drop.selection, drop_scope=drop.scope
+        )
 
 
 def parse_scale(text: str) -> int:

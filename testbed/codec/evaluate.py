@@ -1,13 +1,14 @@
 """Quality against rate and loss, of Morphe and of its anchors, over one clip.
 
-A clip is encoded once for each rate; losses only decode. Everything is measured at the clip's own
+A clip is encoded once for each rate and once more for each share of tokens that is dropped; losses
+only decode. Everything is measured at the clip's own
 size (or the height that it is brought to), against the pictures that were encoded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import numpy as np
 
 from testbed.codec.anchors import AnchorPoint, measure_anchor
 from testbed.codec.core import Core, Settings, load_core
+from testbed.codec.drops import DropCondition
 from testbed.codec.files import ReceivedGop, decode_gops, encode_gops
 from testbed.codec.losses import LossCondition, UnitLoss
 from testbed.codec.rates import GopBudget, kbps, wire_bytes
@@ -39,6 +41,7 @@ class Plan:
     Attributes:
         kbps: rates to encode at, packet headers included.
         losses: conditions besides the lossless one.
+        drops: of tokens, besides none; each is measured without loss.
         profiles: settings of the codec by name; none = anchors only.
         scale: source pixels per coded pixel; 0 = chosen by the rate.
         height: a taller source is scaled down to it.
@@ -53,6 +56,7 @@ class Plan:
 
     kbps: tuple[float, ...]
     losses: tuple[LossCondition, ...] = ()
+    drops: tuple[DropCondition, ...] = ()
     profiles: tuple[str, ...] = ("morphe",)
     scale: int = 0
     height: int = 720
@@ -80,6 +84,9 @@ class Row:
         vmaf, ssim, psnr, vmaf_neg: means over the pictures.
         same_bytes: VMAF of each anchor at this row's `kbps`; without anchors, or where they were
             not measured at such a rate, there is nothing.
+        drop: share of tokens that were dropped; 0 = as the rate control will have it.
+        selection: how they were chosen; empty without.
+        drop_scope: from which; empty without.
     """
 
     clip: str
@@ -94,6 +101,9 @@ class Row:
     psnr: float
     vmaf_neg: float
     same_bytes: dict[str, float] = field(default_factory=dict)
+    drop: float = 0.0
+    selection: str = ""
+    drop_scope: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The row as JSON values."""
@@ -109,6 +119,7 @@ class Shown:
         source, morphe: packed yuv420p.
         width, height: luma size.
         row: the measurement that it belongs to.
+        dropped: the same picture where most tokens are dropped, each with its measurement.
     """
 
     index: int
@@ -117,6 +128,7 @@ class Shown:
     width: int
     height: int
     row: Row
+    dropped: tuple[tuple[Row, Picture], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,19 +178,28 @@ def evaluate_clip(source: str, plan: Plan, report: Report) -> ClipResult:
         report(f"{reference.name}: {profile} encoded at {rate:g} kbps")
         rows.append(measured.row(LossCondition()))
         steadiness.append((profile, rate, measured.meter.result()))
-        if rate == plan.sheet_kbps and profile == plan.profiles[0]:
+        show = rate == plan.sheet_kbps and profile == plan.profiles[0]
+        if show:
             shown.append(measured.shown(rows[-1]))
         report(f"{reference.name}: {profile} at {rate:g} kbps")
         for condition in plan.losses:
             rows.append(measured.row(condition))
             report(f"{reference.name}: {profile} at {rate:g} kbps, {condition.rate:.0%} lost")
+        for drop in plan.drops:
+            settings = Settings(profile, plan.scale, drop)
+            dropped = _Measured(reference, core, settings, rate, curves)
+            rows.append(dropped.row(LossCondition()))
+            if show and drop.share == max(one.share for one in plan.drops):
+                pair = (rows[-1], dropped.picture(shown[-1].index))
+                shown[-1] = replace(shown[-1], dropped=(*shown[-1].dropped, pair))
+            report(f"{reference.name}: {profile} at {rate:g} kbps, {drop}")
     return ClipResult(reference.name, rows, steadiness, shown)
 
 
 def steps(plan: Plan) -> int:
     """How many reports `evaluate_clip` makes."""
     anchors = len(plan.anchors) * len(plan.anchor_kbps)
-    return anchors + len(plan.profiles) * len(plan.kbps) * (2 + len(plan.losses))
+    return anchors + len(plan.profiles) * len(plan.kbps) * (2 + len(plan.losses) + len(plan.drops))
 
 
 class _Measured:
@@ -193,7 +214,8 @@ class _Measured:
         anchors: dict[str, list[tuple[float, float]]],
     ) -> None:
         clip, frames = reference.clip, reference.frames
-        self.reference, self.core, self.codec = reference, core, settings.profile
+        self.reference, self.core = reference, core
+        self.codec, self.drop = settings.profile, settings.drop
         self.target_kbps = target_kbps
         encoder = core.encoder(
             width=clip.width, height=clip.height, fps=clip.fps, settings=settings
@@ -228,24 +250,32 @@ class _Measured:
         )  # fmt: skip
         if not condition.rate:
             self.scores = scores
+        drop = self.drop
         return Row(
             self.reference.name, self.codec, self.target_kbps, self.kbps, condition.rate,
             condition.burst, condition.seed, **_means(scores), same_bytes=self.same_bytes,
+            drop=drop.share if drop else 0.0, selection=drop.selection if drop else "",
+            drop_scope=drop.scope if drop else "",
         )  # fmt: skip
+
+    def picture(self, index: int) -> Picture:
+        """One picture of what the receiver shows without loss."""
+        return next(islice(self.pictures(LossCondition()), index, None))
 
     def shown(self, row: Row) -> Shown:
         """The picture whose VMAF is nearest to the clip's, from a GoP that has one before it."""
         vmaf: npt.NDArray[np.float64] = np.abs(self.scores["vmaf"] - row.vmaf)
         index = int(vmaf.argmin())
-        picture = next(islice(self.pictures(LossCondition()), index, None))
         clip = self.reference.clip
-        return Shown(index, clip.frame(index).copy(), picture, clip.width, clip.height, row)
+        return Shown(
+            index, clip.frame(index).copy(), self.picture(index), clip.width, clip.height, row
+        )
 
 
 def _anchor_row(reference: Reference, point: AnchorPoint) -> Row:
     return Row(
         reference.name, point.anchor, point.target_kbps, point.kbps, 0.0, 1.0, 0,
-        **point.scores, same_bytes={},
+        **point.scores, same_bytes={}, selection="", drop_scope="",
     )  # fmt: skip
 
 

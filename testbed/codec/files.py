@@ -42,7 +42,7 @@ def encode_gops(
     """
     for gop in in_gops(pictures, GOP_FRAMES):
         encoded = encoder.encode(gop, budget_bytes=budget.next(len(gop)))
-        budget.record(len(gop), [len(unit) for unit in encoded.units])
+        budget.record(len(gop), encoded.budgeted)
         yield encoded
 
 

@@ -1,7 +1,8 @@
 """Side-by-side sheets: the same piece of a picture from the source, Morphe and the anchors.
 
 All panels are cut at the source's own size, with no scaling in between, from the piece of the
-picture with most detail; the anchors are encoded anew to the bytes that Morphe took.
+picture with most detail; the anchors are encoded anew to the bytes that Morphe took. Another sheet
+shows the ways to drop tokens.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from testbed.codec.anchors import decode_anchor, encode_anchor
 from testbed.codec.colour import UNTAGGED
+from testbed.codec.drops import DropCondition
 from testbed.codec.evaluate import Row, Shown
 from testbed.codec.rates import cut_to_packets, kbps, wire_bytes
 from testbed.codec.reading import Reference
@@ -79,6 +81,17 @@ def anchor_panels(
         if vmaf is not None:
             label += f", VMAF {vmaf:.1f}"
         panels.append(Panel(label, to_rgb(picture, _form(shown, reference))))
+    return panels
+
+
+def drop_panels(shown: Shown, reference: Reference) -> list[Panel]:
+    """The same picture after each way to drop tokens."""
+    form = _form(shown, reference)
+    panels = []
+    for row, picture in shown.dropped:
+        drop = DropCondition(row.drop, row.selection, row.drop_scope)
+        label = f"{drop}, {row.kbps:.0f} kbps, VMAF {row.vmaf:.1f}"
+        panels.append(Panel(label, to_rgb(picture, form)))
     return panels
 
 

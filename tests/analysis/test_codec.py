@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
 
-from testbed.analysis.codec import MEAN, bd_rows, mean_rows, write_figures, write_tables
+from testbed.analysis.codec import (
+    MEAN,
+    bd_rows,
+    drop_rows,
+    mean_rows,
+    write_figures,
+    write_tables,
+)
 from testbed.codec.evaluate import ClipResult, Row
 from testbed.codec.steadiness import Steadiness
 
@@ -109,3 +118,55 @@ def test_figures(tmp_path: Path) -> None:
     assert text == (write_figures([one, two], tmp_path / "again")[4]).read_text()
     single = write_figures([_result("one", 0.5, losses=False)], tmp_path / "single")
     assert {path.name for path in single} == {"rd.svg", "rd.png"}
+
+
+def _dropped(
+    clip: str, factor: float, *, selections: tuple[str, ...] = ("random", "energy")
+) -> ClipResult:
+    """Energy keeps a share of the quality without, random half of that."""
+    result = _result(clip, 0.5)
+    whole = next(row for row in result.rows if (row.codec, row.target_kbps) == ("morphe", 400))
+    for drop, scope, selection in product((0.25, 0.5), ("p", "all"), selections):
+        vmaf = factor * (1 - drop) * whole.vmaf / (2 if selection == "random" else 1)
+        result.rows.append(
+            replace(whole, vmaf=vmaf, drop=drop, selection=selection, drop_scope=scope)
+        )
+    return result
+
+
+def test_dropping_is_beside_random_dropping_and_none() -> None:
+    rows = drop_rows([_dropped("one", 0.8), _dropped("two", 0.4)])
+    assert len(rows) == 2 * 2 * 2
+    assert {(row.codec, row.target_kbps, row.clips) for row in rows} == {("morphe", 400, 2)}
+    for row in rows:
+        kept = 0.6 * (1 - row.drop)
+        assert row.of_random == pytest.approx(1 if row.selection == "random" else 2)
+        assert row.of_undropped == pytest.approx(kept / (2 if row.selection == "random" else 1))
+    (alone,) = {row.of_random for row in drop_rows([_dropped("one", 0.8, selections=("energy",))])}
+    assert alone is None
+    assert drop_rows([_result("one", 0.5)]) == []
+
+
+def test_dropped_tokens_are_no_points_of_other_curves() -> None:
+    assert bd_rows([_dropped("one", 0.5)]) == bd_rows([_result("one", 0.5)])
+    means = mean_rows([_dropped("one", 0.5), _dropped("two", 0.5)])
+    plain = mean_rows([_result("one", 0.5), _result("two", 0.5)])
+    assert [row for row in means if not row.drop] == plain
+
+
+def test_dropping_has_its_table_and_figure(tmp_path: Path) -> None:
+    results = [_dropped("one", 0.8)]
+    names = {path.name for path in write_tables(results, tmp_path)}
+    assert names == {"rd.csv", "bd_rate.csv", "steadiness.csv", "drop.csv"}
+    table = _read(tmp_path / "drop.csv")
+    assert [(r["drop_scope"], r["drop"], r["selection"]) for r in table[:2]] == [
+        ("p", "0.25", "random"), ("p", "0.25", "energy"),
+    ]  # fmt: skip
+    rd = _read(tmp_path / "rd.csv")
+    assert list(rd[0])[:11] == [
+        "clip", "codec", "target_kbps", "kbps", "loss", "burst", "seed", "vmaf", "ssim", "psnr",
+        "vmaf_neg",
+    ]  # fmt: skip
+    assert [r["selection"] for r in rd if r["drop_scope"] == "all"] == ["random", "energy"] * 2
+    paths = write_figures(results, tmp_path)
+    assert {"drop.svg", "drop.png"} <= {path.name for path in paths}

@@ -165,6 +165,12 @@ def test_single_pictures(tmp_path: Path, fake_core: FakeCore) -> None:
         (["evaluate", "carphone", "--kbps", "100,x"], "--kbps 'x': must be a number"),
         (["evaluate", "carphone", "--kbps", ""], "--kbps '': must be a number"),
         (["evaluate", "carphone", "--kbps", "9", "--loss", "1.5"], "--loss 1.5: must be within 0"),
+        (["evaluate", "carphone", "--kbps", "9", "--drop", "1.5"], "--drop 1.5: must be within 0"),
+        (
+            ["evaluate", "carphone", "--kbps", "9", "--selection", "x"],
+            "allowed: similarity, energy",
+        ),
+        (["evaluate", "carphone", "--kbps", "9", "--drop-scope", "i"], "allowed: p, all"),
         (["evaluate", "carphone", "--kbps", "9", "--anchors", "vp9"], "none, x264, x265"),
         (["evaluate", "carphone", "--kbps", "9", "--profile", "none"], "nothing to measure"),
         (["evaluate", "carphone", "--kbps", "9", "--height", "99"], "--height 99: must be even"),
@@ -262,6 +268,31 @@ def test_evaluate_writes_tables_figures_and_sheets(
     text = capsys.readouterr().out
     assert "BD-rate of morphe against x264-keyint9" in text
     assert "the anchors' VMAF at the bytes of the row" in text
+
+
+def test_evaluate_compares_ways_to_drop_tokens(
+    tmp_path: Path,
+    fake_core: FakeCore,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["evaluate", "carphone", "--kbps", "300", "--frames", "9", "--drop", "0,0.2,0.4"]
+    arguments += ["--selection", "energy, random", "--drop-scope", "p,all", "--quiet"]
+    assert run_command([*arguments, "--json"]) == 0
+    rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    found = [(row["drop"], row["selection"], row["drop_scope"]) for row in rows]
+    assert found[:5] == [
+        (0, "", ""), (0.2, "energy", "p"), (0.2, "energy", "all"), (0.2, "random", "p"),
+        (0.2, "random", "all"),
+    ]  # fmt: skip
+    assert len(found) == 9
+    assert run_command([*arguments, "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "drop--carphone.png" in text
+    assert "morphe at 300 kbps, 40 % of all: energy" in text
+    assert {"drop.csv", "drop.svg", "drop.png", "drop--carphone.png"} <= {
+        entry.name for entry in out.iterdir()
+    }
 
 
 def test_a_clip_that_fails_costs_only_itself(

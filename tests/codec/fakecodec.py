@@ -1,7 +1,8 @@
 """A codec with the core's face and none of its networks, for tests of what is around it.
 
 A GoP is its mean picture, coarsely: each unit holds some rows of 8x8 blocks as one byte of luma a
-block, and is filled up so that the budget is met. Lost rows keep the picture before.
+block, and is filled up so that the budget is met. Lost rows keep the picture before; dropped blocks
+are black.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from morphe_core.vgc.bitstream import Kind, Part, UnitHeader, read_unit, write_unit
 from testbed.codec.core import Settings
+from testbed.codec.drops import DropCondition
 
 SHA256 = "ab" * 32
 HEADER = 16
@@ -35,13 +37,17 @@ class Gop:
     frames: int
     units: tuple[bytes, ...]
     facts: dict[str, float]
+    budgeted: tuple[int, ...]
 
 
 class FakeEncoder:
-    def __init__(self, width: int, height: int, miss: float, scale: int) -> None:
+    def __init__(
+        self, width: int, height: int, miss: float, scale: int, drop: DropCondition | None = None
+    ) -> None:
         self.size = (height, width)
         self.miss = miss
         self.scale = scale or 1
+        self.drop = drop
         self.index = 0
         self.budgets: list[int] = []
 
@@ -53,6 +59,13 @@ class FakeEncoder:
         blocks = luma[: rows * BLOCK, : cols * BLOCK].reshape(rows, BLOCK, cols, BLOCK)
         levels = blocks.mean(axis=(1, 3)).round().astype(np.uint8)
         each = max(0, round(budget_bytes * self.miss / UNITS) - HEADER)
+        budgeted = (each + HEADER,) * UNITS
+        if self.drop is not None:
+            each = round(each * (1 - self.drop.share))
+            # Every n-th block goes: those that are darkest, or any.
+            noise = np.random.default_rng(self.index).random(levels.shape)
+            score = noise if self.drop.selection == "random" else 255.0 - levels
+            levels[score > np.quantile(score, 1 - self.drop.share)] = 16
         units = []
         for unit in range(UNITS):
             header = UnitHeader(
@@ -62,7 +75,7 @@ class FakeEncoder:
             payload = levels[unit::UNITS].tobytes()
             units.append(write_unit(header, payload + bytes(max(0, each - len(payload)))))
         self.index += 1
-        return Gop(self.index - 1, self.scale, len(pictures), tuple(units), {})
+        return Gop(self.index - 1, self.scale, len(pictures), tuple(units), {}, budgeted)
 
 
 class FakeDecoder:
@@ -100,7 +113,8 @@ class FakeCore:
         self.decoders: list[FakeDecoder] = []
 
     def encoder(self, *, width: int, height: int, fps: Fraction, settings: Settings) -> FakeEncoder:
-        self.encoders.append(FakeEncoder(width, height, self.miss, settings.scale))
+        drop = settings.drop
+        self.encoders.append(FakeEncoder(width, height, self.miss, settings.scale, drop))
         return self.encoders[-1]
 
     def decoder(self, *, width: int, height: int, smoothing: int | None = None) -> FakeDecoder:

@@ -10,6 +10,7 @@ import pytest
 
 from testbed.codec import evaluate
 from testbed.codec.anchors import measure_anchor
+from testbed.codec.drops import DropCondition
 from testbed.codec.evaluate import Plan, anchor_rates, evaluate_clip, steps
 from testbed.codec.losses import LossCondition
 from testbed.codec.reading import open_reference
@@ -91,6 +92,43 @@ def test_steadiness_is_that_without_loss(fake_core: FakeCore) -> None:
     assert all(found.u_shift != 0 for _, _, found in result.steadiness)
 
 
+DROPS = tuple(
+    DropCondition(share, selection, "all")
+    for share in (0.2, 0.4)
+    for selection in ("energy", "random")
+)
+
+
+def test_what_is_dropped_is_encoded_once_more_and_measured_without_loss(
+    fake_core: FakeCore,
+) -> None:
+    said: list[str] = []
+    plan = replace(PLAN, losses=LOSSES[:1], drops=DROPS, anchors=())
+    result = evaluate_clip("carphone", plan, said.append)
+    assert len(said) == steps(plan)
+    assert "carphone: morphe at 150 kbps, energy, 20 % of all" in said
+    found = [(row.drop, row.selection, row.drop_scope) for row in result.rows
+             if row.target_kbps == 150 and not row.loss]  # fmt: skip
+    assert found == [(0, "", ""), *((d.share, d.selection, d.scope) for d in DROPS)]
+    assert len(fake_core.encoders) == 2 * (1 + len(DROPS))
+    dropped = [row for row in result.rows if row.drop]
+    assert not any(row.loss for row in dropped)
+    # Both ways to choose start from the same budgets, whatever is sent of them.
+    budgets = [encoder.budgets for encoder in fake_core.encoders[: 1 + len(DROPS)]]
+    assert all(one == budgets[0] for one in budgets)
+    for row in dropped:
+        assert row.kbps < 0.95 * row.target_kbps
+    assert len(result.steadiness) == 2
+
+
+def test_the_most_that_is_dropped_is_shown(fake_core: FakeCore) -> None:
+    result = evaluate_clip("carphone", replace(PLAN, losses=(), drops=DROPS), lambda _: None)
+    (shown,) = result.shown
+    found = [(row.drop, row.selection, row.target_kbps) for row, _ in shown.dropped]
+    assert found == [(0.4, "energy", 150), (0.4, "random", 150)]
+    assert all((picture != shown.morphe).any() for _, picture in shown.dropped)
+
+
 def test_anchors_alone_need_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("loaded")
@@ -104,7 +142,7 @@ def test_rows_are_json(fake_core: FakeCore) -> None:
     row = evaluate_clip("carphone", replace(PLAN, losses=(), anchors=()), lambda _: None).rows[0]
     assert set(row.as_json()) == {
         "clip", "codec", "target_kbps", "kbps", "loss", "burst", "seed", "vmaf", "ssim", "psnr",
-        "vmaf_neg", "same_bytes",
+        "vmaf_neg", "same_bytes", "drop", "selection", "drop_scope",
     }  # fmt: skip
 
 

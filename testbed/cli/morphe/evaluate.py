@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +21,7 @@ from testbed.cli.morphe.options import (
     Weights,
     numbers,
 )
+from testbed.codec.drops import DROP_SCOPES, SELECTIONS, DropCondition, scope_name
 from testbed.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -43,6 +46,15 @@ def evaluate(
         str, typer.Option(metavar="B,B", help="Mean runs of lost units; 1 = each on its own.")
     ] = "1",
     seeds: Annotated[int, typer.Option(min=1, help="Realisations of each loss.")] = 1,
+    drop: Annotated[
+        str, typer.Option(metavar="R,R", help="Shares of tokens to leave out, beside 0.")
+    ] = "0",
+    selection: Annotated[
+        str, typer.Option(metavar="|".join(SELECTIONS), help="How these are chosen; a list.")
+    ] = ",".join(SELECTIONS),
+    drop_scope: Annotated[
+        str, typer.Option(metavar="|".join(DROP_SCOPES), help="Of P tokens, of all; a list.")
+    ] = "p",
     profile: Profiles = "morphe",
     scale: Scale = "auto",
     weights: Weights = "small",
@@ -67,13 +79,15 @@ def evaluate(
 ) -> None:
     """Measure VMAF, SSIM and PSNR at given rates and losses, beside x264 and x265.
 
-    Every clip is encoded once for each rate and decoded once for each loss. A clip that fails
-    costs only itself: the others are reported, and the exit code is 1.
+    Every clip is encoded once for each rate and decoded once for each loss. With --drop it is
+    encoded once more for each way to leave out tokens, at the same qualities, so with other bytes.
+    A clip that fails costs only itself: the others are reported, and the exit code is 1.
     """
     from testbed.cli.morphe.progress import say, say_nothing
     from testbed.codec.batch import run_batch
 
-    plan = _plan(kbps, loss, burst, seeds, profile, scale, weights, height, frames, anchors,
+    drops = _drops(drop, selection, drop_scope)
+    plan = _plan(kbps, loss, burst, seeds, drops, profile, scale, weights, height, frames, anchors,
                  anchor_kbps, device, sheets=out is not None)  # fmt: skip
     _check_names(clips)
     _check_folder(out)
@@ -86,7 +100,9 @@ def evaluate(
         from testbed.analysis.codec import write_figures, write_tables
 
         paths = [*write_tables(results, out), *write_figures(results, out)]
-        paths += [out / f"sheet--{result.clip}.png" for result in results if result.shown]
+        for result in results:
+            paths += [out / f"sheet--{result.clip}.png" for _ in result.shown]
+            paths += [out / f"drop--{result.clip}.png" for one in result.shown if one.dropped]
         if not json:
             print(f"{out}: {', '.join(path.name for path in paths)}\n")
     if json:
@@ -97,15 +113,16 @@ def evaluate(
 
 
 def _plan(
-    kbps: str, loss: str, burst: str, seeds: int, profile: str, scale: str, weights: str,
-    height: int, frames: int, anchors: str, anchor_kbps: str | None, device: str, *, sheets: bool,
+    kbps: str, loss: str, burst: str, seeds: int, drops: tuple[DropCondition, ...], profile: str,
+    scale: str, weights: str, height: int, frames: int, anchors: str, anchor_kbps: str | None,
+    device: str, *, sheets: bool,
 ) -> Plan:  # fmt: skip
     from testbed.codec.anchors import families
     from testbed.codec.core import Settings, parse_scale
     from testbed.codec.evaluate import Plan, anchor_rates
 
     rates = numbers("--kbps", kbps, low=LEAST_KBPS, high=MOST_KBPS)
-    profiles = list(dict.fromkeys(word.strip() for word in profile.split(",")))
+    profiles = _words(profile)
     if profiles == [NO_PROFILE]:
         profiles = []
     number = parse_scale(scale)
@@ -123,8 +140,8 @@ def _plan(
         their_rates = anchor_rates(rates) if profiles else rates
     nearest = min(rates, key=lambda rate: abs(rate - SHEET_KBPS))
     return Plan(
-        kbps=tuple(rates), losses=_losses(loss, burst, seeds), profiles=tuple(profiles),
-        scale=number, height=height, frames=frames, anchors=names,
+        kbps=tuple(rates), losses=_losses(loss, burst, seeds), drops=drops,
+        profiles=tuple(profiles), scale=number, height=height, frames=frames, anchors=names,
         anchor_kbps=tuple(their_rates), weights=weights, device=device,
         sheet_kbps=nearest if sheets else 0.0,
     )  # fmt: skip
@@ -143,6 +160,19 @@ def _losses(loss: str, burst: str, seeds: int) -> tuple[LossCondition, ...]:
         for mean in bursts
         for seed in range(1, seeds + 1)
     )
+
+
+def _drops(drop: str, selection: str, scope: str) -> tuple[DropCondition, ...]:
+    """Every share with every selection and scope; dropping nothing is always measured, once."""
+    shares = numbers("--drop", drop, low=0, high=1)
+    selections, scopes = _words(selection), _words(scope)
+    # The names are checked where nothing is dropped, too.
+    ways = [DropCondition(1.0, *way) for way in product(selections, scopes)]
+    return tuple(replace(way, share=share) for share in shares if share for way in ways)
+
+
+def _words(text: str) -> list[str]:
+    return list(dict.fromkeys(word.strip() for word in text.split(",")))
 
 
 def _check_names(clips: Sequence[str]) -> None:
@@ -175,14 +205,17 @@ def _show(results: Sequence[ClipResult], plan: Plan) -> None:
     width = max(len("clip"), *(len(result.clip) for result in results))
     head = f"{'clip':{width}} {'codec':16} {'target':>7} {'kbps':>8} {'loss':>5} {'burst':>5} "
     head += f"{'seed':>4} {'VMAF':>6} {'NEG':>6} {'SSIM':>6} {'PSNR':>6}"
-    print(head + "".join(f" {_short(name):>9}" for name in names))
+    head += "".join(f" {_short(name):>9}" for name in names)
+    print(head + f" {'drop':>5} {'of':3} chosen by" * bool(plan.drops))
     for result in results:
         for row in result.rows:
             print(_line(row, width, names))
     if len(results) > 1:
         _show_means(results, width, names)
+    if plan.drops and plan.profiles:
+        _show_drops(results)
     if names:
-        print("\nThe last columns are the anchors' VMAF at the bytes of the row.")
+        print("\nUnder their names: the anchors' VMAF at the bytes of the row.")
         if len(plan.kbps) > 1:
             _show_bd(results)
 
@@ -194,6 +227,8 @@ def _line(row: Row, width: int, names: Sequence[str]) -> str:
     for name in names:
         value = row.same_bytes.get(name)
         text += f" {value:9.2f}" if value is not None else f" {'':9}"
+    if row.drop:
+        text += f" {row.drop:5.0%} {scope_name(row.drop_scope):3} {row.selection}"
     return text.rstrip()
 
 
@@ -204,6 +239,21 @@ def _show_means(results: Sequence[ClipResult], width: int, names: Sequence[str])
     print()
     for row in mean_rows(results):
         print(_line(row, max(width, len(MEAN)), names))
+
+
+def _show_drops(results: Sequence[ClipResult]) -> None:
+    """How each selection does beside random dropping."""
+    from testbed.analysis.codec import drop_rows
+
+    rows = [row for row in drop_rows(results) if row.selection != "random" and row.of_random]
+    if rows:
+        print(
+            "\nTokens dropped at the qualities that the rate gives without; VMAF, mean over clips:"
+        )
+    for row in rows:
+        print(f"{row.codec} at {row.target_kbps:g} kbps, {100 * row.drop:g} % of "
+              f"{scope_name(row.drop_scope)}: {row.selection} {row.vmaf:.2f}, "
+              f"{row.of_random:.2f} times that of random")  # fmt: skip
 
 
 def _short(name: str) -> str:

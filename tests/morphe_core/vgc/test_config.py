@@ -26,6 +26,10 @@ from morphe_core.vgc.config import PROFILE_NAMES, PROFILES, EncoderConfig, profi
         ("refresh_gops", 0, "within 1 and 1000"),
         ("fixed_quality", -2, "within -1 and 127"),
         ("fixed_quality", 128, "within -1 and 127"),
+        ("drop_share", -0.01, "within 0 and 1"),
+        ("drop_share", 1.01, "within 0 and 1"),
+        ("drop_share", float("nan"), "within 0 and 1"),
+        ("drop_scope", "i", "p, all"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(name: str, value: Any, allowed: str) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
+import torch
 
 from morphe_core.errors import CodecConfigError
 from morphe_core.models import Model
 from morphe_core.vgc.bitstream import Part, read_unit
-from morphe_core.vgc.codec import Encoder, EncoderConfig
+from morphe_core.vgc.codec import Decoder, Encoder, EncoderConfig
+from morphe_core.vgc.selection import STRATEGIES
 from tests.morphe_core.vgc.conftest import Clip
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -176,3 +179,81 @@ def test_seeds_choose_what_is_dropped_by_chance(model: Model, clip: Clip) -> Non
         return encoder(model, config).encode(clip.gop(0), budget_bytes=1500).units
 
     assert units(1) != units(2)
+
+
+#: Settings whose tokens are dropped.
+FORMS = {
+    "morphe": EncoderConfig(scale=1),
+    "keep": EncoderConfig(scale=1, keep=True),
+    "rows": EncoderConfig(scale=1, packing="rows", motion=False, fixed_quality=40),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("scope", "share"), [("p", 0.5), ("all", 0.5), ("all", 0.75), ("all", 1)])
+@pytest.mark.parametrize("selection", STRATEGIES)
+def test_the_encoder_knows_what_dropped_tokens_leave(
+    model: Model, clip: Clip, form: str, selection: str, scope: str, share: float
+) -> None:
+    config = replace(FORMS[form], selection=selection, drop_scope=scope, drop_share=share)
+    mine = encoder(model, config)
+    decoder = Decoder(model, width=SIZE[0], height=SIZE[1])
+    for number in range(2):
+        gop = mine.encode(clip.gop(number), budget_bytes=BUDGET)
+        assert len(decoder.decode(gop.units)) == 9
+        assert mine._memory is not None
+        assert decoder._memory is not None
+        for one, other in zip(mine._memory.last, decoder._memory.last, strict=True):
+            assert torch.equal(one, other)
+    assert decoder.refused_units == 0
+
+
+@pytest.mark.parametrize("selection", STRATEGIES)
+def test_the_share_that_is_dropped_is_exact(model: Model, clip: Clip, selection: str) -> None:
+    for scope, share in product(("p", "all"), (0.25, 0.5, 0.75)):
+        config = replace(FORMS["morphe"], selection=selection, drop_scope=scope, drop_share=share)
+        facts = encoder(model, config).encode(clip.gop(0), budget_bytes=BUDGET).facts
+        if scope == "p":
+            assert (facts["i_sent"], facts["p_sent"]) == (1, 1 - share)
+            continue
+        assert facts["i_sent"] + facts["p_sent"] == pytest.approx(2 * (1 - share))
+        if selection == "random":
+            assert 0 < facts["i_sent"] < 1
+            assert 0 < facts["p_sent"] < 1
+        else:  # an I token only after the last P token
+            assert facts["i_sent"] == min(1, 2 * (1 - share))
+
+
+def test_what_is_dropped_changes_no_quality(model: Model, clip: Clip) -> None:
+    """All strategies are compared at the steps that the budget gives where nothing is dropped."""
+
+    def gops(config: EncoderConfig) -> list[tuple[float, float, tuple[int, ...]]]:
+        mine = encoder(model, config)
+        found = [mine.encode(clip.gop(n), budget_bytes=BUDGET) for n in range(3)]
+        return [(g.facts["i_quality"], g.facts["p_quality"], g.budgeted) for g in found]
+
+    whole = gops(FORMS["morphe"])
+    for selection, scope in product(STRATEGIES, ("p", "all")):
+        config = replace(FORMS["morphe"], selection=selection, drop_scope=scope, drop_share=0.5)
+        assert gops(config) == whole
+
+
+def test_what_was_budgeted_is_what_is_sent_where_nothing_is_dropped(
+    model: Model, clip: Clip
+) -> None:
+    gop = encoder(model).encode(clip.gop(0), budget_bytes=BUDGET)
+    assert gop.budgeted == tuple(map(len, gop.units))
+    dropping = encoder(model, EncoderConfig(drop_share=0.9))
+    less = dropping.encode(clip.gop(0), budget_bytes=BUDGET)
+    assert less.budgeted == gop.budgeted
+    assert less.size_bytes < gop.size_bytes
+
+
+def test_the_first_gop_says_that_it_needs_none_before_whatever_is_dropped(
+    model: Model, clip: Clip
+) -> None:
+    config = EncoderConfig(drop_share=0.75, drop_scope="all")
+    mine = encoder(model, config)
+    gops = [mine.encode(clip.gop(n), budget_bytes=BUDGET) for n in range(2)]
+    intra = [{read_unit(unit).header.intra for unit in gop.units} for gop in gops]
+    assert intra == [{True}, {False}]

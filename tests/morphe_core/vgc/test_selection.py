@@ -17,6 +17,7 @@ from morphe_core.vgc.selection import (
     cosine_similarity,
     select_by_share,
     select_by_similarity,
+    select_of_both,
     select_randomly,
     strategy,
 )
@@ -121,6 +122,46 @@ def test_random_share_is_exact_and_fair() -> None:
     assert (again == masks[0]).all()
 
 
+#: Scores of I and P tokens, and which I tokens are there.
+BOTH = SHAPES.flatmap(
+    lambda shape: st.tuples(
+        *[npst.arrays(np.float32, shape, elements=st.sampled_from([-1.0, 0.0, 1.0]))] * 2,
+        npst.arrays(np.bool_, shape),
+    )
+)
+
+
+@given(BOTH, st.floats(0, 1), st.booleans())
+def test_a_share_of_both_is_exact_and_of_what_is_there(
+    both: tuple[np.ndarray, np.ndarray, np.ndarray], share: float, mixed: bool
+) -> None:
+    i, p, there = both
+    i_sent, p_sent = select_of_both(i, p, there, share, mixed=mixed)
+    count = int(there.sum()) + p.size
+    assert i_sent.sum() + p_sent.sum() == count - round(share * count)
+    assert not (i_sent & ~there).any()
+
+
+@given(BOTH, st.floats(0, 1))
+def test_p_tokens_go_before_i_tokens_and_each_by_score(
+    both: tuple[np.ndarray, np.ndarray, np.ndarray], share: float
+) -> None:
+    i, p, there = both
+    i_sent, p_sent = select_of_both(i, p, there, share, mixed=False)
+    if p_sent.any():
+        assert (i_sent == there).all()
+    for score, sent, dropped in ((i, i_sent, there & ~i_sent), (p, p_sent, ~p_sent)):
+        if sent.any() and dropped.any():
+            assert score[sent].max() <= score[dropped].min()
+
+
+def test_mixed_tokens_go_by_score_alone() -> None:
+    i, p = np.array([[3, 0, 9]], np.float32), np.array([[2, 1, 4]], np.float32)
+    there = np.array([[True, True, False]])
+    i_sent, p_sent = select_of_both(i, p, there, 0.4, mixed=True)
+    assert (i_sent.tolist(), p_sent.tolist()) == ([[False, True, False]], [[True, True, False]])
+
+
 def candidates(p: np.ndarray, i: np.ndarray, seed: int = 1) -> Candidates:
     return Candidates(np.rint(p).astype(np.int16), lambda: (p, i), np.random.default_rng(seed))
 
@@ -150,6 +191,10 @@ def test_wrong_arguments_name_the_field() -> None:
     score = np.zeros((2, 2), np.float32)
     with pytest.raises(CodecConfigError, match=r"share of dropped tokens 1\.5"):
         select_by_share(score, 1.5)
+    with pytest.raises(CodecConfigError, match="share of dropped tokens nan"):
+        select_of_both(score, score, score > 0, float("nan"), mixed=True)
+    with pytest.raises(CodecConfigError, match=r"scores \(2, 2\) and \(1, 2\)"):
+        select_of_both(score, score[:1], score > 0, 0.5, mixed=True)
     with pytest.raises(CodecConfigError, match="bits of a token -1"):
         select_by_similarity(score, np.full((2, 2), -1.0), 10)
     with pytest.raises(CodecConfigError, match=r"bits \(1, 2\)"):

@@ -8,6 +8,7 @@ from morphe_core.vgc.pictures import Picture, to_patches
 from morphe_core.vgc.small import DecodedP, SmallConfig, SmallTokenizer
 from morphe_core.vgc.state import (
     Memory,
+    conceal_i,
     decode_i,
     decode_p,
     field_tensor,
@@ -134,3 +135,18 @@ def test_it_is_carried_on_along_the_next_motion_and_to_another_factor() -> None:
     places = (2 * (torch.arange(after.coded_width) + 1.5) / 3) - 0.5
     wanted = (2 * places).expand_as(other.luma)
     torch.testing.assert_close(other.luma[inside], wanted[inside], rtol=0, atol=0.02)
+
+
+def test_without_a_picture_before_the_rows_around_a_hole_stand_in() -> None:
+    whole, sent = np.full((3, 4, 32), 7, np.int16), np.ones((3, 4), bool)
+    sent[1] = False
+    i = conceal_i(tokenizer(), whole, sent, 1.0, None).picture.luma
+    assert (i[..., 8:16, :] - i[..., 7:8, :]).abs().max() < (
+        i[..., 7, :] - i[..., 16, :]
+    ).abs().max()
+    known = decode_i(tokenizer(), whole, np.ones((3, 4), bool), 1.0, None)
+    same = conceal_i(tokenizer(), whole, np.ones((3, 4), bool), 1.0, None)
+    assert torch.equal(same.picture.luma, known.picture.luma)
+    before = Picture(torch.full((1, 1, 24, 32), 21.0), torch.zeros(1, 2, 12, 16))
+    filled = conceal_i(tokenizer(), whole, sent, 1.0, before).picture.luma
+    assert (filled[..., 8:16, :] == 21).all()
