@@ -34,6 +34,7 @@ threads: 2
 checkpoint_minutes: 1.5
 report_steps: 20
 start_batches: 8
+start: small
 stages:
   - name: base
     seconds: 3600
@@ -46,6 +47,10 @@ stages:
   - name: robust
     steps: 100
     draw: {loss_share: 0.5, drop_share: 0.5, max_drop: 0.25}
+  - name: whole
+    steps: 50
+    losses: {pixel: 0.5}
+    draw: {spare_share: 0.7}
 """
 
 
@@ -61,13 +66,14 @@ def test_a_short_file_is_enough(tmp_path: Path) -> None:
     assert config.data.packed == tmp_path / "packed"
     assert config.stages == (StageConfig("base", steps=10),)
     assert (config.backend, config.seed, config.dtype) == ("small", 1, "fp32")
+    assert config.start == ""
 
 
 def test_everything_can_be_said(tmp_path: Path) -> None:
     config = read(tmp_path, WHOLE)
     assert config.data.folders == (tmp_path / "clips", tmp_path / "stills")
     assert config.data.exclude == (tmp_path / "../test",)
-    base, sr, robust = config.stages
+    base, sr, robust, whole = config.stages
     assert base == StageConfig(
         "base",
         seconds=3600.0,
@@ -77,7 +83,19 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
     )
     assert sr.losses == {"pixel": 1.0, "vif": 8.0, "detail": 4.0}
     assert robust.draw == Draw(loss_share=0.5, drop_share=0.5, max_drop=0.25)
+    assert whole.name == "whole"
+    assert whole.draw == Draw(spare_share=0.7)
     assert (config.checkpoint_minutes, config.threads, config.compile) == (1.5, 2, True)
+
+
+def test_weights_to_start_from_are_a_shipped_name_or_a_path_like_the_others(tmp_path: Path) -> None:
+    def start(written: str) -> str:
+        return read(tmp_path, f"start: {written}\n{LEAST}").start
+
+    assert start("small") == "small"
+    assert start("runs/first/small.safetensors") == str(tmp_path / "runs/first/small.safetensors")
+    assert start("../other.safetensors") == str(tmp_path / "../other.safetensors")
+    assert start("/elsewhere/x.safetensors") == "/elsewhere/x.safetensors"
 
 
 def test_it_can_be_kept_as_json(tmp_path: Path) -> None:
@@ -98,11 +116,12 @@ def test_it_can_be_kept_as_json(tmp_path: Path) -> None:
         ("data:", "threads: -2\ndata:", "threads -2: allowed is 0 or more"),
         ("data:", "report_steps: 0\ndata:", "report_steps 0: allowed is 1 or more"),
         ("data:", "start_batches: 0\ndata:", "start_batches 0: allowed is 1 or more"),
+        ("data:", "start: 7\ndata:", r"start: must be .* \(got '7'\)"),
         ("data:", "checkpoint_minutes: 0\ndata:", "checkpoint_minutes 0: allowed is more than 0"),
         ("packed: packed", "packed: p, windows: 0", "data: windows 0: allowed is 1 or more"),
         ("packed: packed", "folders: [a]", "data.packed: is missing"),
         ("  - {name: base, steps: 10}", "  []", "stages: at least one is needed"),
-        ("base", "fine", r"stages\[0\].name 'fine': allowed are base, sr, joint, robust"),
+        ("base", "fine", r"stages\[0\].name 'fine': allowed are base, sr, joint, robust, whole"),
         ("steps: 10", "steps: 10, seconds: 5", r"stages\[0\]: exactly one of seconds and steps"),
         (", steps: 10", "", r"stages\[0\]: exactly one of seconds and steps must be above 0"),
         ("steps: 10", "steps: -3", r"stages\[0\].steps -3: allowed is 0 or more"),
@@ -113,6 +132,7 @@ def test_it_can_be_kept_as_json(tmp_path: Path) -> None:
         ("10}", "10, scales: {2: 0}}", r"stages\[0\].scales: one share at least"),
         ("10}", "10, losses: {vmaf: 1}}", r"stages\[0\].losses 'vmaf': allowed are pixel, vif, d"),
         ("10}", "10, draw: {max_drop: 2}}", r"stages\[0\].draw.max_drop 2: allowed are 0..1"),
+        ("10}", "10, draw: {spare_share: -1}}", r"draw.spare_share -1: allowed are 0..1"),
         ("10}", "10, draw: {finest_step: 0}}", "draw.finest_step 0: allowed is more than 0"),
         ("10}", "10, draw: {coarsest_step: 9}}", r"coarsest_step 9: allowed is finest_step \(16\)"),
         ("10}", "10, draw: {drop: 0.1}}", r"draw.drop: unknown key; known here: coarsest_step,"),

@@ -9,27 +9,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter, map_coordinates
 
 from morphe_core.errors import TrainingError
 from morphe_core.network import Network, NetworkConfig
 from morphe_core.training import trainer as trainer_module
-from morphe_core.training.data import SIDE, Windows, window_flow
+from morphe_core.training.data import Windows
 from morphe_core.training.pipeline import Batch, Coded, Draw, prepare
 from morphe_core.training.trainer import StageConfig, Trainer, initialise
+from morphe_core.vgc.motion import field_of
 from morphe_core.vgc.pictures import to_patches
 from morphe_core.vgc.quantiser import quantise
-from morphe_core.vgc.small import DecodedI, DecodedP, SmallConfig
+from morphe_core.vgc.small import DecodedI, DecodedP
+from tests.morphe_core.training.conftest import TINY
 
-TINY = NetworkConfig(
-    SmallConfig(10, 12, width=8, encoder_blocks=1, decoder_blocks=1), sr_width=8, sr_blocks=1
-)
 THIRD = {3: 1.0}
 BASE = StageConfig("base", steps=3, scales=THIRD)
 SR = StageConfig("sr", steps=2, scales=THIRD, losses={"pixel": 1.0, "detail": 0.5})
 ROBUST = StageConfig(
     "robust", steps=3, scales=THIRD, draw=Draw(loss_share=0.5), losses={"pixel": 0.1}
 )
+#: As the last stage learns: everything at once.
+ALL = replace(ROBUST, name="whole", losses={"pixel": 1.0})
 
 
 class StoppedError(Exception):
@@ -39,29 +39,6 @@ class StoppedError(Exception):
 @pytest.fixture(autouse=True)
 def _tiny_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer_module, "BATCH_BY_SCALE", {3: 2})
-
-
-@pytest.fixture(scope="module")
-def windows(tmp_path_factory: pytest.TempPathFactory) -> Windows:
-    folder = tmp_path_factory.mktemp("set")
-    generator = np.random.default_rng(1)
-    down, across = np.mgrid[:SIDE, :SIDE].astype(float)
-    pictures = []
-    for _ in range(3):
-        noise = generator.normal(size=(SIDE, SIDE))
-        layers = [gaussian_filter(noise, sigma, mode="wrap") * sigma**2 for sigma in (3, 8, 20)]
-        texture = 128 + 35 * np.sum(layers, axis=0) / np.std(np.sum(layers, axis=0))
-        x, y = generator.uniform(-2, 2, 2)
-        luma = [
-            map_coordinates(texture, [down - y * n, across - x * n], order=1, mode="grid-wrap")
-            for n in range(10)
-        ]
-        chroma = np.full((10, SIDE // 2, SIDE), 120 + 5 * x)
-        pictures.append(np.clip(np.concatenate([luma, chroma], axis=1), 0, 255).astype(np.uint8))
-    np.save(folder / "pictures.npy", np.stack(pictures))
-    np.save(folder / "flow.npy", np.stack([window_flow(window) for window in pictures]))
-    (folder / "sources.json").write_text('[{"name": "made", "sha256": "", "windows": 3}]')
-    return Windows(folder)
 
 
 def network(config: NetworkConfig = TINY) -> Network:
@@ -77,7 +54,7 @@ def started(
     checkpoint_seconds: float = 180.0,
 ) -> Trainer:
     return Trainer(
-        network(), windows, stages, folder, seed=5, clock=clock, report_steps=2,
+        network(), windows, stages, folder, seed=6, clock=clock, report_steps=2,
         checkpoint_seconds=checkpoint_seconds,
     )  # fmt: skip
 
@@ -193,7 +170,7 @@ def test_the_closed_form_start_of_p_fits_its_residuals(windows: Windows) -> None
     with torch.no_grad():
         values = quantise(tokenizer.analyse_i(seen.first), step) * step
         decoded = tokenizer.synthesise_i(values, torch.ones_like(values[:, :1]), step, None)
-        residual = tokenizer.p_residual(seen.rest, decoded, seen.motion)
+        residual = tokenizer.p_residual(seen.rest, decoded, field_of(seen.motion, seen.camera))
     vectors = residual.permute(0, 2, 3, 1).reshape(-1, 768).double().numpy()
     best = np.linalg.svd(vectors, compute_uv=False)[:12]
     kept = np.square(vectors @ tokenizer.p_basis.detach().numpy().T).sum()
@@ -226,29 +203,79 @@ def test_pictures_are_compared_with_their_own_sources(
                 assert 0 < facts["sr_detail"] < 0.5
 
 
-@pytest.mark.parametrize("name", ["base", "sr", "robust"])
+@pytest.mark.parametrize("name", ["base", "sr", "robust", "whole"])
 def test_a_stage_trains_its_own_weights_and_no_others(
     windows: Windows, tmp_path: Path, name: str
 ) -> None:
-    stage = {"base": BASE, "sr": SR, "robust": ROBUST}[name]
+    stage = {"base": BASE, "sr": SR, "robust": ROBUST, "whole": ALL}[name]
     trainer = started(windows, tmp_path, [stage], ticking())
     before = weights(trainer)
     trainer.run(silent)
     after = weights(trainer)
     # What is frozen costs no gradients either.
-    frozen = trainer.network.tokenizer if name == "sr" else trainer.network.super_resolution
-    assert all(value.grad is None for value in frozen.parameters())
+    if name != "whole":
+        frozen = trainer.network.tokenizer if name == "sr" else trainer.network.super_resolution
+        assert all(value.grad is None for value in frozen.parameters())
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     upscalers = {key for key in before if "super_resolution" in key}
-    if name == "sr":
+    seen = {key for key in upscalers if "super_resolution.3." in key}
+    if name in ("sr", "whole"):
         # Only that of the factor seen.
-        assert changed
-        assert changed <= {key for key in upscalers if "super_resolution.3." in key}
+        assert changed & upscalers
+        assert changed & upscalers <= seen
+    if name == "sr":
+        assert changed <= upscalers
         return
-    assert not changed & upscalers
+    assert name == "whole" or not changed & upscalers
     for part in ("i_basis", "p_synthesis", "i_analyse", "p_decode"):
         assert any(part in key for key in changed), part
     assert any(key.startswith(("i.", "p.")) for key in changed)
+
+
+def test_the_last_stage_minds_what_is_shown_and_what_is_sent(
+    windows: Windows, tmp_path: Path
+) -> None:
+    """Its loss is that of the codec and that of super resolution, and both parts feel it."""
+    trainer = started(windows, tmp_path, [ALL], ticking())
+    seen = prepare(*windows.batch(2, np.random.default_rng(1)), 3, torch.device("cpu"))
+    losses, gradients = {}, {}
+    for stage in (ALL, replace(ALL, losses={}), replace(ALL, name="sr")):
+        trainer.generator.bit_generator.state = np.random.default_rng(3).bit_generator.state
+        trainer.network.zero_grad()
+        coded = trainer.pipeline.run(seen, stage.draw)
+        loss = trainer._loss(stage, seen, coded)[0]
+        loss.backward()
+        key = "codec" if not stage.losses else stage.name
+        losses[key] = float(loss.detach())
+        gradients[key] = [
+            torch.cat([(v.grad if v.grad is not None else 0 * v).flatten() for v in part])
+            for part in (
+                list(trainer.network.tokenizer.parameters()),
+                list(trainer.network.upscaler(3).parameters()),
+            )
+        ]
+    assert losses["whole"] == pytest.approx(losses["codec"] + losses["sr"], rel=1e-5)
+    codec, upscaler = gradients["whole"]
+    assert codec.any()
+    assert upscaler.any()
+    torch.testing.assert_close(codec, gradients["codec"][0] + gradients["sr"][0])
+    assert torch.equal(upscaler, gradients["sr"][1])
+    assert not gradients["codec"][1].any()
+
+
+def test_the_last_stage_goes_on_where_it_was_stopped(
+    windows: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a stage that trained the codec only: what was frozen then learns now."""
+    stages = [replace(BASE, steps=1), replace(ALL, steps=2)]
+    whole = started(windows, tmp_path / "whole", stages, ticking())
+    whole.run(silent)
+    first = started(windows, tmp_path / "cut", stages, ticking(), checkpoint_seconds=0.5)
+    run_and_stop(first, 2, monkeypatch)
+    again = started(windows, tmp_path / "cut", stages, ticking())
+    again.run(silent)
+    for name, value in weights(again).items():
+        assert torch.equal(value, weights(whole)[name]), name
 
 
 def test_super_resolution_learns(
