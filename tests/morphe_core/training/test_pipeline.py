@@ -35,7 +35,7 @@ from morphe_core.vgc.motion_coding import LEAD, NEW, ORDER, SAME, choose, lead_o
 from morphe_core.vgc.packing import GopFacts, empty_tokens, pack_units
 from morphe_core.vgc.pictures import Picture, from_patches, to_patches
 from morphe_core.vgc.quantiser import COARSEST_STEP, quantise
-from morphe_core.vgc.small import DecodedI, DecodedP, SmallConfig, SmallTokenizer
+from morphe_core.vgc.small import DecodedI, DecodedP, Predicted, SmallConfig, SmallTokenizer
 from morphe_core.vgc.state import field_tensor, to_tensor
 from morphe_core.vgc.tokens import CAMERA_AT, GOP_FRAMES, KNOTS, MOTION_CHANNELS
 
@@ -405,12 +405,15 @@ class Spy(SmallTokenizer):
         self.steps.append(step)
         return super().synthesise_i(values, sent, step, before)
 
+    def predict(self, decoded: DecodedI, field: torch.Tensor) -> Predicted:
+        self.field = field
+        return super().predict(decoded, field)
+
     def synthesise_p(
-        self, values: torch.Tensor, sent: torch.Tensor, step: torch.Tensor, decoded: DecodedI,
-        field: torch.Tensor,
-    ) -> DecodedP:  # fmt: skip
-        self.field, self.sent = field, sent
-        return super().synthesise_p(values, sent, step, decoded, field)
+        self, values: torch.Tensor, sent: torch.Tensor, step: torch.Tensor, predicted: Predicted
+    ) -> DecodedP:
+        self.sent = sent
+        return super().synthesise_p(values, sent, step, predicted)
 
     @property
     def result(self) -> Coded:

@@ -170,7 +170,8 @@ def test_the_closed_form_start_of_p_fits_its_residuals(windows: Windows) -> None
     with torch.no_grad():
         values = quantise(tokenizer.analyse_i(seen.first), step) * step
         decoded = tokenizer.synthesise_i(values, torch.ones_like(values[:, :1]), step, None)
-        residual = tokenizer.p_residual(seen.rest, decoded, field_of(seen.motion, seen.camera))
+        predicted = tokenizer.predict(decoded, field_of(seen.motion, seen.camera))
+        residual = tokenizer.p_residual(seen.rest, predicted)
     vectors = residual.permute(0, 2, 3, 1).reshape(-1, 768).double().numpy()
     best = np.linalg.svd(vectors, compute_uv=False)[:12]
     kept = np.square(vectors @ tokenizer.p_basis.detach().numpy().T).sum()
