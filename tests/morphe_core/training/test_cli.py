@@ -149,7 +149,7 @@ def test_weights_of_another_backend_are_refused(first: Path, begin: Begin, tmp_p
 def test_weights_of_other_sizes_are_refused_in_one_line(first: Path, begin: Begin) -> None:
     larger = Network(replace(TINY, sr_width=12))
     before = {name: value.clone() for name, value in larger.state_dict().items()}
-    with pytest.raises(TrainingError, match="small has other sizes now$") as caught:
+    with pytest.raises(TrainingError, match=r"small has other sizes now$") as caught:
         begin(larger, first)
     assert "\n" not in str(caught.value)
     for name, value in larger.state_dict().items():
