@@ -95,7 +95,7 @@ def test_choices() -> None:
     wanted = [SAME, SAME, NEW, SAME, NEW, LEAD, SAME, LEAD]
     assert choose(row[None], lead[None])[0].tolist() == wanted
     # Of the first knot the lead is none: to stop is as a choice of its own.
-    assert choose(row[None], 0 * lead[None])[0].tolist() == wanted[:-1] + [NEW]
+    assert choose(row[None], 0 * lead[None])[0].tolist() == [*wanted[:-1], NEW]
     # A row begins beside a still one, and knows nothing of the row above.
     rows = np.array([[[3, 1]], [[3, 1]], [[0, 0]]])
     leads = np.array([[[3, 1]], [[4, 1]], [[0, 0]]])
