@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from morphe_core.errors import BitstreamError, CodecConfigError, TrainingError, WeightsError
 from morphe_core.vgc.bitstream import Part, unit_rows
+from morphe_core.vgc.contexts import level
 from morphe_core.vgc.entropy import (
     EntropyModel,
     RowTokens,
@@ -27,13 +28,14 @@ from morphe_core.vgc.entropy import (
 from morphe_core.vgc.range_coding import Writer
 from morphe_core.vgc.tokens import (
     CAMERA_SHAPE,
+    KNOTS,
     MOTION_CHANNELS,
     MOTION_MAX,
     TOKEN_MAX,
     GopTokens,
     Grid,
 )
-from morphe_core.vgc.unit_coding import UnitCoder
+from morphe_core.vgc.unit_coding import UnitCoder, motion_extras
 
 I_CHANNELS, P_CHANNELS = 24, 20
 PLANES = {
@@ -312,6 +314,23 @@ def test_what_is_not_given_is_all_sent_and_no_motion() -> None:
             i_sent=everything, motion=still,
         )  # fmt: skip
         np.testing.assert_array_equal(little, same)
+
+
+def test_p_tokens_know_of_motion_at_the_middle_and_at_the_last_knot() -> None:
+    gop = smooth_gop(60)
+    knots = gop.motion.reshape(12, 12, len(KNOTS), 2)
+    known = np.concatenate([knots[..., KNOTS.index(time), :] for time in (4, 8)], axis=2)
+    wanted = np.repeat(level(known), 2, axis=1)
+    np.testing.assert_array_equal(motion_extras(gop.motion), wanted)
+    assert motion_extras(gop.motion[..., :0]).shape == (12, 24, 0)
+
+    def bits(motion: np.ndarray) -> float:
+        return token_bits(model(), gop.p, gop.p_quality, "p_alone", motion=motion).sum()
+
+    for number, time in enumerate(KNOTS):
+        other = gop.motion.copy()
+        other[..., 2 * number : 2 * number + 2] += 60
+        assert (bits(other) != bits(gop.motion)) == (time in (4, 8))
 
 
 def test_a_busy_token_costs_more() -> None:
