@@ -21,12 +21,14 @@ from morphe_core.models import Model
 from morphe_core.vgc.allocation import I_FINER, IPlan, Share, TokenBudget, first_scale, next_scale
 from morphe_core.vgc.bitstream import GOP_MODULO
 from morphe_core.vgc.config import EncoderConfig
+from morphe_core.vgc.enhancement import Enhancer
+from morphe_core.vgc.enlarging import shown_pictures
 from morphe_core.vgc.estimate import Luma, Motion, estimate_motion, motion_price
 from morphe_core.vgc.geometry import Geometry, Packed
 from morphe_core.vgc.packing import GopFacts, pack_units
 from morphe_core.vgc.pictures import Picture, to_bytes, to_patches
 from morphe_core.vgc.quantiser import step_of
-from morphe_core.vgc.small import DecodedI
+from morphe_core.vgc.small import DecodedI, DecodedP
 from morphe_core.vgc.state import Memory, decode_i, decode_p, field_tensor
 from morphe_core.vgc.tokens import GopTokens
 
@@ -43,7 +45,7 @@ class EncodedGop:
         scale: source pixels per coded pixel.
         frames: real pictures in it.
         units: in sending order.
-        facts: qualities, shares of tokens sent, bits by kind.
+        facts: qualities, shares of tokens sent, bits by kind, units and bytes of the residual.
     """
 
     index: int
@@ -101,6 +103,7 @@ class Encoder:
         self.config = config
         self.fps = fps
         self._geometries = {scale: Geometry.of(width, height, scale) for scale in (1, 2, 3)}
+        self._enhancer = Enhancer(config)
         self._generator = np.random.default_rng(config.seed)
         self._memory: Memory | None = None
         self._last_luma: Luma | None = None
@@ -123,20 +126,26 @@ class Encoder:
         """
         if budget_bytes < 1:
             raise CodecConfigError(f"budget_bytes {budget_bytes}: must be at least 1")
-        geometry = self._geometry(budget_bytes, len(pictures))
-        work = self._begin(geometry, pictures, budget_bytes)
+        tokens_bytes = self._enhancer.tokens_bytes(budget_bytes)
+        geometry = self._geometry(tokens_bytes, len(pictures))
+        work = self._begin(geometry, pictures, tokens_bytes)
         i_plan, i = self._code_i(work)
         tokens, p_facts = self._code_p(work, i_plan, i)
         facts = GopFacts(
             self._index % GOP_MODULO, geometry, len(pictures), work.before is None,
             self.model.backend,
         )  # fmt: skip
-        units = pack_units(self.model.entropy, tokens, facts, self.config, budget_bytes)
-        self._finish(work, tokens, i, i_plan, units)
+        units = pack_units(self.model.entropy, tokens, facts, self.config, tokens_bytes)
+        p = self._finish(work, tokens, i, i_plan, units)
+        residual: list[bytes] = []
+        left_bytes = budget_bytes - sum(map(len, units))
+        if self._enhancer.wants(left_bytes):
+            shown = shown_pictures(self.model.network, i, p, geometry)
+            residual = self._enhancer.units(pictures, shown, facts, left_bytes)
         self._gops_at_scale = 1 + self._gops_at_scale * (geometry.scale == self._scale)
         self._scale, self._p_quality = geometry.scale, tokens.p_quality
         gop = EncodedGop(
-            self._index, geometry.scale, len(pictures), tuple(units),
+            self._index, geometry.scale, len(pictures), (*units, *residual),
             {
                 "i_quality": tokens.i_quality,
                 "p_quality": tokens.p_quality,
@@ -144,6 +153,8 @@ class Encoder:
                 "p_sent": float(tokens.p_sent.mean()),
                 "i_bits": float(i_plan.bits),
                 **p_facts,
+                "residual_units": len(residual),
+                "residual_bytes": sum(map(len, residual)),
             },
         )  # fmt: skip
         self._index += 1
@@ -238,7 +249,7 @@ class Encoder:
 
     def _finish(
         self, work: _Work, tokens: GopTokens, i: DecodedI, plan: IPlan, units: list[bytes]
-    ) -> None:
+    ) -> DecodedP:
         """Keep what the next GoP leans on, and learn how far the estimate was off."""
         p = decode_p(
             self.model.network.tokenizer, tokens.p, tokens.p_sent, step_of(tokens.p_quality), i,
@@ -246,3 +257,4 @@ class Encoder:
         )  # fmt: skip
         self._memory = Memory.of(p, work.geometry.scale)
         self._share.learn(plan, work.budget, sum(map(len, units)))
+        return p
