@@ -18,7 +18,15 @@ from torch import Tensor
 
 from morphe_core.errors import CodecConfigError
 from morphe_core.models import Model
-from morphe_core.vgc.allocation import I_FINER, IPlan, Share, TokenBudget, first_scale, next_scale
+from morphe_core.vgc.allocation import (
+    I_FINER,
+    IPlan,
+    Share,
+    TokenBudget,
+    anchor_scale,
+    first_scale,
+    next_scale,
+)
 from morphe_core.vgc.bitstream import GOP_MODULO
 from morphe_core.vgc.config import EncoderConfig
 from morphe_core.vgc.enhancement import Enhancer
@@ -165,7 +173,9 @@ class Encoder:
     def _geometry(self, budget_bytes: int, frames: int) -> Geometry:
         """The size of the next GoP; nothing is kept yet, as its pictures may be refused."""
         scale = self.config.scale
-        if not scale and not self._scale:
+        if not scale and self.config.fixed_quality >= 0:
+            scale = anchor_scale(self._scale, self._share.whole_bytes, budget_bytes)
+        elif not scale and not self._scale:
             source = self._geometries[1]
             pixels = source.width * source.height * max(1, frames)
             scale = first_scale(8 * budget_bytes / pixels)

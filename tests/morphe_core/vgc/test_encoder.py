@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ import pytest
 from morphe_core.errors import CodecConfigError
 from morphe_core.models import Model
 from morphe_core.vgc.bitstream import Part, read_unit
-from morphe_core.vgc.codec import Encoder, EncoderConfig
+from morphe_core.vgc.codec import Encoder, EncoderConfig, profile
 from tests.morphe_core.vgc.conftest import Clip
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -176,3 +177,14 @@ def test_seeds_choose_what_is_dropped_by_chance(model: Model, clip: Clip) -> Non
         return encoder(model, config).encode(clip.gop(0), budget_bytes=1500).units
 
     assert units(1) != units(2)
+
+
+def test_a_given_quality_follows_the_papers_anchors(model: Model, clip: Clip) -> None:
+    """2x as soon as its whole tokens fit, and back when they do not; what is left is residual."""
+    mine = encoder(model, replace(profile("morphe-paper"), fixed_quality=30))
+    rich = [mine.encode(clip.gop(n), budget_bytes=20_000) for n in range(3)]
+    assert [gop.scale for gop in rich] == [3, 2, 2]
+    assert all(gop.facts["p_sent"] == 1 and gop.facts["residual_units"] for gop in rich)
+    poor = [mine.encode(clip.gop(n), budget_bytes=700) for n in range(3, 6)]
+    assert [gop.scale for gop in poor] == [3, 3, 3]
+    assert poor[-1].facts["p_sent"] < 1
