@@ -38,6 +38,14 @@ SCALE_LIMITS = ((2, 0.0065), (1, 0.055))
 #: After that, the content decides: P qualities at a scale, (below this go coarser, above this go
 #: finer). Our choice, tuned by hand; the bands overlap, so that the scale does not swing.
 SCALE_BANDS = {3: (-1, 26), 2: (6, 75), 1: (35, 128)}
+#: The scales of tokens of a given quality (paper, section 6.1): 3x, and 2x from where whole tokens
+#: fit into the budget there.
+ANCHOR_SCALES = (3, 2)
+#: Bytes of whole tokens at 2x over those at 3x: 1.9 and 2.1 on two test clips.
+ANCHOR_RATIO = 2.0
+#: Back to 3x only when whole tokens are beyond the budget by this factor; our choice. The paper
+#: says that there is hysteresis, not how much.
+ANCHOR_SLACK = 1.1
 #: Search steps for a quality at most (3 or 4 are usual): each costs an estimate over some rows.
 _TRIES = 10
 #: Natural logarithm of a ratio of bits that counts as nothing: a third of what one index changes.
@@ -71,6 +79,20 @@ def next_scale(scale: int, p_quality: int) -> int:
     return scale
 
 
+def anchor_scale(scale: int, whole_bytes: float, budget_bytes: int) -> int:
+    """The factor of the next GoP where the quality is given (paper, Algorithm 1).
+
+    Args:
+        scale: of the GoP before; 0 = there was none.
+        whole_bytes: what that one's units would come to with all of its tokens.
+        budget_bytes: of the next one.
+    """
+    far, near = ANCHOR_SCALES
+    if scale == near:
+        return near if whole_bytes <= ANCHOR_SLACK * budget_bytes else far
+    return near if scale and ANCHOR_RATIO * whole_bytes <= budget_bytes else far
+
+
 @dataclass(slots=True)
 class Share:
     """What is learnt from GoP to GoP.
@@ -79,11 +101,13 @@ class Share:
         quality: I quality of the GoP before.
         bias: real bits over estimated ones.
         hint: P values of the GoP before, (rows, cols, channels); None at the start.
+        whole_bytes: what the GoP before would have come to with all of its P tokens.
     """
 
     quality: int = 48
     bias: float = 1.0
     hint: Values | None = None
+    whole_bytes: float = 0.0
 
     def learn(self, plan: IPlan, budget: TokenBudget, size_bytes: int) -> None:
         """After a GoP was packed."""
@@ -92,6 +116,7 @@ class Share:
         if budget.estimated > 500:
             seen = min(max(real / budget.estimated, 0.7), 1.4)
             self.bias += 0.5 * (seen - self.bias)
+        self.whole_bytes = budget.whole * self.bias / 8 + HEADER_BYTES * budget.units
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +147,7 @@ class TokenBudget:
         units: how many units are expected.
         bits: bits for tokens, masks and motion.
         estimated: bits that the plan should cost, by the tables.
+        whole: the same if no P token were left out.
     """
 
     def __init__(
@@ -132,6 +158,7 @@ class TokenBudget:
         self.units = expected_units(config, budget_bytes, grid)
         self.bits = max(64.0, 8.0 * (budget_bytes - HEADER_BYTES * self.units))
         self.estimated = 0.0
+        self.whole = 0.0
 
     def plan_i(
         self, values: Values, stay: Values | None, hint: Values, motion: Motion, share: Share
@@ -226,6 +253,7 @@ class TokenBudget:
                 tokens = quantise_array(values, step_of(quality))
                 bits = self._p_bits(tokens, quality, plan, motion.cells)
         sent = np.ones(bits.shape, np.bool_)
+        self.whole = plan.bits + motion_bits + float(bits.sum())
         if bits.sum() > max(0.0, wanted) * 1.02:
             score = strategy(self._selection())(Candidates(tokens, in_i_space, generator))
             sent = select_by_similarity(score, bits, max(0.0, wanted)).sent

@@ -14,7 +14,7 @@ Offset Bits  Field
 1      16    index of the GoP, modulo 65536
 3      8     index of the unit
 4      8     number of units, minus 1
-5      7+7   quality of I, quality of P
+5      7+7   quality of I, quality of P; in a residual pictures of a window, 0
 6      2+4+4 scale, pictures minus 1, backend
 8      16+16 width and height of the source, minus 1
 12     32    CRC-32 of the twelve bytes before and of the payload
@@ -106,8 +106,8 @@ class UnitHeader:
         frames: real pictures of the GoP, 1..9; the rest repeat the last one.
         width: luma width of the source, 1..65536 pixels.
         height: luma height of the source, 1..65536 pixels.
-        i_quality: 0..127, see `GopTokens`.
-        p_quality: 0..127; in a residual unit the residual's own.
+        i_quality: 0..127, see `GopTokens`; in a residual unit the pictures that share a residual.
+        p_quality: 0..127; in a residual unit 0.
         intra: the GoP does not refer to the one before.
         backend: number of the tokenizer, 0..15.
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from morphe_core.errors import CodecConfigError
 from morphe_core.vgc.bitstream import SCALES
+from morphe_core.vgc.residual import FORMS
 from morphe_core.vgc.selection import STRATEGIES
+from morphe_core.vgc.tokens import GOP_FRAMES
 
 #: How P tokens are chosen when not all fit (see `vgc.selection`).
 SELECTIONS = tuple(STRATEGIES)
@@ -16,6 +18,8 @@ PROFILE_NAMES = ("morphe", "morphe-keep", "morphe-paper")
 PACKINGS = ("interleaved", "rows")
 #: What `drop_share` is a share of: the P tokens (paper, section 4.3), or all tokens of the GoP.
 DROP_SCOPES = ("p", "all")
+#: What is sent of what the tokens lost: nothing, or a form of `vgc.residual`.
+RESIDUALS = ("none", *FORMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,11 @@ class EncoderConfig:
         packing: see `PACKINGS`.
         selection: see `SELECTIONS`.
         fixed_quality: quality index of the tokens; -1 = chosen by the budget. The paper adapts by
-            dropping tokens and by residuals alone; no residual (`vgc.residual`) is sent here.
+            dropping tokens and by residuals alone.
+        residual: see `RESIDUALS`; it gets what the tokens leave of a GoP's budget.
+        residual_share: share of the budget that is kept from the tokens for it, 0..0.9. With 0 it
+            gets something only where `fixed_quality` leaves it.
+        residual_pictures: pictures that share one averaged residual (T of Eq. 4), 1..9.
         seed: of random selection.
         drop_share: leave out exactly this share of the tokens, by `selection`, in the place of
             what the budget would leave out and at the qualities that it gives without. For
@@ -61,6 +69,9 @@ class EncoderConfig:
     packing: str = "interleaved"
     selection: str = "energy"
     fixed_quality: int = -1
+    residual: str = "none"
+    residual_share: float = 0.0
+    residual_pictures: int = GOP_FRAMES
     seed: int = 1
     drop_share: float = 0.0
     drop_scope: str = "p"
@@ -71,6 +82,7 @@ class EncoderConfig:
             ("packing", PACKINGS),
             ("selection", SELECTIONS),
             ("drop_scope", DROP_SCOPES),
+            ("residual", RESIDUALS),
         ):
             if getattr(self, name) not in allowed:
                 raise CodecConfigError(
@@ -78,12 +90,14 @@ class EncoderConfig:
                 )
         if self.scale not in (0, *SCALES):
             raise CodecConfigError(f"scale {self.scale}: allowed are 0 (by the budget), 1, 2, 3")
-        ranges: dict[str, tuple[int, int]] = {
+        ranges: dict[str, tuple[float, float]] = {
             "unit_bytes": (64, 65000),
             "least_units": (1, 255),
             "refresh_gops": (1, 1000),
             "fixed_quality": (-1, 127),
             "drop_share": (0, 1),
+            "residual_share": (0, 0.9),
+            "residual_pictures": (1, GOP_FRAMES),
         }
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
@@ -93,12 +107,13 @@ class EncoderConfig:
 
 
 #: The paper's plain form, as far as the paper states it: every GoP by itself, a row of a matrix a
-#: packet, similarity-based selection, no motion field. Its residual layer is missing: the encoder
-#: does not use ours yet. The paper does not say how tokens are quantised; the index is our choice,
-#: not measured against any of its figures.
+#: packet, similarity-based selection, no motion field, and samples of the residual for what is left
+#: of the budget. The paper does not say how tokens are quantised; the index is our choice, not
+#: measured against any of its figures. Nor does it say over how many pictures the residual is
+#: averaged; we take a GoP.
 _PAPER = EncoderConfig(
     profile="morphe-paper", motion=False, lean=False, packing="rows", selection="similarity",
-    fixed_quality=52,
+    fixed_quality=52, residual="pixel",
 )  # fmt: skip
 _KEEP = EncoderConfig(profile="morphe-keep", keep=True)
 PROFILES = dict(zip(PROFILE_NAMES, (EncoderConfig(), _KEEP, _PAPER), strict=True))

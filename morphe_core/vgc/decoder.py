@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 
@@ -12,9 +11,10 @@ from morphe_core.errors import BitstreamError, CodecConfigError
 from morphe_core.models import Model
 from morphe_core.vgc.bitstream import Kind, Unit, UnitHeader, read_unit
 from morphe_core.vgc.concealment import fill_motion
+from morphe_core.vgc.enhancement import enhance
+from morphe_core.vgc.enlarging import shown_pictures
 from morphe_core.vgc.geometry import Geometry, Packed
 from morphe_core.vgc.packing import unpack_units
-from morphe_core.vgc.pictures import Picture, to_bytes
 from morphe_core.vgc.quantiser import step_of
 from morphe_core.vgc.smoothing import smooth_boundary
 from morphe_core.vgc.state import Memory, conceal_i, decode_p, field_tensor
@@ -68,8 +68,8 @@ class Decoder:
         tokens = [unit for unit in usable if unit.header.kind is Kind.TOKENS]
         if not tokens:
             return self._frozen(header.frames)
-        decoded = self._decode_tokens(tokens, geometry)
-        pictures = decoded[: header.frames]
+        pictures = self._decode_tokens(tokens, geometry)[: header.frames]
+        self.refused_units += enhance(pictures, usable[len(tokens) :])
         if self._smoothing and self._tail:
             pictures = smooth_boundary(
                 self._tail, pictures, frames=min(self._smoothing, len(pictures)),
@@ -79,14 +79,15 @@ class Decoder:
         return pictures
 
     def _usable(self, units: Sequence[bytes]) -> list[Unit]:
-        """Whole units of this stream; the first one's GoP decides which belong together."""
-        usable: list[Unit] = []
+        """Whole units of this stream, tokens first; the first one's GoP decides what belongs."""
+        whole: list[Unit] = []
         for data in units:
             try:
-                unit = read_unit(data)
+                whole.append(read_unit(data))
             except BitstreamError:
                 self.refused_units += 1
-                continue
+        usable: list[Unit] = []
+        for unit in sorted(whole, key=lambda unit: unit.header.kind):
             header = unit.header
             known = (header.width, header.height, header.backend)
             fits = known == (self._width, self._height, self.model.backend)
@@ -111,29 +112,7 @@ class Decoder:
         predicted = tokenizer.predict(i, field)
         p = decode_p(tokenizer, tokens.p, tokens.p_sent, step_of(tokens.p_quality), predicted)
         self._memory = Memory.of(p, geometry.scale)
-        pictures = i.picture.joined(p.pictures)
-        features = torch.cat([i.features, p.features.expand(GOP_FRAMES - 1, -1, -1, -1)])
-        return self._enlarged(pictures, features, geometry)
-
-    def _enlarged(
-        self, pictures: Picture, features: torch.Tensor, geometry: Geometry
-    ) -> list[Packed]:
-        """Pictures of the source size: interpolation plus what super resolution adds to luma."""
-        scale = geometry.scale
-        added = self.model.network.upscaler(scale)(pictures, features)[:, 0].cpu().numpy()
-        luma = to_bytes(pictures.luma)[:, 0].cpu().numpy()
-        chroma = to_bytes(pictures.chroma).cpu().numpy()
-        width, height = geometry.width, geometry.height
-        result = []
-        for n in range(len(luma)):
-            base = _resized(luma[n], scale)[:height, :width]
-            bright = np.clip(base + added[n, :height, :width] + np.float32(0.5), 0, 255)
-            planes = [bright.astype(np.uint8).reshape(-1)]
-            for plane in chroma[n]:
-                large = _resized(plane, scale)[: height // 2, : width // 2]
-                planes.append(np.ascontiguousarray(large).reshape(-1))
-            result.append(np.concatenate(planes))
-        return result
+        return shown_pictures(self.model.network, i, p, geometry)
 
     def _frozen(self, frames: int) -> list[Packed]:
         """Nothing came: the last picture stays (or black, at the start)."""
@@ -160,10 +139,3 @@ def _same_gop(header: UnitHeader, first: UnitHeader) -> bool:
     if header.kind is not first.kind:
         names = ("gop", "scale", "frames")
     return all(getattr(header, name) == getattr(first, name) for name in names)
-
-
-def _resized(plane: Packed, scale: int) -> Packed:
-    if scale == 1:
-        return plane
-    large: Packed = cv2.resize(plane, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    return large

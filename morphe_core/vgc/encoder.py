@@ -24,19 +24,22 @@ from morphe_core.vgc.allocation import (
     Share,
     TokenBudget,
     Values,
+    anchor_scale,
     first_scale,
     next_scale,
     quantise_array,
 )
 from morphe_core.vgc.bitstream import GOP_MODULO
 from morphe_core.vgc.config import EncoderConfig
+from morphe_core.vgc.enhancement import Enhancer
+from morphe_core.vgc.enlarging import shown_pictures
 from morphe_core.vgc.estimate import Luma, Motion, estimate_motion, motion_price
 from morphe_core.vgc.geometry import Geometry, Packed
 from morphe_core.vgc.packing import GopFacts, pack_units
 from morphe_core.vgc.pictures import Picture, to_bytes, to_patches
 from morphe_core.vgc.quantiser import step_of
 from morphe_core.vgc.selection import Candidates, select_by_share, select_of_both, strategy
-from morphe_core.vgc.small import DecodedI, Predicted
+from morphe_core.vgc.small import DecodedI, DecodedP, Predicted
 from morphe_core.vgc.state import Memory, conceal_i, decode_i, decode_p, field_tensor
 from morphe_core.vgc.tokens import GopTokens
 
@@ -53,7 +56,8 @@ class EncodedGop:
         scale: source pixels per coded pixel.
         frames: real pictures in it.
         units: in sending order.
-        facts: qualities, shares of tokens sent, bits by kind (before `drop_share`).
+        facts: qualities, shares of tokens sent, bits by kind (before `drop_share`), units and bytes
+            of the residual.
         budgeted: sizes of the units that the budget gave. `drop_share` sends others, but rate
             control must go on from these, or what is dropped would come back as finer steps.
     """
@@ -114,6 +118,7 @@ class Encoder:
         self.config = config
         self.fps = fps
         self._geometries = {scale: Geometry.of(width, height, scale) for scale in (1, 2, 3)}
+        self._enhancer = Enhancer(config)
         self._generator = np.random.default_rng(config.seed)
         self._memory: Memory | None = None
         self._last_luma: Luma | None = None
@@ -136,21 +141,25 @@ class Encoder:
         """
         if budget_bytes < 1:
             raise CodecConfigError(f"budget_bytes {budget_bytes}: must be at least 1")
-        geometry = self._geometry(budget_bytes, len(pictures))
-        work = self._begin(geometry, pictures, budget_bytes)
+        tokens_bytes = self._enhancer.tokens_bytes(budget_bytes)
+        geometry = self._geometry(tokens_bytes, len(pictures))
+        work = self._begin(geometry, pictures, tokens_bytes)
         i_plan, i = self._code_i(work)
         predicted = self.model.network.tokenizer.predict(i, work.field)
         tokens, p_facts = self._code_p(work, i_plan, predicted)
-        units = self._pack(work, tokens, len(pictures), budget_bytes)
-        budgeted = tuple(map(len, units))
+        units = self._pack(work, tokens, len(pictures), tokens_bytes)
+        budgeted = [*map(len, units)]
         if self.config.drop_share:
-            tokens, predicted = self._drop(work, tokens, i_plan, predicted)
-            units = self._pack(work, tokens, len(pictures), budget_bytes)
-        self._finish(work, tokens, predicted, i_plan, budgeted)
+            tokens, i = self._drop(work, tokens, i_plan, i, predicted)
+            predicted = self.model.network.tokenizer.predict(i, work.field)
+            units = self._pack(work, tokens, len(pictures), tokens_bytes)
+        p = self._finish(work, tokens, predicted, i_plan, budgeted)
+        facts = self._facts(work, len(pictures))
+        residual = self._enhance(pictures, i, p, facts, budget_bytes - sum(budgeted))
         self._gops_at_scale = 1 + self._gops_at_scale * (geometry.scale == self._scale)
         self._scale, self._p_quality = geometry.scale, tokens.p_quality
         gop = EncodedGop(
-            self._index, geometry.scale, len(pictures), tuple(units),
+            self._index, geometry.scale, len(pictures), (*units, *residual),
             {
                 "i_quality": tokens.i_quality,
                 "p_quality": tokens.p_quality,
@@ -158,8 +167,10 @@ class Encoder:
                 "p_sent": float(tokens.p_sent.mean()),
                 "i_bits": float(i_plan.bits),
                 **p_facts,
+                "residual_units": len(residual),
+                "residual_bytes": sum(map(len, residual)),
             },
-            budgeted,
+            (*budgeted, *map(len, residual)),
         )  # fmt: skip
         self._index += 1
         return gop
@@ -169,7 +180,9 @@ class Encoder:
     def _geometry(self, budget_bytes: int, frames: int) -> Geometry:
         """The size of the next GoP; nothing is kept yet, as its pictures may be refused."""
         scale = self.config.scale
-        if not scale and not self._scale:
+        if not scale and self.config.fixed_quality >= 0:
+            scale = anchor_scale(self._scale, self._share.whole_bytes, budget_bytes)
+        elif not scale and not self._scale:
             source = self._geometries[1]
             pixels = source.width * source.height * max(1, frames)
             scale = first_scale(8 * budget_bytes / pixels)
@@ -248,9 +261,9 @@ class Encoder:
         return array
 
     def _drop(
-        self, work: _Work, tokens: GopTokens, plan: IPlan, predicted: Predicted
-    ) -> tuple[GopTokens, Predicted]:
-        """What `drop_share` leaves of the finished tokens, and what is predicted from that.
+        self, work: _Work, tokens: GopTokens, plan: IPlan, i: DecodedI, predicted: Predicted
+    ) -> tuple[GopTokens, DecodedI]:
+        """What `drop_share` leaves of the finished tokens, and the I picture that comes of it.
 
         P tokens are not made anew for the holes in the I picture: they would mend them at the cost
         of more bytes than were dropped.
@@ -272,12 +285,11 @@ class Encoder:
                 work.before = before
                 tokenizer = self.model.network.tokenizer
                 i = conceal_i(tokenizer, tokens.i, i_sent, step_of(plan.quality), before)
-                predicted = tokenizer.predict(i, work.field)
         left = replace(
             tokens, i=tokens.i * i_sent[..., None], p=p * p_sent[..., None], i_sent=i_sent,
             p_sent=p_sent,
         )  # fmt: skip
-        return left, predicted
+        return left, i
 
     def _i_candidates(self, plan: IPlan, before: Picture | None) -> Candidates:
         """The I tokens, and what stands in for each: the GoP before, or the rows around it."""
@@ -292,11 +304,24 @@ class Encoder:
         missing = quantise_array(values - stand_in, step)
         return Candidates(missing, lambda: (values, stand_in), self._generator)
 
-    def _pack(self, work: _Work, tokens: GopTokens, frames: int, budget_bytes: int) -> list[bytes]:
-        facts = GopFacts(
+    def _enhance(
+        self, pictures: Sequence[Packed], i: DecodedI, p: DecodedP, facts: GopFacts,
+        left_bytes: int,
+    ) -> list[bytes]:  # fmt: skip
+        """Units with what the tokens lost, if what they left over is worth it."""
+        if not self._enhancer.wants(left_bytes):
+            return []
+        shown = shown_pictures(self.model.network, i, p, facts.geometry)
+        return self._enhancer.units(pictures, shown, facts, left_bytes)
+
+    def _facts(self, work: _Work, frames: int) -> GopFacts:
+        return GopFacts(
             self._index % GOP_MODULO, work.geometry, frames, work.before is None,
             self.model.backend,
         )  # fmt: skip
+
+    def _pack(self, work: _Work, tokens: GopTokens, frames: int, budget_bytes: int) -> list[bytes]:
+        facts = self._facts(work, frames)
         return pack_units(self.model.entropy, tokens, facts, self.config, budget_bytes)
 
     def _in_i_space(
@@ -315,7 +340,7 @@ class Encoder:
         predicted: Predicted,
         plan: IPlan,
         budgeted: Sequence[int],
-    ) -> None:
+    ) -> DecodedP:
         """Keep what the next GoP leans on, and learn how far the estimate was off."""
         p = decode_p(
             self.model.network.tokenizer, tokens.p, tokens.p_sent, step_of(tokens.p_quality),
@@ -324,6 +349,7 @@ class Encoder:
         self._memory = Memory.of(p, work.geometry.scale)
         self._last_luma = _bytes(work.pictures.luma[-1, 0])
         self._share.learn(plan, work.budget, sum(budgeted))
+        return p
 
 
 def _bytes(plane: Tensor) -> Luma:

@@ -5,8 +5,7 @@ averages the difference over the pictures of a window and sends of it what the b
 receiver adds it to every picture of the window. A moving picture has little in common with its
 average residual; a still one has nearly all.
 
-The layer is coded and measured by itself. The encoder does not use it yet: no unit that it makes
-holds a residual.
+This is the code of one window; `vgc.enhancement` makes packets of it and adds them to pictures.
 
 Two forms, by name:
 
@@ -118,6 +117,7 @@ def encode_residual(
     *,
     form: str = "transform",
     unit_bytes: int = 1100,
+    header_bytes: int = 0,
     window: int = 0,
     start: float | None = None,
 ) -> EncodedResidual:
@@ -129,6 +129,7 @@ def encode_residual(
         budget_bytes: for all units; never exceeded.
         form: a key of `FORMS`.
         unit_bytes: a unit of more than one row of macroblocks is not larger than this.
+        header_bytes: what each unit takes of the budget beside its own bytes.
         window: number of the window in its GoP, 0..15.
         start: `coarseness` of the window before; saves trials.
 
@@ -144,7 +145,7 @@ def encode_residual(
     average = average_residual(source, reconstruction)
     if average.grid[0] > MAX_ROWS:
         raise CodecConfigError(f"residual of {average.grid[0]} rows: at most {MAX_ROWS}")
-    trials = _Trials(coder, coder.plan(average), window, unit_bytes)
+    trials = _Trials(coder, coder.plan(average), window, (unit_bytes, header_bytes))
     best = trials.search(budget_bytes, coder.start if start is None else start)
     return EncodedResidual(best.units, best.gain * len(source.luma), best.coarseness)
 
@@ -180,26 +181,24 @@ def _mean_difference(source: Numbers, reconstruction: Numbers) -> Floats:
 
 
 class _Trial(NamedTuple):
-    """What one coarseness gives."""
+    """What one coarseness gives; the size counts what each unit takes beside its bytes."""
 
     coarseness: float
     units: tuple[bytes, ...]
     gain: float
-
-    @property
-    def size(self) -> int:
-        return sum(map(len, self.units))
+    size: int
 
 
 class _Trials:
     """Looks for the coarseness that fills a budget."""
 
-    def __init__(self, form: Form, plan: Plan, window: int, unit_bytes: int) -> None:
-        self._form, self._plan, self._window, self._unit_bytes = form, plan, window, unit_bytes
+    def __init__(self, form: Form, plan: Plan, window: int, sizes: tuple[int, int]) -> None:
+        self._form, self._plan, self._window = form, plan, window
+        self._unit_bytes, self._header_bytes = sizes
 
     def search(self, budget: int, start: float) -> _Trial:
         """The largest trial found that fits; stops when it is large enough or nothing is left."""
-        best = _Trial(self._form.coarsest, (), 0.0)
+        best = _Trial(self._form.coarsest, (), 0.0, 0)
         finer: _Trial | None = None  # too large
         coarser: _Trial | None = None  # fits
         at = min(max(start, 0.0), self._form.coarsest)
@@ -237,7 +236,8 @@ class _Trials:
         units: list[bytes] = []
         for rows in _bands(choice.row_bits, 8.0 * self._unit_bytes):
             units += self._write(choice, rows)
-        return _Trial(coarseness, tuple(units), choice.gain)
+        size = sum(map(len, units)) + self._header_bytes * len(units)
+        return _Trial(coarseness, tuple(units), choice.gain, size)
 
     def _write(self, choice: Choice, rows: range) -> list[bytes]:
         """Units of some rows: one, or several if it would be too large."""
@@ -302,14 +302,19 @@ def add_residual(pictures: Planes, bands: Sequence[Band]) -> Planes:
     """
     result = Planes(pictures.luma.copy(), pictures.chroma.copy())
     for band in bands:
-        for plane, correction, side in (
-            (result.luma, band.correction.luma, MACROBLOCK),
-            (result.chroma, band.correction.chroma, MACROBLOCK // 2),
-        ):
-            top = band.first_row * side
-            part = plane[..., top : top + correction.shape[-2], :]
-            _add(part, correction[..., : part.shape[-2], : part.shape[-1]])
+        add_band(result, band)
     return result
+
+
+def add_band(pictures: Planes, band: Band) -> None:
+    """Add a band to the pictures of its window in place; see `add_residual`."""
+    for plane, correction, side in (
+        (pictures.luma, band.correction.luma, MACROBLOCK),
+        (pictures.chroma, band.correction.chroma, MACROBLOCK // 2),
+    ):
+        top = band.first_row * side
+        part = plane[..., top : top + correction.shape[-2], :]
+        _add(part, correction[..., : part.shape[-2], : part.shape[-1]])
 
 
 def _add(part: Numbers, correction: npt.NDArray[np.int16]) -> None:

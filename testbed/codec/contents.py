@@ -95,7 +95,7 @@ def _facts(index: int, units: Sequence[Unit], lost: int) -> GopFacts:
     size = sum(HEADER_BYTES + len(unit.payload) + PACKET_HEADER_BYTES for unit in units)
     if not units:
         return GopFacts(index, GOP_FRAMES, 0, 0, 0, 0, lost, 0)
-    first = units[0].header
+    first = min(units, key=lambda unit: unit.header.kind).header  # a residual has no such steps
     return GopFacts(
         index, first.frames, first.scale, first.i_quality, first.p_quality, len(units), lost, size
     )

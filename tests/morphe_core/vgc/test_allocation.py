@@ -12,12 +12,16 @@ from hypothesis import strategies as st
 
 from morphe_core.models import Model
 from morphe_core.vgc.allocation import (
+    ANCHOR_RATIO,
+    ANCHOR_SCALES,
+    ANCHOR_SLACK,
     COARSEST,
     SCALE_BANDS,
     IPlan,
     PPlan,
     Share,
     TokenBudget,
+    anchor_scale,
     expected_units,
     first_scale,
     next_scale,
@@ -108,6 +112,23 @@ def test_more_bits_never_mean_a_coarser_start(rates: list[float]) -> None:
 
 def test_the_first_scale_knows_all_three() -> None:
     assert [first_scale(rate) for rate in (0.0001, 0.02, 0.5)] == [3, 2, 1]
+
+
+def test_anchors_are_those_of_algorithm_1() -> None:
+    """3x below R_2x, 2x from there on; at the start nothing is known of R_2x."""
+    assert anchor_scale(0, 0.0, 10**9) == 3
+    assert [anchor_scale(3, 1000, budget) for budget in (1, 1999, 2000, 10**9)] == [3, 3, 2, 2]
+    assert [anchor_scale(2, 2000, budget) for budget in (1, 1800, 1900, 10**9)] == [3, 3, 2, 2]
+
+
+@given(whole=st.floats(100, 1e6), ratio=st.floats(0.5, 1.1), jitter=st.floats(0.95, 1.05))
+def test_anchors_do_not_swing(whole: float, ratio: float, jitter: float) -> None:
+    """2x, once begun with, stays unless its tokens are dearer than was thought or bytes go."""
+    budget = round(ANCHOR_RATIO * whole)
+    assert anchor_scale(3, whole * 0.999, budget) == 2
+    dearer = ratio / jitter > ANCHOR_SLACK * 0.999
+    assert anchor_scale(2, ANCHOR_RATIO * ratio * whole, round(budget * jitter)) == 2 or dearer
+    assert set(ANCHOR_SCALES) == {3, 2}
 
 
 def test_the_next_scale_exists_and_is_at_most_one_away() -> None:

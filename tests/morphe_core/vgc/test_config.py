@@ -30,6 +30,12 @@ from morphe_core.vgc.config import PROFILE_NAMES, PROFILES, EncoderConfig, profi
         ("drop_share", 1.01, "within 0 and 1"),
         ("drop_share", float("nan"), "within 0 and 1"),
         ("drop_scope", "i", "p, all"),
+        ("residual", "wavelet", "none, pixel, transform"),
+        ("residual_share", -0.1, "within 0 and 0.9"),
+        ("residual_share", 0.91, "within 0 and 0.9"),
+        ("residual_share", float("nan"), "within 0 and 0.9"),
+        ("residual_pictures", 0, "within 1 and 9"),
+        ("residual_pictures", 10, "within 1 and 9"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(name: str, value: Any, allowed: str) -> None:
@@ -44,14 +50,16 @@ def test_a_wrong_value_is_named_with_what_is_allowed(name: str, value: Any, allo
 
 @given(
     st.integers(0, 3), st.integers(64, 65000), st.integers(1, 255), st.integers(1, 1000),
-    st.integers(-1, 127),
+    st.integers(-1, 127), st.floats(0, 0.9), st.integers(1, 9),
 )  # fmt: skip
 def test_every_value_within_its_range_is_taken(
-    scale: int, unit_bytes: int, least_units: int, refresh_gops: int, quality: int
-) -> None:
+    scale: int, unit_bytes: int, least_units: int, refresh_gops: int, quality: int, share: float,
+    pictures: int,
+) -> None:  # fmt: skip
     config = EncoderConfig(
         scale=scale, unit_bytes=unit_bytes, least_units=least_units,
-        refresh_gops=refresh_gops, fixed_quality=quality,
+        refresh_gops=refresh_gops, fixed_quality=quality, residual="transform",
+        residual_share=share, residual_pictures=pictures,
     )  # fmt: skip
     assert config.scale == scale
     assert config.fixed_quality == quality
@@ -73,6 +81,7 @@ def test_the_papers_form_differs_in_these_settings_and_in_no_other() -> None:
         "motion": False,
         "packing": "rows",
         "selection": "similarity",
+        "residual": "pixel",
     }
 
 

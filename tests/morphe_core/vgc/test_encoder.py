@@ -13,7 +13,7 @@ import torch
 from morphe_core.errors import CodecConfigError
 from morphe_core.models import Model
 from morphe_core.vgc.bitstream import Part, read_unit
-from morphe_core.vgc.codec import Decoder, Encoder, EncoderConfig
+from morphe_core.vgc.codec import Decoder, Encoder, EncoderConfig, profile
 from morphe_core.vgc.selection import STRATEGIES
 from tests.morphe_core.vgc.conftest import Clip
 
@@ -257,3 +257,14 @@ def test_the_first_gop_says_that_it_needs_none_before_whatever_is_dropped(
     gops = [mine.encode(clip.gop(n), budget_bytes=BUDGET) for n in range(2)]
     intra = [{read_unit(unit).header.intra for unit in gop.units} for gop in gops]
     assert intra == [{True}, {False}]
+
+
+def test_a_given_quality_follows_the_papers_anchors(model: Model, clip: Clip) -> None:
+    """2x as soon as its whole tokens fit, and back when they do not; what is left is residual."""
+    mine = encoder(model, replace(profile("morphe-paper"), fixed_quality=30))
+    rich = [mine.encode(clip.gop(n), budget_bytes=20_000) for n in range(3)]
+    assert [gop.scale for gop in rich] == [3, 2, 2]
+    assert all(gop.facts["p_sent"] == 1 and gop.facts["residual_units"] for gop in rich)
+    poor = [mine.encode(clip.gop(n), budget_bytes=700) for n in range(3, 6)]
+    assert [gop.scale for gop in poor] == [3, 3, 3]
+    assert poor[-1].facts["p_sent"] < 1
