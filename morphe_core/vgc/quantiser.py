@@ -22,7 +22,7 @@ INDICES_PER_OCTAVE = 16
 #: Values within this share of a step from the lower integer's edge are rounded down. Towards zero
 #: costs little distortion and saves many bits (dead zone; codec practice is 1/3 to 1/6 of a step
 #: from the edge at a half). Of 0.03, 0.06, 0.1, 0.15 and 0.2 it gave the best mean VMAF at equal
-#: bytes (54.7, 54.9, 54.9, 54.5 and 53.7; 400 kbps, the first 45 pictures of the development clips).
+#: bytes (54.7, 54.9, 54.9, 54.5, 53.7; 400 kbps, first 45 pictures of the development clips).
 DEAD_ZONE = 0.1
 #: Price of a bit in squared error, in squared steps: what uniform quantisation makes optimal
 #: (0.85 * 2 ** (-8 / 3), the mode decision of the H.264 reference software in these terms).
