@@ -79,6 +79,7 @@ def test_the_papers_form_differs_in_these_settings_and_in_no_other() -> None:
     assert differences == {
         "profile": "morphe-paper",
         "motion": False,
+        "lean": False,
         "packing": "rows",
         "selection": "similarity",
         "residual": "pixel",
