@@ -130,6 +130,10 @@ class Shown:
     row: Row
     dropped: tuple[tuple[Row, Picture], ...] = ()
 
+    def beside(self, row: Row, measured: _Measured) -> Shown:
+        """With the same picture of another encode."""
+        return replace(self, dropped=(*self.dropped, (row, measured.picture(self.index))))
+
 
 @dataclass(frozen=True, slots=True)
 class ClipResult:
@@ -186,12 +190,10 @@ def evaluate_clip(source: str, plan: Plan, report: Report) -> ClipResult:
             rows.append(measured.row(condition))
             report(f"{reference.name}: {profile} at {rate:g} kbps, {condition.rate:.0%} lost")
         for drop in plan.drops:
-            settings = Settings(profile, plan.scale, drop)
-            dropped = _Measured(reference, core, settings, rate, curves)
+            dropped = _Measured(reference, core, Settings(profile, plan.scale, drop), rate, curves)
             rows.append(dropped.row(LossCondition()))
             if show and drop.share == max(one.share for one in plan.drops):
-                pair = (rows[-1], dropped.picture(shown[-1].index))
-                shown[-1] = replace(shown[-1], dropped=(*shown[-1].dropped, pair))
+                shown[-1] = shown[-1].beside(rows[-1], dropped)
             report(f"{reference.name}: {profile} at {rate:g} kbps, {drop}")
     return ClipResult(reference.name, rows, steadiness, shown)
 
