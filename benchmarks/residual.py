@@ -19,11 +19,13 @@ from testbed.codec.rates import GopBudget, kbps, wire_bytes
 from testbed.codec.reading import Reference, open_reference
 from testbed.media.quality import METRICS, compare
 
-#: What is compared; of each group the first has no residual.
+#: What is compared; the first of each group has no residual.
 GROUPS: dict[str, list[EncoderConfig]] = {
     "morphe-paper": [
         replace(profile("morphe-paper"), residual=form) for form in ("none", "pixel", "transform")
     ],
+    # What the tokens before a residual are, where the profile without one would go on to 2x.
+    "morphe-paper, 3x": [replace(profile("morphe-paper"), scale=3, residual="none")],
     "morphe": [
         profile("morphe"),
         *(
