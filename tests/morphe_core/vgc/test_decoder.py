@@ -21,7 +21,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 SIZE = (128, 96)
 PICTURE_BYTES = SIZE[0] * SIZE[1] * 3 // 2
-CONFIGS = {"morphe": EncoderConfig(scale=1, least_units=5), "paper": profile("morphe-paper")}
+#: Tokens alone: test_enhancement has the residual units.
+CONFIGS = {
+    "morphe": EncoderConfig(scale=1, least_units=5),
+    "paper": replace(profile("morphe-paper"), residual="none"),
+}
 
 
 def decoder(model: Model, **settings: int) -> Decoder:
