@@ -34,7 +34,7 @@ MIB = 1024
 
 @dataclass(frozen=True)
 class Case:
-    """What one process measures; `scale` 0 is x264."""
+    """What one process measures; `scale` 0 is x264, `half` runs the networks in bfloat16."""
 
     scale: int
     width: int = 1280
@@ -43,11 +43,12 @@ class Case:
     gops: int = 14
     threads: int = 2
     kbps: float = KBPS
+    half: bool = False
 
     @property
     def name(self) -> str:
         codec = f"morphe {self.scale}x" if self.scale else "x264 veryfast"
-        return f"{codec} {self.height}p {self.device}"
+        return f"{codec} {self.height}p {self.device}{' bf16' * self.half}"
 
 
 def cases(*, gops: int, threads: int, kbps: float) -> list[Case]:
@@ -56,6 +57,7 @@ def cases(*, gops: int, threads: int, kbps: float) -> list[Case]:
 
     settings: dict[str, Any] = {"gops": gops, "threads": threads, "kbps": kbps}
     found = [Case(scale, **settings) for scale in (0, 3, 2)]
+    found += [Case(scale, half=True, **settings) for scale in (3, 2)]
     if torch.cuda.is_available():
         found.append(Case(0, 1920, 1080, **settings))
         found += [Case(scale, 1920, 1080, "cuda", **settings) for scale in (3, 2)]
@@ -129,6 +131,7 @@ def measure_morphe(case: Case) -> dict[str, float]:
     estimating.watch(allocation, "token_bits")
     gops = gops_of(case)
     model = load_model("small", device=case.device)
+    model.network.use_half(case.half)
     encoder = Encoder(
         model, width=case.width, height=case.height, fps=Fraction(LIVE_FPS),
         config=replace(PROFILES["morphe"], scale=case.scale),
