@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from morphe_core.training.data import FLOW_CELL, SIDE
 from morphe_core.training.rate import RateModel
 from morphe_core.vgc.concealment import fill_motion, fill_rows_from_neighbours
-from morphe_core.vgc.motion import carry_on, field_of
+from morphe_core.vgc.motion import at_knots, carry_on, field_of
 from morphe_core.vgc.motion_coding import ORDER, lead_of
 from morphe_core.vgc.pictures import Picture, shrink, to_patches, unpack
 from morphe_core.vgc.quantiser import COARSEST_STEP, coding_cost, quantise, quantise_through
@@ -29,8 +29,6 @@ from morphe_core.vgc.tokens import (
     MOTION_STEPS_PER_PIXEL,
 )
 
-#: Places of the knots in a field of all pictures.
-_AT_KNOTS = [CAMERA_AT.index(knot) for knot in KNOTS]
 #: Share of samples whose motion is sent as it was found, and the furthest that the others' may be
 #: from it: an encoder pays for motion and so gives neighbours one vector.
 _PRECISE_SHARE, _MOST_CALM = 0.25, 6.0
@@ -118,8 +116,7 @@ def prepare(
     # (N, 18, rows, cells) in motion steps of the coded size
     steps = (pooled * (MOTION_STEPS_PER_PIXEL / scale)).unflatten(1, (len(CAMERA_AT), 2))
     camera = steps.flatten(3).median(dim=3).values.round().clamp(-MOTION_MAX, MOTION_MAX)
-    own = (steps - camera[..., None, None])[:, _AT_KNOTS].flatten(1, 2)
-    motion = own.round().clamp(-MOTION_MAX, MOTION_MAX)
+    motion = at_knots(steps - camera[..., None, None]).round().clamp(-MOTION_MAX, MOTION_MAX)
     return Batch(source, before, first, rest, motion, camera, scale)
 
 

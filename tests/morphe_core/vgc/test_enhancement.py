@@ -96,8 +96,10 @@ def test_the_encoder_sees_what_a_receiver_without_losses_shows(
 ) -> None:
     seen: list[Sequence[Packed]] = []
 
-    def units(*arguments: object) -> list[bytes]:
-        seen.append(arguments[2])  # type: ignore[arg-type]
+    def units(
+        _self: Enhancer, _pictures: Sequence[Packed], shown: Sequence[Packed], *_others: object
+    ) -> list[bytes]:
+        seen.append(shown)
         return []
 
     monkeypatch.setattr(Enhancer, "units", units)
