@@ -77,6 +77,11 @@ def export(
 
 def _windows(config: TrainingConfig, report: Report) -> Windows:
     if not (config.data.packed / "sources.json").exists():
+        if not config.data.folders:
+            raise TrainingError(
+                f"data.packed {config.data.packed}: holds no packed set, and data.folders names no "
+                "clips to cut one from"
+            )
         sources = find_sources(config.data.folders, config.data.exclude)
         report(f"cutting windows from {len(sources)} sources")
         pack(sources, config.data.packed, windows=config.data.windows, seed=config.seed,

@@ -168,6 +168,11 @@ def test_weights_that_cannot_be_read_are_named(
     assert "\n" not in str(caught.value)
 
 
+def test_a_set_that_is_not_there_needs_clips_to_cut_it_from(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"data\.packed .*none: holds no packed set, and data"):
+        train(written(tmp_path, tmp_path / "none", "out"))
+
+
 def test_tables_are_counted_on_tokens_that_an_encoder_would_make(windows: Windows) -> None:
     """They fit the model that is fitted to them, and their camera is that of the windows."""
     torch.manual_seed(3)
