@@ -27,6 +27,7 @@ from morphe_core.vgc.tokens import (
     MOTION_COLS,
     MOTION_MAX,
     MOTION_STEPS_PER_PIXEL,
+    TOKEN_SIDE,
 )
 
 #: Share of samples whose motion is sent as it was found, and the furthest that the others' may be
@@ -34,6 +35,8 @@ from morphe_core.vgc.tokens import (
 _PRECISE_SHARE, _MOST_CALM = 0.25, 6.0
 #: Share of batches in which nothing of the picture before is where the motion says.
 _ASTRAY_SHARE = 0.15
+#: Share of rows of the picture before, in samples with losses, that losses before have blurred.
+_STALE_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,7 @@ class Pipeline:
         arrived, impaired = arrived.to(device), impaired.to(device)
         sent_motion = self._sent_motion(batch.motion)
         field = field_of(received_motion(sent_motion, arrived), batch.camera)
-        before = self._before(batch, i_step, field, draw)
+        before = self._before(batch, i_step, field, draw, impaired)
 
         values = self.tokenizer.analyse_i(batch.first)
         scaled = quantise_through(values, i_step)
@@ -202,7 +205,9 @@ class Pipeline:
         drawn = self.generator.random((count, 1, rows, 1)) < draw.spare_share
         return (1 - arrived) * torch.from_numpy(drawn).to(arrived)
 
-    def _before(self, batch: Batch, i_step: Tensor, field: Tensor, draw: Draw) -> Picture | None:
+    def _before(
+        self, batch: Batch, i_step: Tensor, field: Tensor, draw: Draw, impaired: Tensor
+    ) -> Picture | None:
         """What the picture before, coded more coarsely, says of the first one."""
         if self.generator.random() < draw.no_before:
             return None
@@ -215,7 +220,19 @@ class Pipeline:
             ).picture
             if self.generator.random() < _ASTRAY_SHARE:
                 return decoded
-            return carry_on(decoded, field)
+            return self._stale(carry_on(decoded, field), decoded, impaired)
+
+    def _stale(self, moved: Picture, still: Picture, impaired: Tensor) -> Picture:
+        """Who loses rows has lost some before: there the picture before is moved in part only."""
+        rows = moved.luma.shape[-2] // TOKEN_SIDE
+        hit = self.generator.random((len(impaired), 1, rows, 1)) < _STALE_SHARE
+        drawn = self.generator.random(hit.shape, np.float32) * hit
+        part = torch.from_numpy(drawn).to(moved.luma) * impaired[:, None, None, None]
+        planes = []
+        for there, here in zip(moved, still, strict=True):
+            share = part.repeat_interleave(there.shape[-2] // rows, dim=2)
+            planes.append(there + (here - there) * share)
+        return Picture(*planes)
 
     def _decoded_i(
         self, values: Tensor, sent: Tensor, step: Tensor, before: Picture | None
