@@ -20,7 +20,7 @@ from morphe_core.vgc.entropy import EntropyModel, camera_bits, token_bits
 from morphe_core.vgc.estimate import Motion
 from morphe_core.vgc.quantiser import DEAD_ZONE, INDICES_PER_OCTAVE, coding_cost, step_of
 from morphe_core.vgc.selection import Candidates, select_by_similarity, strategy
-from morphe_core.vgc.tokens import QUALITIES, TOKEN_MAX, Grid, Mask, Tokens
+from morphe_core.vgc.tokens import MOTION_COLS, QUALITIES, TOKEN_MAX, Grid, Mask, Tokens
 
 Values = npt.NDArray[np.float32]
 
@@ -52,6 +52,8 @@ _TRIES = 10
 _NEAR = 0.01
 #: The same that says that bits do not grow as a secant takes them to: what three indices change.
 _FAR = 0.1
+#: The same that is near enough where a correction follows: what two indices change.
+_ROUGH = 0.06
 #: Rows that a search looks at, at least; more rows add time and hardly certainty.
 _SAMPLE_ROWS = 12
 #: Octaves of bits per octave of the step: the usual start of a search.
@@ -99,19 +101,21 @@ class Share:
 
     Attributes:
         quality: I quality of the GoP before.
+        coarser: how many indices its P quality was below that.
         bias: real bits over estimated ones.
         hint: P values of the GoP before, (rows, cols, channels); None at the start.
         whole_bytes: what the GoP before would have come to with all of its P tokens.
     """
 
     quality: int = 48
+    coarser: int = I_FINER
     bias: float = 1.0
     hint: Values | None = None
     whole_bytes: float = 0.0
 
-    def learn(self, plan: IPlan, budget: TokenBudget, size_bytes: int) -> None:
+    def learn(self, plan: IPlan, p_quality: int, budget: TokenBudget, size_bytes: int) -> None:
         """After a GoP was packed."""
-        self.quality = plan.quality
+        self.quality, self.coarser = plan.quality, plan.quality - p_quality
         real = 8 * size_bytes - 8 * HEADER_BYTES * budget.units
         if budget.estimated > 500:
             seen = min(max(real / budget.estimated, 0.7), 1.4)
@@ -121,23 +125,25 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class IPlan:
-    """The I tokens as they will be sent."""
+    """The I tokens as they will be sent; `row_bits` (rows,) is what `bits` says of each row."""
 
     quality: int
     tokens: Tokens
     sent: Mask
     bits: float
+    row_bits: Values
 
 
 @dataclass(frozen=True, slots=True)
 class PPlan:
-    """The P tokens as they will be sent."""
+    """The P tokens as they will be sent; `row_bits` (rows,) are those of I, motion and P."""
 
     quality: int
     tokens: Tokens
     sent: Mask
     bits: float
     motion_bits: float
+    row_bits: Values
 
 
 class TokenBudget:
@@ -151,17 +157,25 @@ class TokenBudget:
     """
 
     def __init__(
-        self, entropy: EntropyModel, config: EncoderConfig, budget_bytes: int, grid: Grid
+        self, entropy: EntropyModel, config: EncoderConfig, budget_bytes: int, motion: Motion
     ) -> None:
         self._entropy = entropy
         self._config = config
-        self.units = expected_units(config, budget_bytes, grid)
+        self._motion = motion
+        rows, cells = motion.cells.shape[:2]
+        self.units = expected_units(config, budget_bytes, Grid(rows, cells * MOTION_COLS))
         self.bits = max(64.0, 8.0 * (budget_bytes - HEADER_BYTES * self.units))
+        self._motion_rows = np.zeros(rows, np.float32)
+        self._motion_bits = 0.0
+        if config.motion:
+            self._motion_rows = token_bits(entropy, motion.cells, 0, "motion").sum(axis=1)
+            camera = self.units * camera_bits(entropy, motion.camera)
+            self._motion_bits = float(self._motion_rows.sum()) + camera
         self.estimated = 0.0
         self.whole = 0.0
 
     def plan_i(
-        self, values: Values, stay: Values | None, hint: Values, motion: Motion, share: Share
+        self, values: Values, stay: Values | None, hint: Values, share: Share
     ) -> IPlan:
         """Choose the I tokens' quality so that I and P together meet the budget.
 
@@ -169,7 +183,6 @@ class TokenBudget:
             values: (rows, cols, i_channels), before quantisation.
             stay: (rows, cols), squared error of keeping what the GoP before shows; None = cannot.
             hint: P values of about this GoP, for its share.
-            motion: of the GoP.
             share: what was learnt.
         """
         sample = _sample(values.shape[0])
@@ -180,7 +193,8 @@ class TokenBudget:
             plan = self._i_at(values[some], stay_there, quality)
             p_quality = max(COARSEST, quality - I_FINER)
             p = quantise_array(hint[some], step_of(p_quality))
-            bits = plan.bits + float(self._p_bits(p, p_quality, plan, motion.cells[some]).sum())
+            beside = self._motion.cells[some]
+            bits = plan.bits + float(self._p_bits(p, p_quality, plan, beside).sum())
             return float(bits * values.shape[0] / p.shape[0])
 
         if self._config.fixed_quality >= 0:
@@ -192,8 +206,9 @@ class TokenBudget:
                 return plan
             quality = search(lambda q: self._i_at(values, stay, q).bits, target, top)
             return self._i_at(values, stay, min(top, quality))
-        wanted = self.bits / share.bias - self._motion_bits(motion)
-        quality = search(cost, wanted, share.quality)
+        wanted = self.bits / share.bias - self._motion_bits
+        # What I misses, P makes up for: what one index changes is near enough.
+        quality = search(cost, wanted, share.quality, near=_ROUGH / 2)
         return self._i_at(values, stay, quality)
 
     def _i_at(self, values: Values, stay: Values | None, quality: int) -> IPlan:
@@ -205,13 +220,14 @@ class TokenBudget:
             error = np.square(values - tokens * np.float32(step)).sum(axis=2)
             sent = stay >= coding_cost(error, bits, step)
             tokens = np.where(sent[..., None], tokens, np.int16(0))
-        total = float(bits[sent].sum())
+        rows: Values = (bits * sent).sum(axis=1)
+        total = float(rows.sum())
         if not sent.all():
             total += _MASK_BITS * sent.size * min(1.0, 4 * float(sent.mean()))
-        return IPlan(quality, tokens, sent, total)
+        return IPlan(quality, tokens, sent, total, rows)
 
     def plan_p(
-        self, values: Values, plan: IPlan, motion: Motion, share: Share, *,
+        self, values: Values, plan: IPlan, share: Share, *,
         in_i_space: Callable[[], tuple[Values, Values]], generator: np.random.Generator,
     ) -> PPlan:  # fmt: skip
         """Choose the P tokens' quality, and what is left out, for what the I tokens left over.
@@ -219,17 +235,16 @@ class TokenBudget:
         Args:
             values: (rows, cols, p_channels), before quantisation.
             plan: of the I tokens.
-            motion: of the GoP.
             share: what was learnt.
             in_i_space: see `selection.Candidates`.
             generator: for random selection.
         """
-        motion_bits = self._motion_bits(motion)
+        motion, motion_bits = self._motion, self._motion_bits
         wanted = self.bits / share.bias - plan.bits - motion_bits
         finest = min(QUALITIES - 1, plan.quality + P_FINER_AT_MOST)
 
         some = slice(None, None, _sample(values.shape[0]))
-        seen = IPlan(plan.quality, plan.tokens[some], plan.sent[some], 0.0)
+        seen = IPlan(plan.quality, plan.tokens[some], plan.sent[some], 0.0, plan.row_bits[some])
 
         def cost(quality: int) -> float:
             tokens = quantise_array(values[some], step_of(quality))
@@ -239,8 +254,8 @@ class TokenBudget:
         if self._config.fixed_quality >= 0:
             quality = plan.quality
         else:
-            start = max(COARSEST, plan.quality - I_FINER)
-            quality = min(finest, search(cost, max(1.0, wanted), start))
+            start = max(COARSEST, plan.quality - share.coarser)
+            quality = min(finest, search(cost, max(1.0, wanted), start, near=_ROUGH))
         tokens = quantise_array(values, step_of(quality))
         bits = self._p_bits(tokens, quality, plan, motion.cells)
         if self._config.fixed_quality < 0 and wanted > 1:
@@ -258,9 +273,11 @@ class TokenBudget:
             score = strategy(self._selection())(Candidates(tokens, in_i_space, generator))
             sent = select_by_similarity(score, bits, max(0.0, wanted)).sent
             tokens = np.where(sent[..., None], tokens, np.int16(0))
-        total = float(bits[sent].sum())
+        rows: Values = (bits * sent).sum(axis=1)
+        total = float(rows.sum())
         self.estimated = plan.bits + motion_bits + total
-        return PPlan(quality, tokens, sent, total, motion_bits)
+        rows = rows + plan.row_bits + self._motion_rows
+        return PPlan(quality, tokens, sent, total, motion_bits, rows)
 
     def _selection(self) -> str:
         """The strategy; the same for all where `drop_share` is to compare them at equal steps.
@@ -278,12 +295,6 @@ class TokenBudget:
             motion=motion,
         )  # fmt: skip
 
-    def _motion_bits(self, motion: Motion) -> float:
-        if not self._config.motion:
-            return 0.0
-        cells = float(token_bits(self._entropy, motion.cells, 0, "motion").sum())
-        return cells + self.units * camera_bits(self._entropy, motion.camera)
-
 
 def expected_units(config: EncoderConfig, budget_bytes: int, grid: Grid) -> int:
     """Units of a GoP of this size.
@@ -300,8 +311,10 @@ def expected_units(config: EncoderConfig, budget_bytes: int, grid: Grid) -> int:
     return min(grid.rows, max(whole, least))
 
 
-def search(cost: Callable[[int], float], wanted: float, start: int) -> int:
-    """The finest quality whose cost is within `wanted` (up to one per cent more).
+def search(
+    cost: Callable[[int], float], wanted: float, start: int, *, near: float = _NEAR
+) -> int:
+    """The finest quality whose cost is within `wanted`, or one whose cost is near it.
 
     Bits grow nearly geometrically with the quality, so a secant in the logarithm lands at once.
     Where they leap instead (tokens that were kept so far are all sent), the secant would creep
@@ -312,6 +325,7 @@ def search(cost: Callable[[int], float], wanted: float, start: int) -> int:
         cost: bits at a quality; grows with it.
         wanted: bits.
         start: first guess.
+        near: natural logarithm of a ratio of bits that counts as nothing.
 
     Returns:
         The quality; `COARSEST` when none is cheap enough.
@@ -324,13 +338,13 @@ def search(cost: Callable[[int], float], wanted: float, start: int) -> int:
     aimed = creeps = False
     for attempt in range(_TRIES):
         miss = math.log(max(cost(quality), 1.0) / max(wanted, 1.0))
-        fits = miss <= _NEAR
+        fits = miss <= near
         if fits:
             below, below_miss = quality, miss
         else:
             above, above_miss = quality, miss
         span, left = left, above - below
-        if left <= 1 or -_NEAR <= miss <= _NEAR:
+        if left <= 1 or -near <= miss <= near:
             break
         if below < COARSEST or above == QUALITIES:
             guess = quality - miss * pace * 2 ** max(0, attempt - 1)

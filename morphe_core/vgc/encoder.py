@@ -21,6 +21,7 @@ from morphe_core.models import Model
 from morphe_core.vgc.allocation import (
     I_FINER,
     IPlan,
+    PPlan,
     Share,
     TokenBudget,
     Values,
@@ -146,8 +147,8 @@ class Encoder:
         work = self._begin(geometry, pictures, tokens_bytes)
         i_plan, i = self._code_i(work)
         predicted = self.model.network.tokenizer.predict(i, work.field)
-        tokens, p_facts = self._code_p(work, i_plan, predicted)
-        units = self._pack(work, tokens, len(pictures), tokens_bytes)
+        tokens, p_plan = self._code_p(work, i_plan, predicted)
+        units = self._pack(work, tokens, len(pictures), tokens_bytes, p_plan.row_bits)
         budgeted = [*map(len, units)]
         if self.config.drop_share:
             tokens, i = self._drop(work, tokens, i_plan, i, predicted)
@@ -166,7 +167,8 @@ class Encoder:
                 "i_sent": float(tokens.i_sent.mean()),
                 "p_sent": float(tokens.p_sent.mean()),
                 "i_bits": float(i_plan.bits),
-                **p_facts,
+                "p_bits": p_plan.bits,
+                "motion_bits": p_plan.motion_bits,
                 "residual_units": len(residual),
                 "residual_bytes": sum(map(len, residual)),
             },
@@ -207,7 +209,7 @@ class Encoder:
         before = None
         if self.config.lean and self._memory is not None:
             before = self._memory.carried_on(geometry, field)
-        budget = TokenBudget(self.model.entropy, self.config, budget_bytes, geometry.grid)
+        budget = TokenBudget(self.model.entropy, self.config, budget_bytes, motion)
         return _Work(geometry, coded, motion, field, before, budget)
 
     def _code_i(self, work: _Work) -> tuple[IPlan, DecodedI]:
@@ -222,7 +224,7 @@ class Encoder:
         if hint is None or hint.shape[:2] != (work.geometry.grid.rows, work.geometry.grid.cols):
             hint = self._linear_hint(work)
         array = values[0].permute(1, 2, 0).cpu().numpy()
-        plan = work.budget.plan_i(array, stay, hint, work.motion, self._share)
+        plan = work.budget.plan_i(array, stay, hint, self._share)
         i = decode_i(tokenizer, plan.tokens, plan.sent, step_of(plan.quality), work.before)
         return plan, i
 
@@ -243,17 +245,17 @@ class Encoder:
 
     def _code_p(
         self, work: _Work, plan: IPlan, predicted: Predicted
-    ) -> tuple[GopTokens, dict[str, float]]:
+    ) -> tuple[GopTokens, PPlan]:
         array = self._p_values(work, predicted)
         p = work.budget.plan_p(
-            array, plan, work.motion, self._share,
+            array, plan, self._share,
             in_i_space=partial(self._in_i_space, work, plan), generator=self._generator,
         )  # fmt: skip
         tokens = GopTokens(
             plan.tokens, p.tokens, plan.sent, p.sent, *work.motion, plan.quality, p.quality
         )
         self._share.hint = array
-        return tokens, {"p_bits": p.bits, "motion_bits": p.motion_bits}
+        return tokens, p
 
     def _p_values(self, work: _Work, predicted: Predicted) -> Values:
         values = self.model.network.tokenizer.analyse_p(work.rest, predicted)
@@ -320,9 +322,12 @@ class Encoder:
             self.model.backend,
         )  # fmt: skip
 
-    def _pack(self, work: _Work, tokens: GopTokens, frames: int, budget_bytes: int) -> list[bytes]:
+    def _pack(
+        self, work: _Work, tokens: GopTokens, frames: int, budget_bytes: int,
+        row_bits: Values | None = None,
+    ) -> list[bytes]:  # fmt: skip
         facts = self._facts(work, frames)
-        return pack_units(self.model.entropy, tokens, facts, self.config, budget_bytes)
+        return pack_units(self.model.entropy, tokens, facts, self.config, budget_bytes, row_bits)
 
     def _in_i_space(
         self, work: _Work, plan: IPlan
@@ -348,7 +353,7 @@ class Encoder:
         )  # fmt: skip
         self._memory = Memory.of(p, work.geometry.scale)
         self._last_luma = _bytes(work.pictures.luma[-1, 0])
-        self._share.learn(plan, work.budget, sum(budgeted))
+        self._share.learn(plan, tokens.p_quality, work.budget, sum(budgeted))
         return p
 
 

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from morphe_core.errors import BitstreamError
 from morphe_core.vgc.allocation import expected_units
 from morphe_core.vgc.bitstream import (
+    HEADER_BYTES,
     Kind,
     Part,
     Unit,
@@ -51,7 +53,7 @@ class GopFacts:
 
 def pack_units(
     entropy: EntropyModel, tokens: GopTokens, facts: GopFacts, config: EncoderConfig,
-    budget_bytes: int,
+    budget_bytes: int, row_bits: npt.NDArray[np.float32] | None = None,
 ) -> list[bytes]:  # fmt: skip
     """The units of a GoP in sending order.
 
@@ -61,16 +63,27 @@ def pack_units(
         facts: for the headers.
         config: settings.
         budget_bytes: about the size; it decides how many units are tried first.
+        row_bits: (rows,), about the bits of each row: spares the trials that would be too large.
     """
     grid = tokens.grid
     if config.packing == "rows":
         return _row_units(entropy, tokens, facts)
     count = expected_units(config, budget_bytes, grid)
+    largest = _TOLERANCE * config.unit_bytes
+    if row_bits is not None:
+        while count < grid.rows and _largest_unit(row_bits, count) > largest:
+            count += 1
     while True:
         units = _units(entropy, tokens, facts, Part.JOINT, count, send_order(count))
-        if count >= grid.rows or max(map(len, units)) <= _TOLERANCE * config.unit_bytes:
+        if count >= grid.rows or max(map(len, units)) <= largest:
             return units
         count += 1
+
+
+def _largest_unit(row_bits: npt.NDArray[np.float32], count: int) -> float:
+    """About the bytes of the largest of `count` interleaved units."""
+    payload = np.bincount(np.arange(len(row_bits)) % count, row_bits)
+    return HEADER_BYTES + float(payload.max()) / 8
 
 
 def _row_units(entropy: EntropyModel, tokens: GopTokens, facts: GopFacts) -> list[bytes]:
@@ -151,6 +164,8 @@ def unpack_units(entropy: EntropyModel, units: Sequence[Unit], grid: Grid) -> Re
     used = damaged = 0
     for part in Part:
         mine = {unit.header.unit: unit for unit in units if unit.header.part is part}
+        if not mine:
+            continue
         rows = [unit.header.rows for unit in mine.values()]
         found = decode_units(
             entropy, [unit.payload for unit in mine.values()], grid=grid, units=rows, part=part,

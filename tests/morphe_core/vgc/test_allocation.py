@@ -200,8 +200,8 @@ def p_plan(model: Model, selection: str, budget_bytes: int) -> tuple[PPlan, Cand
         return pair[0], pair[1]
 
     nothing = np.zeros((6, 8, channels.i_channels), np.int16)
-    plan = TokenBudget(model.entropy, config, budget_bytes, grid).plan_p(
-        values, IPlan(40, nothing, np.ones((6, 8), np.bool_), 0.0), Motion.none(grid),
+    plan = TokenBudget(model.entropy, config, budget_bytes, Motion.none(grid)).plan_p(
+        values, IPlan(40, nothing, np.ones((6, 8), np.bool_), 0.0, np.zeros(6, np.float32)),
         Share(), in_i_space=in_i_space, generator=np.random.default_rng(9),
     )  # fmt: skip
     calls = len(asked)

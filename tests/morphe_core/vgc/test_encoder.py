@@ -247,10 +247,11 @@ def test_what_is_dropped_changes_no_quality(model: Model, clip: Clip) -> None:
 def test_what_was_budgeted_is_what_is_sent_where_nothing_is_dropped(
     model: Model, clip: Clip
 ) -> None:
-    gop = encoder(model).encode(clip.gop(0), budget_bytes=BUDGET)
+    gop = encoder(model).encode(clip.gop(0), budget_bytes=8 * BUDGET)
+    assert gop.facts["p_sent"] == 1
     assert gop.budgeted == tuple(map(len, gop.units))
     dropping = encoder(model, EncoderConfig(drop_share=0.9))
-    less = dropping.encode(clip.gop(0), budget_bytes=BUDGET)
+    less = dropping.encode(clip.gop(0), budget_bytes=8 * BUDGET)
     assert less.budgeted == gop.budgeted
     assert less.size_bytes < gop.size_bytes
 
