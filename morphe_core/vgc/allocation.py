@@ -174,9 +174,7 @@ class TokenBudget:
         self.estimated = 0.0
         self.whole = 0.0
 
-    def plan_i(
-        self, values: Values, stay: Values | None, hint: Values, share: Share
-    ) -> IPlan:
+    def plan_i(self, values: Values, stay: Values | None, hint: Values, share: Share) -> IPlan:
         """Choose the I tokens' quality so that I and P together meet the budget.
 
         Args:
@@ -311,9 +309,7 @@ def expected_units(config: EncoderConfig, budget_bytes: int, grid: Grid) -> int:
     return min(grid.rows, max(whole, least))
 
 
-def search(
-    cost: Callable[[int], float], wanted: float, start: int, *, near: float = _NEAR
-) -> int:
+def search(cost: Callable[[int], float], wanted: float, start: int, *, near: float = _NEAR) -> int:
     """The finest quality whose cost is within `wanted`, or one whose cost is near it.
 
     Bits grow nearly geometrically with the quality, so a secant in the logarithm lands at once.

@@ -243,9 +243,7 @@ class Encoder:
         due: npt.NDArray[np.bool_] = (rows + self._index) % self.config.refresh_gops == 0
         return due
 
-    def _code_p(
-        self, work: _Work, plan: IPlan, predicted: Predicted
-    ) -> tuple[GopTokens, PPlan]:
+    def _code_p(self, work: _Work, plan: IPlan, predicted: Predicted) -> tuple[GopTokens, PPlan]:
         array = self._p_values(work, predicted)
         p = work.budget.plan_p(
             array, plan, self._share,

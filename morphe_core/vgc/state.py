@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from morphe_core.vgc.concealment import fill_rows_from_neighbours
+from morphe_core.vgc.concealment import fill_from_neighbours
 from morphe_core.vgc.geometry import Geometry
 from morphe_core.vgc.motion import carry_on, field_of
 from morphe_core.vgc.pictures import Picture
@@ -84,11 +84,11 @@ def conceal_i(
     tokenizer: SmallTokenizer, tokens: npt.NDArray[np.int16], sent: npt.NDArray[np.bool_],
     step: float, before: Picture | None,
 ) -> DecodedI:  # fmt: skip
-    """The same where there may be holes and no picture before: the rows around them stand in."""
+    """The same where there may be holes and no picture before: what is around them stands in."""
     i = decode_i(tokenizer, tokens, sent, step, before)
     if before is not None or sent.all():
         return i
-    stand_in = fill_rows_from_neighbours(i.picture, np.asarray(sent.any(axis=1), np.bool_))
+    stand_in = fill_from_neighbours(i.picture, sent)
     return decode_i(tokenizer, tokens, sent, step, stand_in)
 
 

@@ -6,7 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from morphe_core.vgc.concealment import fill_motion, fill_rows_from_neighbours
+from morphe_core.vgc.concealment import (
+    fill_from_neighbours,
+    fill_motion,
+    fill_rows_from_neighbours,
+)
 from morphe_core.vgc.pictures import Picture
 
 ROWS, WIDTH = 6, 16
@@ -37,6 +41,50 @@ def damaged(picture: Picture, known: np.ndarray) -> Picture:
     for plane in planes:
         plane[..., ~lines(known, plane), :] = 1e6
     return Picture(*planes)
+
+
+def without_tokens(picture: Picture, known: np.ndarray) -> Picture:
+    planes = []
+    for plane, side in zip(picture, (8, 4), strict=True):
+        there = torch.from_numpy(known.repeat(side, axis=0).repeat(side, axis=1))
+        planes.append(torch.where(there, plane, torch.full_like(plane, 1e6)))
+    return Picture(*planes)
+
+
+def test_single_tokens_are_interpolated_along_their_row_and_rows_across() -> None:
+    wide = Picture(*(torch.cat([plane] * 3, dim=-1) for plane in ramp()))
+    # No longer a ramp along a row, but what is between two equal edges is known.
+    wide = Picture(*(plane * 0 + plane[..., :1] for plane in wide))
+    known = np.ones((ROWS, WIDTH * 3 // 8), np.bool_)
+    known[1, 2:4] = known[2, 0] = known[3, -1] = False
+    known[4] = False
+    got = fill_from_neighbours(without_tokens(wide, known), known)
+    for plane, wanted in zip(got, wide, strict=True):
+        torch.testing.assert_close(plane, wanted, rtol=0, atol=1e-4)
+
+
+def test_a_hole_within_a_row_is_the_straight_way_between_its_edges() -> None:
+    source = Picture(*(torch.cat([plane] * 2, dim=-1) for plane in noise()))
+    known = np.ones((ROWS, 4), np.bool_)
+    known[2, 1:3] = False
+    got = fill_from_neighbours(without_tokens(source, known), known)
+    for plane, whole, side in zip(got, source, (8, 4), strict=True):
+        lines = slice(2 * side, 3 * side)
+        edges = whole[..., lines, side - 1], whole[..., lines, 3 * side]
+        steps = torch.arange(1, 2 * side + 1) / (2 * side + 1)
+        wanted = edges[0][..., None] * (1 - steps) + edges[1][..., None] * steps
+        torch.testing.assert_close(plane[..., lines, side : 3 * side], wanted)
+        assert bool((plane[..., : 2 * side, :] == whole[..., : 2 * side, :]).all())
+
+
+@given(st.lists(st.booleans(), min_size=ROWS * 2, max_size=ROWS * 2).filter(any))
+def test_known_tokens_stay_and_others_are_never_looked_at(which: list[bool]) -> None:
+    known = np.array(which).reshape(ROWS, 2)
+    got = fill_from_neighbours(without_tokens(noise(), known), known)
+    for plane, source, side in zip(got, noise(), (8, 4), strict=True):
+        there = torch.from_numpy(known.repeat(side, axis=0).repeat(side, axis=1)).expand_as(plane)
+        assert torch.equal(plane[there], source[there])
+        assert float(plane.abs().max()) < 100
 
 
 @pytest.mark.parametrize("lost", [(1,), (2, 3), (1, 2, 3, 4), (1, 4)])
