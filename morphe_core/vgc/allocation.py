@@ -55,7 +55,7 @@ _FAR = 0.1
 #: The same that is near enough where a correction follows: what two indices change.
 _ROUGH = 0.06
 #: Rows that a search looks at, at least; more rows add time and hardly certainty.
-_SAMPLE_ROWS = 12
+_SAMPLE_ROWS = 8
 #: Octaves of bits per octave of the step: the usual start of a search.
 _SLOPE = 0.75
 #: Bits of a mask per token when it is neither all nor none: small beside the tokens, learnt away.
