@@ -18,7 +18,7 @@ from morphe_core.vgc.packing import unpack_units
 from morphe_core.vgc.quantiser import step_of
 from morphe_core.vgc.smoothing import smooth_boundary
 from morphe_core.vgc.state import Memory, conceal_i, decode_p, field_tensor
-from morphe_core.vgc.tokens import GOP_FRAMES
+from morphe_core.vgc.tokens import GOP_FRAMES, Mask
 
 #: Black in limited range, and no colour: what is shown before anything came.
 _BLACK, _GREY = 16, 128
@@ -47,6 +47,9 @@ class Decoder:
         self._tail: list[Packed] = []
         #: Units that were damaged, foreign or contradicted the others, since the start.
         self.refused_units = 0
+        #: Token rows of the latest GoP of which a unit was missing, for `Encoder.report`; None when
+        #: nothing of it came.
+        self.missing_rows: Mask | None = None
 
     @torch.inference_mode()
     def decode(self, units: Sequence[bytes], *, frames: int = GOP_FRAMES) -> list[Packed]:
@@ -61,6 +64,7 @@ class Decoder:
             or black at the start.
         """
         usable = self._usable(units)
+        self.missing_rows = None
         if not usable:
             return self._frozen(frames)
         header = usable[0].header
@@ -100,6 +104,7 @@ class Decoder:
     def _decode_tokens(self, units: list[Unit], geometry: Geometry) -> list[Packed]:
         received = unpack_units(self.model.entropy, units, geometry.grid)
         self.refused_units += received.damaged
+        self.missing_rows = received.missing_rows
         tokens = received.tokens
         device = self.model.device
         tokenizer = self.model.network.tokenizer

@@ -125,14 +125,22 @@ class Received:
     Attributes:
         tokens: holes are zero and not sent.
         motion_known: (rows,) bool, rows whose motion came.
+        i_known: (rows,) bool, rows whose I tokens came, or what was left out of them.
         units: units that could be used.
         damaged: units that said something else than the first one, or could not be read.
     """
 
     tokens: GopTokens
     motion_known: Mask
+    i_known: Mask
     units: int
     damaged: int
+
+    @property
+    def missing_rows(self) -> Mask:
+        """(rows,) bool, rows of which a unit is missing."""
+        missing: Mask = ~(self.motion_known & self.i_known)
+        return missing
 
 
 def empty_tokens(entropy: EntropyModel, grid: Grid, i_quality: int, p_quality: int) -> GopTokens:
@@ -160,7 +168,7 @@ def unpack_units(entropy: EntropyModel, units: Sequence[Unit], grid: Grid) -> Re
     """
     first = units[0].header
     tokens = empty_tokens(entropy, grid, first.i_quality, first.p_quality)
-    motion_known = np.zeros(grid.rows, np.bool_)
+    motion_known, i_known = np.zeros((2, grid.rows), np.bool_)
     used = damaged = 0
     for part in Part:
         mine = {unit.header.unit: unit for unit in units if unit.header.part is part}
@@ -178,8 +186,9 @@ def unpack_units(entropy: EntropyModel, units: Sequence[Unit], grid: Grid) -> Re
             used += 1
             if part is not Part.P_ONLY:
                 tokens.i[at], tokens.i_sent[at] = came.i, came.i_sent
+                i_known[at] = True
             if part is not Part.I_ONLY:
                 tokens.p[at], tokens.p_sent[at] = came.p, came.p_sent
                 tokens.motion[at], tokens.camera[:] = came.motion, came.camera[0]
                 motion_known[at] = True
-    return Received(tokens, motion_known, used, damaged)
+    return Received(tokens, motion_known, i_known, used, damaged)

@@ -164,6 +164,47 @@ def test_a_cut_keeps_nothing_of_the_scene_before(model: Model) -> None:
     assert clip.psnr(shown, [clip.picture(0)] * 9) > clip.psnr(shown, before) + 8
 
 
+def test_what_a_receiver_misses_is_sent_anew(model: Model) -> None:
+    """A report ends an error that would stay until the refresh comes by."""
+    clip, shown = Clip(*SIZE), {}
+    for reporting in (False, True):
+        encoder, _, pictures = still(model, 1, 0)
+        decoder = Decoder(model, width=SIZE[0], height=SIZE[1])
+        first = encoder.encode(pictures, budget_bytes=3000)
+        decoder.decode(first.units[: len(first.units) // 2])
+        lost = decoder.missing_rows
+        assert lost is not None
+        assert lost.any()
+        assert not lost.all()
+        if reporting:
+            encoder.report(first.index, lost)
+        second = encoder.encode(pictures, budget_bytes=3000)
+        shown[reporting] = clip.psnr(decoder.decode(second.units), pictures)
+        assert decoder.missing_rows is not None
+        assert not decoder.missing_rows.any()
+        assert tokens_of(model, second).i_sent[lost].all() == reporting
+    assert shown[True] > shown[False] + 0.5
+    decoder.decode([])
+    assert decoder.missing_rows is None
+
+
+def test_a_report_reaches_further_the_older_it_is(model: Model) -> None:
+    rows = Geometry.of(*SIZE, 1).grid.rows
+    missing = np.arange(rows) == rows // 2
+    for age in (1, 2, 3):
+        encoder, gops, pictures = still(model, 1, 4)
+        encoder.report(4 - age, missing)
+        sent = tokens_of(model, encoder.encode(pictures, budget_bytes=3000)).i_sent.all(axis=1)
+        assert sent[rows // 2 - age : rows // 2 + age + 1].all()
+    # What is of another size, or nothing, is everything; what is not yet there is nothing.
+    for report, all_sent in (((3, None), True), ((3, missing[1:]), True), ((4, None), False)):
+        encoder, gops, pictures = still(model, 1, 4)
+        encoder.report(*report)
+        gop = encoder.encode(pictures, budget_bytes=3000)
+        assert (gop.facts["i_sent"] == 1) == all_sent
+    assert gops[3].facts["i_sent"] < 1
+
+
 def tokens_of(model: Model, gop: EncodedGop) -> GopTokens:
     """The integers in a GoP's units."""
     grid = Geometry.of(*SIZE, gop.scale).grid
