@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from morphe_core.errors import TrainingError
-from morphe_core.models import load_model, save_model
+from morphe_core.models import Model, load_model, save_model
 from morphe_core.network import CONFIGS, Network
 from morphe_core.training.config import TrainingConfig, read_config
 from morphe_core.training.data import Windows, find_sources, pack
@@ -43,17 +43,20 @@ def train_from_config(path: Path, *, clock: Clock, report: Report = print) -> Pa
     config = read_config(path)
     config.out.mkdir(parents=True, exist_ok=True)
     (config.out / "config.json").write_text(json.dumps(config.as_dict(), indent=1))
-    windows = _windows(config, report)
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     network = _network(config)
+    fresh = not (config.out / "checkpoint.pt").exists()
+    # Before windows are cut, which takes long: it may be what is wrong.
+    start = _start_model(network, config) if fresh else None
+    windows = _windows(config, report)
     trainer = Trainer(
         network, windows, list(config.stages), config.out, seed=config.seed, clock=clock,
         checkpoint_seconds=60 * config.checkpoint_minutes, report_steps=config.report_steps,
     )  # fmt: skip
-    if not (config.out / "checkpoint.pt").exists():
-        _start(network, windows, config, report)
+    if fresh:
+        _start(network, start, windows, config, report)
     trainer.run(report)
     draw_report(config.out)
     return export(network, windows, config, trainer, report)
@@ -101,20 +104,29 @@ def _network(config: TrainingConfig) -> Network:
     return network
 
 
-def _start(network: Network, windows: Windows, config: TrainingConfig, report: Report) -> None:
-    """Where training begins: weights that are there, or the closed form."""
+def _start_model(network: Network, config: TrainingConfig) -> Model | None:
+    """The weights to start from; None = the closed form."""
     if not config.start:
-        report("closed-form start")
-        initialise(network, windows, batches=config.start_batches, seed=config.seed)
-        return
+        return None
     model = load_model(config.start)
     if model.name != config.backend:
         raise TrainingError(f"start {config.start}: is of {model.name}, not of {config.backend}")
     if model.network.config != network.config:
         # Weights of the same name from another time.
         raise TrainingError(f"start {config.start}: {model.name} has other sizes now")
-    report(f"start from {config.start}, {model.sha256[:12]}")
-    network.load_state_dict(model.network.state_dict())
+    return model
+
+
+def _start(
+    network: Network, start: Model | None, windows: Windows, config: TrainingConfig, report: Report
+) -> None:
+    """Where training begins: weights that are there, or the closed form."""
+    if start is None:
+        report("closed-form start")
+        initialise(network, windows, batches=config.start_batches, seed=config.seed)
+        return
+    report(f"start from {config.start}, {start.sha256[:12]}")
+    network.load_state_dict(start.network.state_dict())
 
 
 def _facts(config: TrainingConfig, windows: Windows, trainer: Trainer) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def begin(windows_folder: Path, windows: Windows, tmp_path: Path) -> Begin:
 
     def begun(network: Network, start: Path) -> None:
         path = written(tmp_path, windows_folder, "x", more=f"start: {start}")
-        cli._start(network, windows, read_config(path), print)
+        cli._start_model(network, read_config(path))
 
     return begun
 
@@ -154,6 +154,15 @@ def test_weights_of_other_sizes_are_refused_in_one_line(first: Path, begin: Begi
     assert "\n" not in str(caught.value)
     for name, value in larger.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+def test_what_to_start_from_is_looked_at_before_windows_are_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_windows", lambda *_: pytest.fail("windows were cut"))
+    path = written(tmp_path, tmp_path / "packed", "x", more="start: gone.safetensors")
+    with pytest.raises(WeightsError, match=r"gone\.safetensors"):
+        train(path)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no weights"])
