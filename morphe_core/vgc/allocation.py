@@ -10,19 +10,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from morphe_core.vgc.bitstream import HEADER_BYTES
 from morphe_core.vgc.config import EncoderConfig
-from morphe_core.vgc.entropy import EntropyModel, camera_bits, token_bits
+from morphe_core.vgc.entropy import (
+    Beside,
+    EntropyModel,
+    camera_bits,
+    measured_bits,
+    token_bits,
+)
 from morphe_core.vgc.estimate import Motion
 from morphe_core.vgc.quantiser import DEAD_ZONE, INDICES_PER_OCTAVE, coding_cost, step_of
+from morphe_core.vgc.rounding import (
+    DEAD_ZONE_BEFORE,
+    Values,
+    quantise_array,
+    without_the_dear,
+)
 from morphe_core.vgc.selection import Candidates, select_by_similarity, strategy
-from morphe_core.vgc.tokens import MOTION_COLS, QUALITIES, TOKEN_MAX, Grid, Mask, Tokens
-
-Values = npt.NDArray[np.float32]
+from morphe_core.vgc.tokens import MOTION_COLS, QUALITIES, Grid, Mask, Tokens
 
 #: I tokens are quantised finer than P tokens, as eight pictures are predicted from the I picture:
 #: by sixteen indices, which is half the step. Of 8, 16 and 24 it gave the best VMAF on three clips
@@ -32,20 +42,6 @@ I_FINER = 16
 COARSEST = 4
 #: P tokens are never finer than I tokens by more than this; our choice.
 P_FINER_AT_MOST = 4
-#: Bits per source pixel of the first GoP from which 2x and 1x are begun with; our choice, tuned by
-#: hand.
-SCALE_LIMITS = ((2, 0.0065), (1, 0.055))
-#: After that, the content decides: P qualities at a scale, (below this go coarser, above this go
-#: finer). Our choice, tuned by hand; the bands overlap, so that the scale does not swing.
-SCALE_BANDS = {3: (-1, 26), 2: (6, 75), 1: (35, 128)}
-#: The scales of tokens of a given quality (paper, section 6.1): 3x, and 2x from where whole tokens
-#: fit into the budget there.
-ANCHOR_SCALES = (3, 2)
-#: Bytes of whole tokens at 2x over those at 3x: 1.9 and 2.1 on two test clips.
-ANCHOR_RATIO = 2.0
-#: Back to 3x only when whole tokens are beyond the budget by this factor; our choice. The paper
-#: says that there is hysteresis, not how much.
-ANCHOR_SLACK = 1.1
 #: Search steps for a quality at most (3 or 4 are usual): each costs an estimate over some rows.
 _TRIES = 10
 #: Natural logarithm of a ratio of bits that counts as nothing: a third of what one index changes.
@@ -62,39 +58,6 @@ _SLOPE = 0.75
 _MASK_BITS = 0.7
 
 
-def first_scale(bits_per_pixel: float) -> int:
-    """The factor to begin with, by the budget per source luma pixel."""
-    chosen = 3
-    for scale, limit in SCALE_LIMITS:
-        if bits_per_pixel >= limit:
-            chosen = scale
-    return chosen
-
-
-def next_scale(scale: int, p_quality: int) -> int:
-    """The factor of the next GoP after one at `scale` came out with `p_quality`."""
-    coarser, finer = SCALE_BANDS[scale]
-    if p_quality < coarser:
-        return scale + 1
-    if p_quality > finer:
-        return scale - 1
-    return scale
-
-
-def anchor_scale(scale: int, whole_bytes: float, budget_bytes: int) -> int:
-    """The factor of the next GoP where the quality is given (paper, Algorithm 1).
-
-    Args:
-        scale: of the GoP before; 0 = there was none.
-        whole_bytes: what that one's units would come to with all of its tokens.
-        budget_bytes: of the next one.
-    """
-    far, near = ANCHOR_SCALES
-    if scale == near:
-        return near if whole_bytes <= ANCHOR_SLACK * budget_bytes else far
-    return near if scale and ANCHOR_RATIO * whole_bytes <= budget_bytes else far
-
-
 @dataclass(slots=True)
 class Share:
     """What is learnt from GoP to GoP.
@@ -103,6 +66,7 @@ class Share:
         quality: I quality of the GoP before.
         coarser: how many indices its P quality was below that.
         bias: real bits over estimated ones.
+        rounding: bits after rounding by cost over those before it.
         hint: P values of the GoP before, (rows, cols, channels); None at the start.
         whole_bytes: what the GoP before would have come to with all of its P tokens.
     """
@@ -110,6 +74,7 @@ class Share:
     quality: int = 48
     coarser: int = I_FINER
     bias: float = 1.0
+    rounding: float = 1.0
     hint: Values | None = None
     whole_bytes: float = 0.0
 
@@ -120,6 +85,7 @@ class Share:
         if budget.estimated > 500:
             seen = min(max(real / budget.estimated, 0.7), 1.4)
             self.bias += 0.5 * (seen - self.bias)
+            self.rounding += 0.5 * (budget.rounding - self.rounding)
         self.whole_bytes = budget.whole * self.bias / 8 + HEADER_BYTES * budget.units
 
 
@@ -136,14 +102,27 @@ class IPlan:
 
 @dataclass(frozen=True, slots=True)
 class PPlan:
-    """The P tokens as they will be sent; `row_bits` (rows,) are those of I, motion and P."""
+    """The P tokens as they will be sent.
+
+    `whole` are those before any was left out, `row_bits` (rows,) those of I, motion and P.
+    """
 
     quality: int
     tokens: Tokens
+    whole: Tokens
     sent: Mask
     bits: float
     motion_bits: float
     row_bits: Values
+
+
+class _AllOfP(NamedTuple):
+    """All P tokens, their bits, and the bits that rounding by cost saved of each."""
+
+    quality: int
+    tokens: Tokens
+    bits: Values
+    saved: Values
 
 
 class TokenBudget:
@@ -162,6 +141,7 @@ class TokenBudget:
         self._entropy = entropy
         self._config = config
         self._motion = motion
+        self._dead_zone = DEAD_ZONE_BEFORE if config.rounding else DEAD_ZONE
         rows, cells = motion.cells.shape[:2]
         self.units = expected_units(config, budget_bytes, Grid(rows, cells * MOTION_COLS))
         self.bits = max(64.0, 8.0 * (budget_bytes - HEADER_BYTES * self.units))
@@ -173,6 +153,12 @@ class TokenBudget:
             self._motion_bits = float(self._motion_rows.sum()) + camera
         self.estimated = 0.0
         self.whole = 0.0
+        self._saved = 0.0
+
+    @property
+    def rounding(self) -> float:
+        """Bits after rounding by cost over those before it."""
+        return self.whole / max(self.whole + self._saved, 1.0)
 
     def plan_i(self, values: Values, stay: Values | None, hint: Values, share: Share) -> IPlan:
         """Choose the I tokens' quality so that I and P together meet the budget.
@@ -190,34 +176,43 @@ class TokenBudget:
         def cost(quality: int) -> float:
             plan = self._i_at(values[some], stay_there, quality)
             p_quality = max(COARSEST, quality - I_FINER)
-            p = quantise_array(hint[some], step_of(p_quality))
+            p = quantise_array(hint[some], step_of(p_quality), self._dead_zone)
             beside = self._motion.cells[some]
             bits = plan.bits + float(self._p_bits(p, p_quality, plan, beside).sum())
-            return float(bits * values.shape[0] / p.shape[0])
+            return float(bits * share.rounding * values.shape[0] / p.shape[0])
 
         if self._config.fixed_quality >= 0:
             # The paper's form: the quality is given, unless the I tokens alone are too much.
             top = self._config.fixed_quality
             target = 0.8 * self.bits / share.bias
             plan = self._i_at(values, stay, top)
-            if plan.bits <= target:
-                return plan
-            quality = search(lambda q: self._i_at(values, stay, q).bits, target, top)
-            return self._i_at(values, stay, min(top, quality))
+            if plan.bits > target:
+                top = min(top, search(lambda q: self._i_at(values, stay, q).bits, target, top))
+            return self._i_at(values, stay, top, final=True)
         wanted = self.bits / share.bias - self._motion_bits
         # What I misses, P makes up for: what one index changes is near enough.
         quality = search(cost, wanted, share.quality, near=_ROUGH / 2)
-        return self._i_at(values, stay, quality)
+        return self._i_at(values, stay, quality, final=True)
 
-    def _i_at(self, values: Values, stay: Values | None, quality: int) -> IPlan:
+    def _i_at(
+        self, values: Values, stay: Values | None, quality: int, *, final: bool = False
+    ) -> IPlan:
+        """The I tokens at a quality; rounded by cost only if `final`."""
         step = step_of(quality)
-        tokens = quantise_array(values, step)
-        bits = token_bits(self._entropy, tokens, quality, "i")
+        tokens = quantise_array(values, step, self._dead_zone)
+        saved = np.zeros(tokens.shape[:2], np.float32)
+        if final and self._config.rounding:
+            bits, savings = measured_bits(self._entropy, tokens, quality, "i")
+            tokens, saved = without_the_dear(values, tokens, savings, step, self._config.rounding)
+            bits = bits - saved
+        else:
+            bits = token_bits(self._entropy, tokens, quality, "i")
         sent = np.ones(bits.shape, np.bool_)
         if stay is not None:
             error = np.square(values - tokens * np.float32(step)).sum(axis=2)
             sent = stay >= coding_cost(error, bits, step)
             tokens = np.where(sent[..., None], tokens, np.int16(0))
+        self._saved = float(saved[sent].sum())
         rows: Values = (bits * sent).sum(axis=1)
         total = float(rows.sum())
         if not sent.all():
@@ -237,45 +232,46 @@ class TokenBudget:
             in_i_space: see `selection.Candidates`.
             generator: for random selection.
         """
-        motion, motion_bits = self._motion, self._motion_bits
-        wanted = self.bits / share.bias - plan.bits - motion_bits
-        finest = min(QUALITIES - 1, plan.quality + P_FINER_AT_MOST)
+        wanted = self.bits / share.bias - plan.bits - self._motion_bits
+        if self._config.fixed_quality >= 0:
+            p = self._p_at(values, plan, plan.quality)
+        else:
+            p = self._p_within(wanted, values, plan, share)
+        quality, whole, bits, saved = p
+        self.whole = plan.bits + self._motion_bits + float(bits.sum())
+        self._saved += float(saved.sum())
+        sent, tokens = np.ones(bits.shape, np.bool_), whole
+        if bits.sum() > max(0.0, wanted) * 1.02:
+            score = strategy(self._selection())(Candidates(whole, in_i_space, generator))
+            sent = select_by_similarity(score, bits, max(0.0, wanted)).sent
+            tokens = np.where(sent[..., None], whole, np.int16(0))
+        rows: Values = (bits * sent).sum(axis=1)
+        total = float(rows.sum())
+        self.estimated = plan.bits + self._motion_bits + total
+        rows = rows + plan.row_bits + self._motion_rows
+        return PPlan(quality, tokens, whole, sent, total, self._motion_bits, rows)
 
+    def _p_within(self, wanted: float, values: Values, plan: IPlan, share: Share) -> _AllOfP:
+        """All P tokens at the quality at which they cost about `wanted` bits."""
         some = slice(None, None, _sample(values.shape[0]))
         seen = IPlan(plan.quality, plan.tokens[some], plan.sent[some], 0.0, plan.row_bits[some])
 
         def cost(quality: int) -> float:
-            tokens = quantise_array(values[some], step_of(quality))
-            bits = float(self._p_bits(tokens, quality, seen, motion.cells[some]).sum())
-            return float(bits * values.shape[0] / tokens.shape[0])
+            tokens = quantise_array(values[some], step_of(quality), self._dead_zone)
+            bits = self._p_bits(tokens, quality, seen, self._motion.cells[some])
+            return float(bits.sum() * share.rounding * values.shape[0] / tokens.shape[0])
 
-        if self._config.fixed_quality >= 0:
-            quality = plan.quality
-        else:
-            start = max(COARSEST, plan.quality - share.coarser)
-            quality = min(finest, search(cost, max(1.0, wanted), start, near=_ROUGH))
-        tokens = quantise_array(values, step_of(quality))
-        bits = self._p_bits(tokens, quality, plan, motion.cells)
-        if self._config.fixed_quality < 0 and wanted > 1:
-            # The search looked at some rows only: one step corrects what all of them say.
-            slope = _SLOPE * math.log(2) / INDICES_PER_OCTAVE
-            miss = math.log(max(float(bits.sum()), 1.0) / wanted)
-            better = min(max(quality - math.ceil(miss / slope - 0.5), COARSEST), finest)
-            if better != quality:
-                quality = better
-                tokens = quantise_array(values, step_of(quality))
-                bits = self._p_bits(tokens, quality, plan, motion.cells)
-        sent = np.ones(bits.shape, np.bool_)
-        self.whole = plan.bits + motion_bits + float(bits.sum())
-        if bits.sum() > max(0.0, wanted) * 1.02:
-            score = strategy(self._selection())(Candidates(tokens, in_i_space, generator))
-            sent = select_by_similarity(score, bits, max(0.0, wanted)).sent
-            tokens = np.where(sent[..., None], tokens, np.int16(0))
-        rows: Values = (bits * sent).sum(axis=1)
-        total = float(rows.sum())
-        self.estimated = plan.bits + motion_bits + total
-        rows = rows + plan.row_bits + self._motion_rows
-        return PPlan(quality, tokens, sent, total, motion_bits, rows)
+        finest = min(QUALITIES - 1, plan.quality + P_FINER_AT_MOST)
+        start = max(COARSEST, plan.quality - share.coarser)
+        quality = min(finest, search(cost, max(1.0, wanted), start, near=_ROUGH))
+        found = self._p_at(values, plan, quality)
+        if wanted <= 1:
+            return found
+        # The search looked at some rows only: one step corrects what all of them say.
+        slope = _SLOPE * math.log(2) / INDICES_PER_OCTAVE
+        miss = math.log(max(float(found.bits.sum()), 1.0) / wanted)
+        better = min(max(quality - math.ceil(miss / slope - 0.5), COARSEST), finest)
+        return found if better == quality else self._p_at(values, plan, better)
 
     def _selection(self) -> str:
         """The strategy; the same for all where `drop_share` is to compare them at equal steps.
@@ -284,14 +280,26 @@ class TokenBudget:
         """
         return "energy" if self._config.drop_share else self._config.selection
 
+    def _p_at(self, values: Values, plan: IPlan, quality: int) -> _AllOfP:
+        step, price = step_of(quality), self._config.rounding
+        tokens = quantise_array(values, step, self._dead_zone)
+        if not price:
+            bits = self._p_bits(tokens, quality, plan, self._motion.cells)
+            return _AllOfP(quality, tokens, bits, np.zeros_like(bits))
+        name, beside = self._beside(plan, self._motion.cells)
+        bits, savings = measured_bits(self._entropy, tokens, quality, name, **beside)
+        tokens, saved = without_the_dear(values, tokens, savings, step, price)
+        return _AllOfP(quality, tokens, bits - saved, saved)
+
     def _p_bits(self, tokens: Tokens, quality: int, plan: IPlan, motion: Tokens) -> Values:
-        """Bits of P tokens as the packing will code them: beside their I tokens, or alone."""
+        name, beside = self._beside(plan, motion)
+        return token_bits(self._entropy, tokens, quality, name, **beside)
+
+    def _beside(self, plan: IPlan, motion: Tokens) -> tuple[str, Beside]:
+        """P tokens as the packing will code them: beside their I tokens, or alone."""
         if self._config.packing == "rows":
-            return token_bits(self._entropy, tokens, quality, "p_alone", motion=motion)
-        return token_bits(
-            self._entropy, tokens, quality, "p", i_tokens=plan.tokens, i_sent=plan.sent,
-            motion=motion,
-        )  # fmt: skip
+            return "p_alone", {"motion": motion}
+        return "p", {"i_tokens": plan.tokens, "i_sent": plan.sent, "motion": motion}
 
 
 def expected_units(config: EncoderConfig, budget_bytes: int, grid: Grid) -> int:
@@ -357,12 +365,3 @@ def search(cost: Callable[[int], float], wanted: float, start: int, *, near: flo
 def _sample(rows: int) -> int:
     """Every how many rows a search looks at."""
     return max(1, rows // _SAMPLE_ROWS)
-
-
-def quantise_array(values: Values, step: float) -> Tokens:
-    """`vgc.quantiser.quantise` for arrays, int16."""
-    scaled = values / np.float32(step)
-    magnitude = np.floor(np.abs(scaled) + np.float32(0.5 - DEAD_ZONE))
-    whole = np.copysign(np.minimum(magnitude, TOKEN_MAX), scaled)
-    tokens: Tokens = whole.astype(np.int16)
-    return tokens

@@ -43,6 +43,8 @@ class EncoderConfig:
         selection: see `SELECTIONS`.
         fixed_quality: quality index of the tokens; -1 = chosen by the budget. The paper adapts by
             dropping tokens and by residuals alone.
+        rounding: token values that cost more than they are worth become zero; the price of a bit,
+            in units of `quantiser.LAGRANGIAN` squared steps, 0..4. 0 = off.
         residual: see `RESIDUALS`; it gets what the tokens leave of a GoP's budget.
         residual_share: share of the budget that is kept from the tokens for it, 0..0.9. With 0 it
             gets something only where `fixed_quality` leaves it.
@@ -69,6 +71,7 @@ class EncoderConfig:
     packing: str = "interleaved"
     selection: str = "energy"
     fixed_quality: int = -1
+    rounding: float = 0.7
     residual: str = "none"
     residual_share: float = 0.0
     residual_pictures: int = GOP_FRAMES
@@ -95,6 +98,7 @@ class EncoderConfig:
             "least_units": (1, 255),
             "refresh_gops": (1, 1000),
             "fixed_quality": (-1, 127),
+            "rounding": (0, 4),
             "drop_share": (0, 1),
             "residual_share": (0, 0.9),
             "residual_pictures": (1, GOP_FRAMES),
@@ -113,7 +117,7 @@ class EncoderConfig:
 #: averaged; we take a GoP.
 _PAPER = EncoderConfig(
     profile="morphe-paper", motion=False, lean=False, packing="rows", selection="similarity",
-    fixed_quality=52, residual="pixel",
+    fixed_quality=52, rounding=0.0, residual="pixel",
 )  # fmt: skip
 _KEEP = EncoderConfig(profile="morphe-keep", keep=True)
 PROFILES = dict(zip(PROFILE_NAMES, (EncoderConfig(), _KEEP, _PAPER), strict=True))

@@ -24,11 +24,6 @@ from morphe_core.vgc.allocation import (
     PPlan,
     Share,
     TokenBudget,
-    Values,
-    anchor_scale,
-    first_scale,
-    next_scale,
-    quantise_array,
 )
 from morphe_core.vgc.bitstream import GOP_MODULO
 from morphe_core.vgc.config import EncoderConfig
@@ -39,6 +34,8 @@ from morphe_core.vgc.geometry import Geometry, Packed
 from morphe_core.vgc.packing import GopFacts, pack_units
 from morphe_core.vgc.pictures import Picture, to_bytes, to_patches
 from morphe_core.vgc.quantiser import step_of
+from morphe_core.vgc.rounding import Values, quantise_array
+from morphe_core.vgc.scales import anchor_scale, first_scale, next_scale
 from morphe_core.vgc.selection import Candidates, select_by_share, select_of_both, strategy
 from morphe_core.vgc.small import DecodedI, DecodedP, Predicted
 from morphe_core.vgc.state import Memory, conceal_i, decode_i, decode_p, field_tensor
@@ -168,7 +165,7 @@ class Encoder:
         units = self._pack(work, tokens, len(pictures), tokens_bytes, p_plan.row_bits)
         budgeted = [*map(len, units)]
         if self.config.drop_share:
-            tokens, i = self._drop(work, tokens, i_plan, i, predicted)
+            tokens, i = self._drop(work, tokens, i_plan, p_plan, i)
             predicted = self.model.network.tokenizer.predict(i, work.field)
             units = self._pack(work, tokens, len(pictures), tokens_bytes)
         p = self._finish(work, tokens, predicted, i_plan, budgeted)
@@ -288,15 +285,14 @@ class Encoder:
         return array
 
     def _drop(
-        self, work: _Work, tokens: GopTokens, plan: IPlan, i: DecodedI, predicted: Predicted
+        self, work: _Work, tokens: GopTokens, plan: IPlan, p_plan: PPlan, i: DecodedI
     ) -> tuple[GopTokens, DecodedI]:
         """What `drop_share` leaves of the finished tokens, and the I picture that comes of it.
 
         P tokens are not made anew for the holes in the I picture: they would mend them at the cost
         of more bytes than were dropped.
         """
-        share, step = self.config.drop_share, step_of(tokens.p_quality)
-        p = quantise_array(self._p_values(work, predicted), step)
+        share, p = self.config.drop_share, p_plan.whole
         score = strategy(self.config.selection)
         p_score = score(Candidates(p, partial(self._in_i_space, work, plan), self._generator))
         i_sent, p_sent = tokens.i_sent, select_by_share(p_score, share).sent

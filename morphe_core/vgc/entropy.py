@@ -15,13 +15,20 @@ import numpy as np
 
 from morphe_core.errors import BitstreamError, CodecConfigError
 from morphe_core.vgc.bitstream import Part
-from morphe_core.vgc.measuring import camera_bits, token_bits, total_bits, zeroing_bits
+from morphe_core.vgc.measuring import (
+    Beside,
+    camera_bits,
+    measured_bits,
+    token_bits,
+    total_bits,
+)
 from morphe_core.vgc.range_coding import Index, Reader, Writer
 from morphe_core.vgc.tables import EntropyModel
 from morphe_core.vgc.tokens import GopTokens, Grid
 from morphe_core.vgc.unit_coding import RowTokens, UnitCoder, check_tokens
 
 __all__ = [
+    "Beside",
     "EntropyModel",
     "Part",
     "RowTokens",
@@ -30,9 +37,9 @@ __all__ = [
     "decode_units",
     "encode_rows",
     "encode_units",
+    "measured_bits",
     "token_bits",
     "total_bits",
-    "zeroing_bits",
 ]
 
 

@@ -61,17 +61,13 @@ def token_bits(
     """
     if matrix == "motion" and model.motion is not None:
         return _motion_bits(model.motion, values)
-    contexts, coder = _measured(model, values, quality, matrix, beside)
-    out = np.zeros(values.shape[:2], np.float32)
-    for columns, bits in zip(contexts.columns, coder.bits, strict=True):
-        out[:, columns.odd :: 2].flat[columns.where] = bits
-    return out
+    return _by_token(*_measured(model, values, quality, matrix, beside), values)
 
 
-def zeroing_bits(
+def measured_bits(
     model: EntropyModel, values: Tokens, quality: int, matrix: str, **beside: Unpack[Beside]
-) -> Floats:
-    """Bits that each value of a matrix costs beyond a zero in its place.
+) -> tuple[Floats, Floats]:
+    """Bits of each token, and the bits that each of its values costs beyond a zero in its place.
 
     For rounding by rate and distortion: what a value does to the contexts of others is left out
     (it saves more than this says). Zero for the predicted channels, whose zeros are not cheap.
@@ -84,20 +80,27 @@ def zeroing_bits(
         beside: see `Beside`.
 
     Returns:
-        (rows, cols, channels) float32, zero where a value is zero or not sent.
+        (rows, cols) as `token_bits` has it, and (rows, cols, channels), float32; zero where a value
+        is zero or not sent.
 
     Raises:
         CodecConfigError: no such matrix in this model, or "p" without I tokens.
     """
     contexts, coder = _measured(model, values, quality, matrix, beside)
     found = coder.model
-    out = np.zeros(values.shape, np.float32)
+    saved = np.zeros(values.shape, np.float32)
     for odd, group, classes in coder.classes:
         columns = contexts.columns[odd]
         low, high = found.layout.groups[group]
         own = columns.pick(values[:, odd::2, low:high]).astype(np.int32)
-        saved = columns.spread(zeroing_savings(found, own, group, classes))
-        out[:, odd::2, low:high] = saved
+        saved[:, odd::2, low:high] = columns.spread(zeroing_savings(found, own, group, classes))
+    return _by_token(contexts, coder, values), saved
+
+
+def _by_token(contexts: Contexts, coder: MatrixCoder, values: Tokens) -> Floats:
+    out = np.zeros(values.shape[:2], np.float32)
+    for columns, bits in zip(contexts.columns, coder.bits, strict=True):
+        out[:, columns.odd :: 2].flat[columns.where] = bits
     return out
 
 

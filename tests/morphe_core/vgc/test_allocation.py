@@ -12,25 +12,27 @@ from hypothesis import strategies as st
 
 from morphe_core.models import Model
 from morphe_core.vgc.allocation import (
-    ANCHOR_RATIO,
-    ANCHOR_SCALES,
-    ANCHOR_SLACK,
     COARSEST,
-    SCALE_BANDS,
     IPlan,
     PPlan,
     Share,
     TokenBudget,
-    anchor_scale,
     expected_units,
-    first_scale,
-    next_scale,
-    quantise_array,
     search,
 )
 from morphe_core.vgc.config import SELECTIONS, EncoderConfig
 from morphe_core.vgc.estimate import Motion
 from morphe_core.vgc.quantiser import quantise, step_of
+from morphe_core.vgc.rounding import quantise_array
+from morphe_core.vgc.scales import (
+    ANCHOR_RATIO,
+    ANCHOR_SCALES,
+    ANCHOR_SLACK,
+    SCALE_BANDS,
+    anchor_scale,
+    first_scale,
+    next_scale,
+)
 from morphe_core.vgc.selection import Candidates, strategy
 from morphe_core.vgc.tokens import QUALITIES, TOKEN_MAX, Grid
 
@@ -189,7 +191,7 @@ def test_units_by_bytes_rows_and_form() -> None:
 def p_plan(model: Model, selection: str, budget_bytes: int) -> tuple[PPlan, Candidates, int]:
     """Noise in a budget: what is sent, what it was chosen from, how often Eq. 3 was asked for."""
     grid, asked = Grid(6, 8), []
-    config = EncoderConfig(selection=selection, fixed_quality=40)
+    config = EncoderConfig(selection=selection, fixed_quality=40, rounding=0)
     channels = model.network.config.tokenizer
     noise = np.random.default_rng(5)
     values = noise.normal(0, 2 * step_of(40), (6, 8, channels.p_channels)).astype(np.float32)

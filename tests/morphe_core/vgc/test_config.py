@@ -83,6 +83,7 @@ def test_the_papers_form_differs_in_these_settings_and_in_no_other() -> None:
         "packing": "rows",
         "selection": "similarity",
         "residual": "pixel",
+        "rounding": 0.0,
     }
 
 
