@@ -4,14 +4,19 @@ The judge sees patches only (its outputs each look at 54x54 pixels), so it can a
 texture but has no say in what is shown. Spectral normalisation [1] and the hinge loss [2] keep it
 from running away from a codec that is trained from a closed-form start.
 
+A judge in training with its optimiser is a `Discriminator`. It is no part of the network: it is
+kept in checkpoints, never in the weights.
+
 [1] Miyato, Kataoka, Koyama, Yoshida: Spectral normalization for GANs. ICLR 2018.
 [2] Lim, Ye: Geometric GAN. arXiv:1705.02894, 2017.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +81,53 @@ class PatchJudge(nn.Module):
             )
         verdicts: Tensor = self.layers(luma * (1.0 / 64.0) - 2.0)
         return verdicts
+
+
+class Discriminator:
+    """A judge and the optimiser by which it learns beside the codec.
+
+    Attributes:
+        judge: the judge, in training mode.
+        optimiser: Adam with little momentum, as what the judge is shown changes with every step.
+    """
+
+    def __init__(self, *, seed: int, device: torch.device) -> None:
+        self.judge = PatchJudge(seed=seed).to(device)
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin with a new optimiser; what the judge has learnt stays."""
+        self.optimiser = torch.optim.Adam(self.judge.parameters(), betas=(0.5, 0.9))
+
+    def set_learning_rate(self, rate: float) -> None:
+        """The rate of the steps to come."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+
+    def learn(self, reconstruction: Tensor, reference: Tensor) -> float:
+        """One step of the judge on pictures as for `judge_loss`, whose value is returned.
+
+        A loss or gradient that is not finite changes no weight.
+        """
+        loss = judge_loss(self.judge, reconstruction, reference)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.get_total_norm(
+            [value.grad for value in self.judge.parameters() if value.grad is not None]
+        )
+        if math.isfinite(float(norm)):
+            self.optimiser.step()
+        return float(loss.detach())
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"judge": self.judge.state_dict(), "optimiser": self.optimiser.state_dict()}
+
+    def load(self, state: Mapping[str, Any], *, optimiser: bool) -> None:
+        """Take on what `state` gave: the judge and, if asked for, how far its optimiser was."""
+        self.judge.load_state_dict(state["judge"])
+        if optimiser:
+            self.optimiser.load_state_dict(state["optimiser"])
 
 
 def judge_loss(judge: PatchJudge, reconstruction: Tensor, reference: Tensor) -> Tensor:

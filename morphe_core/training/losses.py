@@ -38,7 +38,9 @@ def pixel_loss(reconstruction: Tensor, reference: Tensor) -> Tensor:
     return (reconstruction - reference).abs().mean()
 
 
-def boundary_loss(current: Tensor, previous: Tensor, frames: int) -> Tensor:
+def boundary_loss(
+    current: Tensor, previous: Tensor, frames: int, *, weights: Tensor | None = None
+) -> Tensor:
     """How much the start of a GoP jumps away from the end of the one before (Eq. 1).
 
     The paper compares pictures of different instants, i-th first with i-th of the last `frames`;
@@ -48,6 +50,7 @@ def boundary_loss(current: Tensor, previous: Tensor, frames: int) -> Tensor:
         current: reconstruction of a GoP, (N, T, H, W).
         previous: reconstruction of the GoP before, (N, T', H, W).
         frames: n of Eq. 1, 1..min(T, T').
+        weights: (N,) of the GoPs; all 1 by default.
 
     Returns:
         A scalar in pixel units. Gradients flow to both.
@@ -62,7 +65,11 @@ def boundary_loss(current: Tensor, previous: Tensor, frames: int) -> Tensor:
     most = min(current.shape[1], previous.shape[1])
     if not 1 <= frames <= most:
         raise TrainingError(f"frames {frames}: allowed are 1..{most}")
-    return pixel_loss(current[:, :frames], previous[:, -frames:])
+    start, end = current[:, :frames], previous[:, -frames:]
+    if weights is None:
+        return pixel_loss(start, end)
+    _same_shape(start, end)
+    return ((start - end).abs().flatten(1).mean(1) * weights).mean()
 
 
 def flow_loss(
@@ -71,6 +78,7 @@ def flow_loss(
     flow: Tensor,
     *,
     relative: bool = False,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """How much what moves changes on its way, where the source does not.
 
@@ -85,6 +93,7 @@ def flow_loss(
             in the picture before (see `morphe_core.training.flow`).
         relative: take off how much the source itself changes. The plain form charges a perfect
             reconstruction of a noisy source and so has a taste for blur; this one is zero for it.
+        weights: (N,) of the pictures; all 1 by default.
 
     Returns:
         A scalar in pixel units, the mean over the places that count; 0 where none does.
@@ -101,7 +110,10 @@ def flow_loss(
     change = now - warp(before, flow)
     if relative:
         change = change - (source_now - moved_source)
-    return (change.abs() * counts).sum() / counts.sum().clamp_min(1.0)
+    charged = change.abs() * counts
+    if weights is not None:
+        charged = charged * weights[:, None, None, None]
+    return charged.sum() / counts.sum().clamp_min(1.0)
 
 
 def codec_loss(pixel: Tensor, flow: Tensor, *, alpha: float = ALPHA) -> Tensor:

@@ -10,6 +10,7 @@ from morphe_core.errors import TrainingError
 from morphe_core.training.adversarial import (
     GAMMA,
     PATCH,
+    Discriminator,
     PatchJudge,
     adversarial_loss,
     balance,
@@ -114,6 +115,53 @@ def test_balance_makes_both_gradients_alike_long() -> None:
 def test_balance_stays_finite_where_the_judge_is_indifferent() -> None:
     luma = textures(1, 1.0).requires_grad_()
     assert torch.isfinite(balance(luma.abs().mean(), (0.0 * luma).mean(), luma))
+
+
+def taught(discriminator: Discriminator, steps: range) -> list[float]:
+    """What the discriminator told at each step."""
+    told = []
+    for step in steps:
+        discriminator.set_learning_rate(4e-3 / (1 + step))
+        told.append(discriminator.learn(textures(2 * step, 1.5), textures(2 * step + 1, 0.5)))
+    return told
+
+
+def test_a_discriminator_learns_by_the_rate_that_is_set() -> None:
+    learning, idle = (Discriminator(seed=2, device=torch.device("cpu")) for _ in range(2))
+    for step in range(12):
+        learning.set_learning_rate(4e-3)
+        idle.set_learning_rate(0.0)
+        pictures = textures(2 * step, 1.5), textures(2 * step + 1, 0.5)
+        told, untaught = (one.learn(*pictures) for one in (learning, idle))
+    assert told < untaught - 0.1
+
+
+def test_a_discriminator_goes_on_exactly_where_its_state_was_kept() -> None:
+    whole, first, again = (Discriminator(seed=n, device=torch.device("cpu")) for n in (1, 1, 8))
+    wanted = taught(whole, range(4))
+    assert taught(first, range(2)) == wanted[:2]
+    again.load(first.state(), optimiser=True)
+    assert taught(again, range(2, 4)) == wanted[2:]
+    for name, value in whole.judge.state_dict().items():
+        assert torch.equal(again.judge.state_dict()[name], value), name
+
+
+def test_a_new_optimiser_leaves_the_judge_as_it_is() -> None:
+    one, other = (Discriminator(seed=n, device=torch.device("cpu")) for n in (1, 8))
+    taught(one, range(2))
+    other.load(one.state(), optimiser=False)
+    one.restart()
+    for made in (one, other):
+        assert not made.optimiser.state_dict()["state"]
+    assert taught(one, range(2, 4)) == taught(other, range(2, 4))
+
+
+def test_pictures_that_are_not_finite_teach_nothing() -> None:
+    discriminator = Discriminator(seed=1, device=torch.device("cpu"))
+    before = [value.clone() for value in discriminator.judge.parameters()]
+    discriminator.learn(textures(1, 1.0) * float("nan"), textures(2, 0.5))
+    for value, old in zip(discriminator.judge.parameters(), before, strict=True):
+        assert torch.equal(value, old)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 64, 64), (1, 1, 64, 53), (1, 64, 64)])

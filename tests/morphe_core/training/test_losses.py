@@ -61,6 +61,12 @@ class TestBoundaryLoss:
         assert current.grad[:, 3:].abs().max() == 0
         assert previous.grad[:, :-3].abs().max() == 0
 
+    def test_gops_can_be_weighed(self) -> None:
+        current = torch.tensor([3.0, 8.0]).view(2, 1, 1, 1).expand(2, 3, 4, 4)
+        weights = torch.tensor([1.0, 0.5])
+        loss = boundary_loss(current, torch.zeros(2, 3, 4, 4), 2, weights=weights)
+        assert loss.item() == pytest.approx((3 + 0.5 * 8) / 2)
+
     @pytest.mark.parametrize("frames", [0, 5, -1])
     def test_frames_beyond_the_gops_are_refused(self, frames: int) -> None:
         with pytest.raises(TrainingError, match=rf"frames {frames}: allowed are 1\.\.4"):
@@ -142,6 +148,13 @@ class TestFlowLoss:
         assert flow_loss((before, now), (before, now), flow).item() > 1
         assert flow_loss((before, now), (before, now), flow, relative=True).item() < 1e-4
         assert flow_loss((before, now + 4), (before, now), flow, relative=True).item() > 3
+
+    def test_pictures_can_be_weighed(self) -> None:
+        flat = torch.full((2, 1, 32, 32), 90.0)
+        now = flat + torch.tensor([3.0, 8.0]).view(2, 1, 1, 1)
+        flow = constant_flow(0, 0, 32).expand(2, 2, 32, 32)
+        loss = flow_loss((flat, now), (flat, flat), flow, weights=torch.tensor([1.0, 0.5]))
+        assert loss.item() == pytest.approx((3 + 0.5 * 8) / 2)
 
     def test_gradients_reach_both_reconstructions_and_no_source(self) -> None:
         made = [(picture(n) + 3).requires_grad_() for n in (1, 2)]
