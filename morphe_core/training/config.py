@@ -17,14 +17,13 @@ from morphe_core.errors import TrainingError
 from morphe_core.models import shipped
 from morphe_core.network import CONFIGS
 from morphe_core.training.pipeline import Draw
+from morphe_core.training.stage_losses import FIDELITY_LOSSES, LOSSES
 from morphe_core.training.trainer import StageConfig
 from morphe_core.training.yamlfields import read_dataclass
 
 #: The stages of Appendix A.2: codec; super resolution alone; codec with super resolution frozen;
 #: the same under losses. The last one is ours: everything learns.
 STAGES: Final = ("base", "sr", "joint", "robust", "whole")
-#: Losses that the trainer weighs by name.
-LOSSES: Final = ("pixel", "vif", "detail")
 DEVICES: Final = ("auto", "cpu", "cuda")
 DTYPES: Final = ("fp32", "bf16")
 SCALES: Final = (1, 2, 3)
@@ -147,6 +146,11 @@ def _check_stage(stage: StageConfig, place: str) -> None:
     if not any(stage.scales.values()):
         raise TrainingError(f"{place}.scales: one share at least must be above 0")
     _check_weights(stage.losses, LOSSES, f"{place}.losses")
+    if stage.losses.get("adversarial") and not any(map(stage.losses.get, FIDELITY_LOSSES)):
+        raise TrainingError(
+            f"{place}.losses.adversarial: weighs against other losses; one of "
+            f"{', '.join(FIDELITY_LOSSES)} must be above 0"
+        )
     _check_draw(stage.draw, f"{place}.draw")
 
 

@@ -91,6 +91,7 @@ class Coded:
     p_bits: Tensor
     p_step: Tensor  # (N, 1, 1, 1)
     impaired: Tensor  # (N,) bool: rows or tokens were lost on purpose
+    before: DecodedI | None = None  # the picture before, at its own time; takes no gradient
 
 
 def prepare(
@@ -145,7 +146,10 @@ class Pipeline:
         arrived, impaired = arrived.to(device), impaired.to(device)
         sent_motion = self._sent_motion(batch.motion)
         field = field_of(received_motion(sent_motion, arrived), batch.camera)
-        before = self._before(batch, i_step, field, draw, impaired)
+        decoded_before = self._before(batch, i_step, draw)
+        before = None
+        if decoded_before is not None:
+            before = self._carried(decoded_before.picture, field, impaired)
 
         values = self.tokenizer.analyse_i(batch.first)
         scaled = quantise_through(values, i_step)
@@ -168,7 +172,7 @@ class Pipeline:
         p_bits = self.p_rate(p_scaled, p_step, chosen)
         p_sent = arrived * chosen
         p = self.tokenizer.synthesise_p(p_scaled * p_step * p_sent, p_sent, p_step, predicted)
-        return Coded(i, p, i_bits, p_bits, p_step, impaired | dropped)
+        return Coded(i, p, i_bits, p_bits, p_step, impaired | dropped, decoded_before)
 
     def _steps(self, count: int, low: float, high: float) -> Tensor:
         drawn = np.exp(self.generator.uniform(np.log(low), np.log(high), (count, 1, 1, 1)))
@@ -205,19 +209,19 @@ class Pipeline:
         drawn = self.generator.random((count, 1, rows, 1)) < draw.spare_share
         return (1 - arrived) * torch.from_numpy(drawn).to(arrived)
 
-    def _before(
-        self, batch: Batch, i_step: Tensor, field: Tensor, draw: Draw, impaired: Tensor
-    ) -> Picture | None:
-        """What the picture before, coded more coarsely, says of the first one."""
+    def _before(self, batch: Batch, i_step: Tensor, draw: Draw) -> DecodedI | None:
+        """The picture before, coded more coarsely."""
         if self.generator.random() < draw.no_before:
             return None
         with torch.no_grad():
             step = i_step * self._steps(batch.size, 1.0, 3.0).to(i_step)
             values = self.tokenizer.analyse_i(batch.before)
             sent = torch.ones_like(values[:, :1])
-            decoded = self.tokenizer.synthesise_i(
-                quantise(values, step) * step, sent, step, None
-            ).picture
+            return self.tokenizer.synthesise_i(quantise(values, step) * step, sent, step, None)
+
+    def _carried(self, decoded: Picture, field: Tensor, impaired: Tensor) -> Picture:
+        """What the picture before says of the first one."""
+        with torch.no_grad():
             if self.generator.random() < _ASTRAY_SHARE:
                 return decoded
             return self._stale(carry_on(decoded, field), decoded, impaired)

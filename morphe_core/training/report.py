@@ -85,6 +85,10 @@ _LABELS: Final = {
     "sr_pixel": "pixel loss",
     "sr_vif": "VIF loss",
     "sr_detail": "detail loss",
+    "sr_flow": "flow loss",
+    "sr_boundary": "boundary loss",
+    "sr_adversarial": "adversarial loss",
+    "discriminator": "discriminator loss",
 }
 
 Entry = Mapping[str, Any]

@@ -22,27 +22,19 @@ from torch import Tensor
 
 from morphe_core.errors import TrainingError
 from morphe_core.network import Network
+from morphe_core.training.adversarial import Discriminator
 from morphe_core.training.data import Windows
 from morphe_core.training.klt import Covariance
-from morphe_core.training.pipeline import (
-    Batch,
-    Coded,
-    Draw,
-    Pipeline,
-    distortion,
-    prepare,
-)
+from morphe_core.training.pipeline import Batch, Coded, Draw, Pipeline, prepare
 from morphe_core.training.rate import RateModel
 from morphe_core.training.report import METRICS_FILE, read_log
+from morphe_core.training.stage_losses import coding_loss, shown_loss
 from morphe_core.vgc.motion import field_of
 from morphe_core.vgc.pictures import to_patches
-from morphe_core.vgc.quantiser import LAGRANGIAN, quantise
-from morphe_core.vgc.tokens import GOP_FRAMES
+from morphe_core.vgc.quantiser import quantise
 
 #: Windows of a batch at each scale, so that a step costs about the same.
 BATCH_BY_SCALE = {1: 2, 2: 8, 3: 16}
-#: Weight of samples with losses: they must not outweigh what everyone sees.
-IMPAIRED_WEIGHT = 0.8
 #: Steps over which the learning rate rises at the start of a stage.
 WARM_UP_STEPS = 50
 
@@ -63,8 +55,8 @@ class StageConfig:
         learning_rate: at its highest.
         scales: share of batches by scale, {1: 0.1, 2: 0.55, 3: 0.35}.
         draw: how strongly batches are impaired.
-        losses: weights of the losses after super resolution, `pixel`, `vif` and `detail`; all but
-            `base` have them.
+        losses: weights of the losses after super resolution, by the names of
+            `stage_losses.LOSSES`; all but `base` have them.
     """
 
     name: str
@@ -84,6 +76,11 @@ def learns_codec(stage: StageConfig) -> bool:
 def learns_upscalers(stage: StageConfig) -> bool:
     """Super resolution learns; otherwise it is frozen, as in the paper's second step."""
     return stage.name in ("sr", "whole")
+
+
+def learns_discriminator(stage: StageConfig) -> bool:
+    """The adversarial loss is weighed, so what it asks must learn too."""
+    return stage.name != "base" and bool(stage.losses.get("adversarial"))
 
 
 @dataclass(slots=True)
@@ -134,6 +131,7 @@ class Trainer:
         self.windows = windows
         self.stages = stages
         self.folder = folder
+        self.seed = seed
         self.generator = np.random.default_rng(seed)
         self.device = next(network.parameters()).device
         config = network.config.tokenizer
@@ -145,7 +143,9 @@ class Trainer:
         self._checkpoint_seconds = checkpoint_seconds
         self._report_steps = report_steps
         self._sums: dict[str, list[float]] = {}
-        self.optimiser = self._new_optimiser()
+        #: Only there from the first stage on that weighs the adversarial loss; not in the weights.
+        self.discriminator: Discriminator | None = None
+        self._begin_stage()
 
     # -- running ---------------------------------------------------------------------------------
 
@@ -166,7 +166,7 @@ class Trainer:
                 self.progress.total_seconds,
             )  # fmt: skip
             if self.progress.stage < len(self.stages):
-                self.optimiser = self._new_optimiser()
+                self._begin_stage()
             self.save()
 
     def _run_stage(self, report: Callable[[str], None]) -> None:
@@ -205,6 +205,16 @@ class Trainer:
         rate = stage.learning_rate * cosine * min(1.0, (self.progress.step + 1) / WARM_UP_STEPS)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["factor"]
+        if self.discriminator is not None:
+            self.discriminator.set_learning_rate(rate)
+
+    def _begin_stage(self) -> None:
+        """New optimisers; a discriminator that is there goes on from what it has learnt."""
+        self.optimiser = self._new_optimiser()
+        if self.discriminator is not None:
+            self.discriminator.restart()
+        elif learns_discriminator(self.stages[self.progress.stage]):
+            self.discriminator = Discriminator(seed=self.seed, device=self.device)
 
     def _new_optimiser(self) -> torch.optim.Optimizer:
         """Adam over what the stage trains; transforms move slower than trunks."""
@@ -258,62 +268,14 @@ class Trainer:
     def _loss(
         self, stage: StageConfig, batch: Batch, coded: Coded
     ) -> tuple[Tensor, dict[str, float]]:
-        weight = torch.where(coded.impaired, IMPAIRED_WEIGHT, 1.0)
-        square = coded.p_step.flatten().square()
-        i_error = distortion(coded.i.picture, batch.first)
-        p_error = distortion(coded.p.pictures, batch.rest).unflatten(0, (batch.size, -1)).mean(1)
-        error = (i_error + (GOP_FRAMES - 1) * p_error) / GOP_FRAMES
-        samples = 96 * GOP_FRAMES
-        bits = (coded.i_bits + coded.p_bits).flatten(1).mean(1) / samples
-        cost = error / square + LAGRANGIAN * bits
-        # The logarithm, because the cost at the finest step is fifty times that at the coarsest and
-        # would be all that training looks at.
-        loss = (torch.log(cost + 1e-6) * weight).mean()
-        with torch.no_grad():
-            clean = ~coded.impaired
-            facts = {"cost": float(torch.log2(cost[clean]).mean())}
-            facts["psnr"] = float((10 * torch.log10(255**2 / error[clean])).mean())
-            facts["i_bits"] = float(coded.i_bits[clean].mean())
-            facts["p_bits"] = float(coded.p_bits[clean].mean())
-            hurt = error[coded.impaired]
-            facts["impaired_psnr"] = float((10 * torch.log10(255**2 / hurt)).mean())
-            facts = {name: value for name, value in facts.items() if math.isfinite(value)}
+        loss, facts = coding_loss(batch, coded)
         if stage.name != "base":
-            extra, more = self._perceptual(stage, batch, coded)
+            extra, more = shown_loss(
+                stage.losses, batch, coded, self.network.upscaler(batch.scale), self.generator,
+                self.discriminator,
+            )  # fmt: skip
             facts.update(more)
             loss = extra if stage.name == "sr" else loss + extra
-        return loss, facts
-
-    def _perceptual(
-        self, stage: StageConfig, batch: Batch, coded: Coded
-    ) -> tuple[Tensor, dict[str, float]]:
-        """Losses on a few pictures at the source size, after super resolution."""
-        from morphe_core.rsa.super_resolution import enlarge
-        from morphe_core.training.perceptual import detail_kept, vif_kept
-
-        upscaler = self.network.upscaler(batch.scale)
-        # Two pictures of each window: any of the GoP.
-        count = batch.size
-        times = torch.from_numpy(self.generator.integers(1, GOP_FRAMES, count)).to(self.device)
-        rows = torch.arange(count, device=self.device)
-        chosen = rows * (GOP_FRAMES - 1) + times - 1
-        both = coded.i.picture.joined(coded.p.pictures.take(chosen))
-        features = torch.cat([coded.i.features, coded.p.features])
-        out = enlarge(upscaler, both, features)
-        source = batch.source.luma.unflatten(0, (count, GOP_FRAMES + 1))
-        wanted = torch.cat([source[:, 1], source[rows, times + 1]])
-        terms = {
-            "pixel": (out - wanted).abs().flatten(1).mean(1),
-            "vif": 1 - vif_kept(out + 128, wanted + 128),
-            "detail": 1 - detail_kept(out + 128, wanted + 128),
-        }
-        weight = torch.where(coded.impaired, IMPAIRED_WEIGHT, 1.0).repeat(2)
-        loss = torch.zeros((), device=self.device)
-        facts = {}
-        for name, value in terms.items():
-            if stage.losses.get(name):
-                loss = loss + stage.losses[name] * (value * weight).mean()
-            facts[f"sr_{name}"] = float(value.detach().mean())
         return loss, facts
 
     # -- keeping ---------------------------------------------------------------------------------
@@ -342,6 +304,8 @@ class Trainer:
             "progress": {n: getattr(self.progress, n) for n in Progress.__dataclass_fields__},
             "sums": self._sums,
         }
+        if self.discriminator is not None:
+            state["discriminator"] = self.discriminator.state()
         part = self.folder / "checkpoint.part"
         torch.save(state, part)
         part.replace(self.folder / "checkpoint.pt")
@@ -356,11 +320,17 @@ class Trainer:
             self.network.load_state_dict(state["network"])
             self.i_rate.load_state_dict(state["i_rate"])
             self.p_rate.load_state_dict(state["p_rate"])
+            kept = state.get("discriminator")
+            if kept is not None:
+                self.discriminator = Discriminator(seed=self.seed, device=self.device)
+            # A stage that has not begun starts afresh, also if it was added to a finished run.
+            begun = self.progress.step > 0
             if self.progress.stage < len(self.stages):
-                self.optimiser = self._new_optimiser()
-                # A stage that has not begun starts afresh, also if it was added to a finished run.
-                if self.progress.step:
+                self._begin_stage()
+                if begun:
                     self.optimiser.load_state_dict(state["optimiser"])
+            if kept is not None and self.discriminator is not None:
+                self.discriminator.load(kept, optimiser=begun)
             self.generator.bit_generator.state = state["generator"]
             torch.set_rng_state(state["torch"].cpu())
             self._sums = state["sums"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from morphe_core.errors import TrainingError, WeightsError
 from morphe_core.models import load_model, save_model
@@ -35,7 +36,7 @@ start_batches: 1
 report_steps: 1
 {more}
 stages:
-  - {{name: {stage}, steps: 1, scales: {{3: 1}}, losses: {{pixel: 1}}}}
+  - {{name: {stage}, steps: 1, scales: {{3: 1}}, losses: {losses}}}
 """
 
 
@@ -56,9 +57,12 @@ def fit_entropy(
     return EntropyModel.fit([gop], steps=0)
 
 
-def written(folder: Path, packed: Path, out: str, *, more: str = "", stage: str = "base") -> Path:
+def written(
+    folder: Path, packed: Path, out: str, *, more: str = "", stage: str = "base",
+    losses: str = "{pixel: 1}",
+) -> Path:  # fmt: skip
     path = folder / f"{out}.yaml"
-    path.write_text(LEAST.format(out=out, packed=packed, more=more, stage=stage))
+    path.write_text(LEAST.format(out=out, packed=packed, more=more, stage=stage, losses=losses))
     return path
 
 
@@ -126,6 +130,20 @@ def test_training_starts_from_weights_that_are_there(
     assert not any(line.startswith(("start", "closed")) for line in lines)
     for name, value in load_model(str(made)).network.state_dict().items():
         assert torch.equal(value, after[name]), name
+
+
+def test_the_discriminator_is_not_in_the_weights(
+    first: Path, windows_folder: Path, tmp_path: Path
+) -> None:
+    losses = "{pixel: 1, flow: 0.2, boundary: 0.1, adversarial: 0.1}"
+    path = written(tmp_path, windows_folder, "next", stage="whole", losses=losses)
+    made, _ = train(path)
+    kept = torch.load(tmp_path / "next" / "checkpoint.pt", weights_only=True)
+    assert "discriminator" in kept
+    with safe_open(first, "pt") as plain, safe_open(made, "pt") as other:
+        assert set(other.keys()) == set(plain.keys())
+    figures = {file.name for file in (tmp_path / "next" / "figures").iterdir()}
+    assert {"loss.svg", "loss.png"} <= figures
 
 
 @pytest.fixture

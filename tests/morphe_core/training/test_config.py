@@ -49,7 +49,7 @@ stages:
     draw: {loss_share: 0.5, drop_share: 0.5, max_drop: 0.25}
   - name: whole
     steps: 50
-    losses: {pixel: 0.5}
+    losses: {pixel: 0.8, flow: 0.2, boundary: 0.05, adversarial: 0.1}
     draw: {spare_share: 0.7}
 """
 
@@ -84,6 +84,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
     assert sr.losses == {"pixel": 1.0, "vif": 8.0, "detail": 4.0}
     assert robust.draw == Draw(loss_share=0.5, drop_share=0.5, max_drop=0.25)
     assert whole.name == "whole"
+    assert whole.losses == {"pixel": 0.8, "flow": 0.2, "boundary": 0.05, "adversarial": 0.1}
     assert whole.draw == Draw(spare_share=0.7)
     assert (config.checkpoint_minutes, config.threads, config.compile) == (1.5, 2, True)
 
@@ -131,6 +132,13 @@ def test_it_can_be_kept_as_json(tmp_path: Path) -> None:
         ("10}", "10, scales: {2: -1}}", r"stages\[0\].scales.2 -1: allowed is 0 or more"),
         ("10}", "10, scales: {2: 0}}", r"stages\[0\].scales: one share at least"),
         ("10}", "10, losses: {vmaf: 1}}", r"stages\[0\].losses 'vmaf': allowed are pixel, vif, d"),
+        ("10}", "10, losses: {gan: 1}}", "pixel, vif, detail, flow, boundary, adversarial$"),
+        ("10}", "10, losses: {flow: -1}}", r"stages\[0\].losses.flow -1: allowed is 0 or more"),
+        (
+            "10}",
+            "10, losses: {flow: 1, adversarial: 0.1}}",
+            r"losses.adversarial: weighs against .*; one of pixel, vif, detail must be above 0$",
+        ),
         ("10}", "10, draw: {max_drop: 2}}", r"stages\[0\].draw.max_drop 2: allowed are 0..1"),
         ("10}", "10, draw: {spare_share: -1}}", r"draw.spare_share -1: allowed are 0..1"),
         ("10}", "10, draw: {finest_step: 0}}", "draw.finest_step 0: allowed is more than 0"),

@@ -349,6 +349,9 @@ def test_gradients_reach_every_weight() -> None:
             torch.nn.init.normal_(value, std=0.02)
     these = batch()
     coded = Pipeline(made, *rates, np.random.default_rng(1)).run(these, Draw(no_before=0))
+    # But from the picture before, which has been shown.
+    assert coded.before is not None
+    assert not coded.before.picture.luma.requires_grad
     error = distortion(coded.i.picture, these.first).sum()
     error = error + distortion(coded.p.pictures, these.rest).sum()
     (error + coded.i_bits.mean() + coded.p_bits.mean()).backward()
@@ -581,6 +584,20 @@ def test_the_picture_before_is_carried_on_by_one_picture() -> None:
     assert min(errors) < 1
     assert sum(error < 1 for error in errors) > 6
     assert max(errors) > 3
+
+
+def test_the_picture_before_is_kept_at_its_own_time() -> None:
+    fine = replace(CALM, finest_step=0.5, coarsest_step=0.501)
+    these = batch()
+    coded = code(replace(fine, no_before=0), these, config=WHOLE)
+    assert coded.before is not None
+    assert coded.before.features.shape == coded.i.features.shape
+    errors = [
+        float(distortion(coded.before.picture, one).sqrt().max())
+        for one in (these.before, these.first)
+    ]
+    assert errors[0] < 1 < errors[1]
+    assert code(replace(fine, no_before=1), these, config=WHOLE).before is None
 
 
 def test_interleaved_packets_are_lost_too() -> None:

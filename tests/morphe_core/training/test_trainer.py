@@ -30,6 +30,8 @@ ROBUST = StageConfig(
 )
 #: As the last stage learns: everything at once.
 ALL = replace(ROBUST, name="whole", losses={"pixel": 1.0})
+#: With all that looks at more than a picture, and what that needs.
+PAPER = {"pixel": 0.8, "flow": 0.2, "boundary": 0.1, "adversarial": 0.1}
 
 
 class StoppedError(Exception):
@@ -293,6 +295,122 @@ def test_super_resolution_learns(
         trainer.run(silent)
         errors[rate] = np.array([entry["sr_pixel"] for entry in logged(folder)], float)
     assert (errors[0.02][-2:] < 0.9 * errors[1e-9][-2:]).all()
+
+
+# -- the discriminator ---------------------------------------------------------------------------
+
+
+def adversarial_stages() -> list[StageConfig]:
+    """It comes with the second stage, is not asked in the third, and goes on in the fourth."""
+    stages = [
+        replace(ROBUST, steps=1), replace(ALL, steps=3, losses=PAPER), replace(BASE, steps=1),
+        replace(SR, steps=2, losses={"vif": 1.0, "adversarial": 0.1}),
+    ]  # fmt: skip
+    return [replace(stage, draw=Draw(loss_share=0.5, no_before=0.3)) for stage in stages]
+
+
+def told_apart(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """The discriminator's weights, its own state and its optimiser's moments."""
+    assert trainer.discriminator is not None
+    state = trainer.discriminator.state()
+    moments = {
+        f"optimiser.{number}.{name}": value
+        for number, values in state["optimiser"]["state"].items()
+        for name, value in values.items()
+    }
+    return {name: value.clone() for name, value in (state["judge"] | moments).items()}
+
+
+@pytest.fixture(scope="module")
+def judged(
+    windows: Windows, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], Path]:
+    """Weights, discriminator and folder of such stages without a stop."""
+    folder = tmp_path_factory.mktemp("judged")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer_module, "BATCH_BY_SCALE", {3: 2})
+        trainer = started(windows, folder, adversarial_stages(), ticking())
+        assert trainer.discriminator is None
+        trainer.run(silent)
+    return weights(trainer), told_apart(trainer), folder
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 5, 6])
+def test_a_stopped_run_goes_on_to_the_same_discriminator(
+    windows: Windows,
+    tmp_path: Path,
+    judged: tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], Path],
+    stop_after: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = started(windows, tmp_path, adversarial_stages(), ticking(), checkpoint_seconds=0.5)
+    run_and_stop(first, stop_after, monkeypatch)
+    torch.manual_seed(77)
+    again = Trainer(
+        Network(TINY), windows, adversarial_stages(), tmp_path, seed=6, clock=ticking(),
+        report_steps=2,
+    )  # fmt: skip
+    again.run(silent)
+    for found, wanted in zip((weights(again), told_apart(again)), judged[:2], strict=True):
+        assert set(found) == set(wanted)
+        for name, value in wanted.items():
+            assert torch.equal(found[name], value), name
+    assert timeless(tmp_path) == timeless(judged[2])
+
+
+def test_the_discriminator_learns_only_where_it_is_asked(windows: Windows, tmp_path: Path) -> None:
+    seen = []
+    stages = adversarial_stages()
+    for count in range(1, 5):
+        trainer = started(windows, tmp_path, stages[:count], ticking())
+        trainer.run(silent)
+        kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+        assert ("discriminator" in kept) == (count > 1)
+        seen.append(None if trainer.discriminator is None else told_apart(trainer))
+    assert seen[0] is None
+    judges = [{k: v for k, v in one.items() if "optimiser" not in k} for one in seen[1:] if one]
+    # `base` has no such loss.
+    assert all(torch.equal(judges[1][name], value) for name, value in judges[0].items())
+    assert any(not torch.equal(judges[2][name], value) for name, value in judges[0].items())
+
+
+def test_stages_with_a_discriminator_can_be_added_to_a_finished_run(
+    windows: Windows,
+    tmp_path: Path,
+    judged: tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], Path],
+) -> None:
+    for count in (2, 2, 4):
+        trainer = started(windows, tmp_path, adversarial_stages()[:count], ticking())
+        trainer.run(silent)
+    for found, wanted in zip((weights(trainer), told_apart(trainer)), judged[:2], strict=True):
+        for name, value in wanted.items():
+            assert torch.equal(found[name], value), name
+
+
+def test_the_discriminator_follows_the_stages_learning_rate(
+    windows: Windows, tmp_path: Path
+) -> None:
+    trainer = started(windows, tmp_path, adversarial_stages()[1:2], ticking())
+    assert trainer.discriminator is not None
+    trainer._set_learning_rate(trainer.stages[0])
+    wanted = trainer.optimiser.param_groups[1]["lr"]
+    assert [group["lr"] for group in trainer.discriminator.optimiser.param_groups] == [wanted]
+
+
+def test_a_run_without_the_adversarial_loss_keeps_no_discriminator(
+    unbroken: tuple[dict[str, torch.Tensor], Path],
+) -> None:
+    assert "discriminator" not in torch.load(unbroken[1] / "checkpoint.pt", weights_only=True)
+
+
+def test_a_damaged_discriminator_is_refused(windows: Windows, tmp_path: Path) -> None:
+    stages = adversarial_stages()[1:2]
+    started(windows, tmp_path, stages, ticking()).save()
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    del kept["discriminator"]["judge"]
+    torch.save(kept, tmp_path / "checkpoint.pt")
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt: does not fit this training"):
+        started(windows, tmp_path, stages, ticking()).run(silent)
 
 
 # -- keeping ------------------------------------------------------------------------------------
