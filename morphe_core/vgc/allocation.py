@@ -48,12 +48,14 @@ _TRIES = 10
 _NEAR = 0.01
 #: The same that says that bits do not grow as a secant takes them to: what three indices change.
 _FAR = 0.1
-#: The same that is near enough where a correction follows: what two indices change.
-_ROUGH = 0.06
+#: The same for I: what it misses, P makes up for.
+_I_NEAR = 0.03
+#: The same for P: half of what one index changes; what is above it is left out by selection.
+_P_NEAR = 0.045
 #: Rows that a search looks at, at least; more rows add time and hardly certainty.
 _SAMPLE_ROWS = 8
-#: Octaves of bits per octave of the step: the usual start of a search.
-_SLOPE = 0.75
+#: Octaves of bits per octave of the step, of all tokens and of P tokens: where a search starts.
+_SLOPE, _P_SLOPE = 0.75, 2.0
 #: Bits of a mask per token when it is neither all nor none: small beside the tokens, learnt away.
 _MASK_BITS = 0.7
 
@@ -190,8 +192,7 @@ class TokenBudget:
                 top = min(top, search(lambda q: self._i_at(values, stay, q).bits, target, top))
             return self._i_at(values, stay, top, final=True)
         wanted = self.bits / share.bias - self._motion_bits
-        # What I misses, P makes up for: what one index changes is near enough.
-        quality = search(cost, wanted, share.quality, near=_ROUGH / 2)
+        quality = search(cost, wanted, share.quality, near=_I_NEAR)
         return self._i_at(values, stay, quality, final=True)
 
     def _i_at(
@@ -241,7 +242,7 @@ class TokenBudget:
         self.whole = plan.bits + self._motion_bits + float(bits.sum())
         self._saved += float(saved.sum())
         sent, tokens = np.ones(bits.shape, np.bool_), whole
-        if bits.sum() > max(0.0, wanted) * 1.02:
+        if bits.sum() > max(0.0, wanted) * math.exp(_P_NEAR):
             score = strategy(self._selection())(Candidates(whole, in_i_space, generator))
             sent = select_by_similarity(score, bits, max(0.0, wanted)).sent
             tokens = np.where(sent[..., None], whole, np.int16(0))
@@ -253,32 +254,16 @@ class TokenBudget:
 
     def _p_within(self, wanted: float, values: Values, plan: IPlan, share: Share) -> _AllOfP:
         """All P tokens at the quality at which they cost about `wanted` bits."""
-        some = slice(None, None, _sample(values.shape[0]))
-        seen = IPlan(plan.quality, plan.tokens[some], plan.sent[some], 0.0, plan.row_bits[some])
+        tried: dict[int, _AllOfP] = {}
 
         def cost(quality: int) -> float:
-            tokens = quantise_array(values[some], step_of(quality), self._dead_zone)
-            bits = self._p_bits(tokens, quality, seen, self._motion.cells[some])
-            return float(bits.sum() * share.rounding * values.shape[0] / tokens.shape[0])
+            tried[quality] = self._p_at(values, plan, quality)
+            return float(tried[quality].bits.sum())
 
         finest = min(QUALITIES - 1, plan.quality + P_FINER_AT_MOST)
         start = max(COARSEST, plan.quality - share.coarser)
-        quality = min(finest, search(cost, max(1.0, wanted), start, near=_ROUGH))
-        found = self._p_at(values, plan, quality)
-        if wanted <= 1:
-            return found
-        # The search looked at some rows only: one step corrects what all of them say.
-        slope = _SLOPE * math.log(2) / INDICES_PER_OCTAVE
-        miss = math.log(max(float(found.bits.sum()), 1.0) / wanted)
-        better = min(max(quality - math.ceil(miss / slope - 0.5), COARSEST), finest)
-        return found if better == quality else self._p_at(values, plan, better)
-
-    def _selection(self) -> str:
-        """The strategy; the same for all where `drop_share` is to compare them at equal steps.
-
-        Each leaves other bytes, so that the rate control would learn something else from each.
-        """
-        return "energy" if self._config.drop_share else self._config.selection
+        quality = min(finest, search(cost, max(1.0, wanted), start, near=_P_NEAR, slope=_P_SLOPE))
+        return tried[quality] if quality in tried else self._p_at(values, plan, quality)
 
     def _p_at(self, values: Values, plan: IPlan, quality: int) -> _AllOfP:
         step, price = step_of(quality), self._config.rounding
@@ -317,7 +302,10 @@ def expected_units(config: EncoderConfig, budget_bytes: int, grid: Grid) -> int:
     return min(grid.rows, max(whole, least))
 
 
-def search(cost: Callable[[int], float], wanted: float, start: int, *, near: float = _NEAR) -> int:
+def search(
+    cost: Callable[[int], float], wanted: float, start: int, *, near: float = _NEAR,
+    slope: float = _SLOPE,
+) -> int:  # fmt: skip
     """The finest quality whose cost is within `wanted`, or one whose cost is near it.
 
     Bits grow nearly geometrically with the quality, so a secant in the logarithm lands at once.
@@ -330,6 +318,7 @@ def search(cost: Callable[[int], float], wanted: float, start: int, *, near: flo
         wanted: bits.
         start: first guess.
         near: natural logarithm of a ratio of bits that counts as nothing.
+        slope: octaves of bits per octave of the step, about.
 
     Returns:
         The quality; `COARSEST` when none is cheap enough.
@@ -337,7 +326,7 @@ def search(cost: Callable[[int], float], wanted: float, start: int, *, near: flo
     below, above = COARSEST - 1, QUALITIES
     below_miss = above_miss = 0.0
     quality = min(max(start, COARSEST), QUALITIES - 1)
-    pace = INDICES_PER_OCTAVE / (_SLOPE * math.log(2))
+    pace = INDICES_PER_OCTAVE / (slope * math.log(2))
     left = span = above - below
     aimed = creeps = False
     for attempt in range(_TRIES):
