@@ -265,6 +265,13 @@ class TokenBudget:
         quality = min(finest, search(cost, max(1.0, wanted), start, near=_P_NEAR, slope=_P_SLOPE))
         return tried[quality] if quality in tried else self._p_at(values, plan, quality)
 
+    def _selection(self) -> str:
+        """The strategy; the same for all where `drop_share` is to compare them at equal steps.
+
+        Each leaves other bytes, so that the rate control would learn something else from each.
+        """
+        return "energy" if self._config.drop_share else self._config.selection
+
     def _p_at(self, values: Values, plan: IPlan, quality: int) -> _AllOfP:
         step, price = step_of(quality), self._config.rounding
         tokens = quantise_array(values, step, self._dead_zone)
