@@ -29,6 +29,9 @@ class EncoderConfig:
     Attributes:
         profile: name of the settings, for results; see `PROFILE_NAMES`.
         scale: source pixels per coded pixel (1, 2, 3); 0 = chosen by the budget.
+        hysteresis: share by which a budget must be beyond an anchor before the scale changes; see
+            `nasc.rate_control.ModeControl`. 0..1.
+        dwell_gops: GoPs at a scale before another one, 0..1000.
         unit_bytes: aim for the size of one unit, 64..65000; a packet's payload.
         least_units: a GoP is split into at least this many units, so that one loss is a small one.
         motion: predict P pictures along a motion field.
@@ -62,6 +65,8 @@ class EncoderConfig:
 
     profile: str = "morphe"
     scale: int = 0
+    hysteresis: float = 0.1
+    dwell_gops: int = 3
     unit_bytes: int = 1200
     least_units: int = 6
     motion: bool = True
@@ -94,6 +99,8 @@ class EncoderConfig:
         if self.scale not in (0, *SCALES):
             raise CodecConfigError(f"scale {self.scale}: allowed are 0 (by the budget), 1, 2, 3")
         ranges: dict[str, tuple[float, float]] = {
+            "hysteresis": (0, 1),
+            "dwell_gops": (0, 1000),
             "unit_bytes": (64, 65000),
             "least_units": (1, 255),
             "refresh_gops": (1, 1000),

@@ -18,6 +18,14 @@ from torch import Tensor
 
 from morphe_core.errors import CodecConfigError
 from morphe_core.models import Model
+from morphe_core.nasc.rate_control import (
+    ANCHOR_RATIO,
+    Anchors,
+    Mode,
+    ModeControl,
+    first_mode,
+    ratio_of,
+)
 from morphe_core.vgc.allocation import (
     I_FINER,
     IPlan,
@@ -35,14 +43,13 @@ from morphe_core.vgc.packing import GopFacts, pack_units
 from morphe_core.vgc.pictures import Picture, to_bytes, to_patches
 from morphe_core.vgc.quantiser import step_of
 from morphe_core.vgc.rounding import Values, quantise_array
-from morphe_core.vgc.scales import anchor_scale, first_scale, next_scale
 from morphe_core.vgc.selection import Candidates, select_by_share, select_of_both, strategy
 from morphe_core.vgc.small import DecodedI, DecodedP, Predicted
 from morphe_core.vgc.state import Memory, conceal_i, decode_i, decode_p, field_tensor
 from morphe_core.vgc.tokens import GopTokens
 
-#: GoPs of one scale before another one is considered.
-_SETTLED_GOPS = 3
+#: The mode of a scale that is given, as long as its tokens fit.
+_WHOLE = {3: Mode.ALL_3X, 2: Mode.ALL_2X, 1: Mode.ALL_1X}
 #: Token rows by which motion may carry what is damaged further in one GoP: 8 coded pixels in nine
 #: pictures. Our choice.
 _CARRIED_ROWS = 1
@@ -54,7 +61,7 @@ class EncodedGop:
 
     Attributes:
         index: number of the GoP, from 0.
-        scale: source pixels per coded pixel.
+        mode: how it is sent (Algorithm 1).
         frames: real pictures in it.
         units: in sending order.
         facts: qualities, shares of tokens sent, bits by kind (before `drop_share`), units and bytes
@@ -64,11 +71,16 @@ class EncodedGop:
     """
 
     index: int
-    scale: int
+    mode: Mode
     frames: int
     units: tuple[bytes, ...]
     facts: dict[str, float]
     budgeted: tuple[int, ...]
+
+    @property
+    def scale(self) -> int:
+        """Source pixels per coded pixel."""
+        return self.mode.scale
 
     @property
     def size_bytes(self) -> int:
@@ -125,9 +137,11 @@ class Encoder:
         self._last_luma: Luma | None = None
         self._share = Share()
         self._index = 0
-        self._scale = 0
-        self._gops_at_scale = 0
-        self._p_quality = 0
+        self._modes = ModeControl(hysteresis=config.hysteresis, dwell_gops=config.dwell_gops)
+        self._mode_before: Mode | None = None
+        self._ratio = ANCHOR_RATIO
+        #: Measured on the GoP before; None at the start.
+        self.anchors: Anchors | None = None
         self._reports: list[tuple[int, npt.NDArray[np.bool_] | None]] = []
 
     def report(self, gop: int, missing: npt.NDArray[np.bool_] | None) -> None:
@@ -157,8 +171,8 @@ class Encoder:
         if budget_bytes < 1:
             raise CodecConfigError(f"budget_bytes {budget_bytes}: must be at least 1")
         tokens_bytes = self._enhancer.tokens_bytes(budget_bytes)
-        geometry = self._geometry(tokens_bytes, len(pictures))
-        work = self._begin(geometry, pictures, tokens_bytes)
+        mode = self._mode(tokens_bytes, len(pictures))
+        work = self._begin(self._geometries[mode.scale], pictures, tokens_bytes)
         i_plan, i = self._code_i(work)
         predicted = self.model.network.tokenizer.predict(i, work.field)
         tokens, p_plan = self._code_p(work, i_plan, predicted)
@@ -168,13 +182,12 @@ class Encoder:
             tokens, i = self._drop(work, tokens, i_plan, p_plan, i)
             predicted = self.model.network.tokenizer.predict(i, work.field)
             units = self._pack(work, tokens, len(pictures), tokens_bytes)
-        p = self._finish(work, tokens, predicted, i_plan, budgeted)
+        p = self._finish(work, tokens, predicted)
         facts = self._facts(work, len(pictures))
         residual = self._enhance(pictures, i, p, facts, budget_bytes - sum(budgeted))
-        self._gops_at_scale = 1 + self._gops_at_scale * (geometry.scale == self._scale)
-        self._scale, self._p_quality = geometry.scale, tokens.p_quality
+        self._learn(mode, i_plan, tokens.p_quality, work.budget, sum(budgeted))
         gop = EncodedGop(
-            self._index, geometry.scale, len(pictures), (*units, *residual),
+            self._index, mode, len(pictures), (*units, *residual),
             {
                 "i_quality": tokens.i_quality,
                 "p_quality": tokens.p_quality,
@@ -194,21 +207,34 @@ class Encoder:
 
     # -- steps -----------------------------------------------------------------------------------
 
-    def _geometry(self, budget_bytes: int, frames: int) -> Geometry:
-        """The size of the next GoP; nothing is kept yet, as its pictures may be refused."""
-        scale = self.config.scale
-        if not scale and self.config.fixed_quality >= 0:
-            scale = anchor_scale(self._scale, self._share.whole_bytes, budget_bytes)
-        elif not scale and not self._scale:
-            source = self._geometries[1]
-            pixels = source.width * source.height * max(1, frames)
-            scale = first_scale(8 * budget_bytes / pixels)
-        elif not scale:
-            # The first GoPs of a scale send most I tokens anew, so their P quality says little:
-            # decided by it, the scale swung to and fro for ever.
-            settled = self._gops_at_scale >= _SETTLED_GOPS
-            scale = next_scale(self._scale, self._p_quality) if settled else self._scale
-        return self._geometries[scale]
+    def _mode(self, budget_bytes: int, frames: int) -> Mode:
+        """The mode of the next GoP; nothing is kept yet, as its pictures may be refused."""
+        anchors, scale = self.anchors, self.config.scale
+        if scale:
+            few = anchors is not None and budget_bytes < anchors.r3x
+            return Mode.SELECT_3X if scale == 3 and few else _WHOLE[scale]
+        if anchors is not None:
+            return self._modes.choose(budget_bytes, anchors)
+        if self.config.fixed_quality >= 0:
+            return Mode.ALL_3X  # nothing is known of R_2x
+        source = self._geometries[1]
+        return first_mode(8 * budget_bytes / (source.width * source.height * max(1, frames)))
+
+    def _learn(
+        self, mode: Mode, plan: IPlan, p_quality: int, budget: TokenBudget, size_bytes: int
+    ) -> None:
+        """Keep what a GoP tells of the next ones' rates."""
+        before, self._mode_before = self._mode_before, mode
+        earlier_bytes = self._share.whole_bytes
+        self._share.learn(plan, p_quality, budget, size_bytes)
+        whole_bytes = self._share.whole_bytes
+        self._modes.record(mode)
+        if self.config.fixed_quality < 0:
+            self.anchors = Anchors.of_quality(mode.scale, whole_bytes, p_quality)
+            return
+        if before is not None and {before.scale, mode.scale} == {3, 2}:
+            self._ratio = ratio_of(before.scale, earlier_bytes, whole_bytes)
+        self.anchors = Anchors.of_tokens(mode.scale, whole_bytes, self._ratio)
 
     def _begin(self, geometry: Geometry, pictures: Sequence[Packed], budget_bytes: int) -> _Work:
         coded = geometry.coded(pictures, self.model.device)
@@ -359,22 +385,14 @@ class Encoder:
         p = torch.einsum("oc,nchw->nhwo", tokenizer.i_basis, mean)[0].cpu().numpy()
         return p, plan.tokens.astype(np.float32) * step_of(plan.quality)
 
-    def _finish(
-        self,
-        work: _Work,
-        tokens: GopTokens,
-        predicted: Predicted,
-        plan: IPlan,
-        budgeted: Sequence[int],
-    ) -> DecodedP:
-        """Keep what the next GoP leans on, and learn how far the estimate was off."""
+    def _finish(self, work: _Work, tokens: GopTokens, predicted: Predicted) -> DecodedP:
+        """Keep what the next GoP leans on."""
         p = decode_p(
             self.model.network.tokenizer, tokens.p, tokens.p_sent, step_of(tokens.p_quality),
             predicted,
         )  # fmt: skip
         self._memory = Memory.of(p, work.geometry.scale)
         self._last_luma = _bytes(work.pictures.luma[-1, 0])
-        self._share.learn(plan, tokens.p_quality, work.budget, sum(budgeted))
         return p
 
 

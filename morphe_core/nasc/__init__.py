@@ -1,0 +1,1 @@
+"""Network-Adaptive Streaming Controller (paper, section 6)."""
