@@ -6,9 +6,9 @@ anchors are bytes of a GoP and are measured from the stream itself: what the tok
 before came to, at the quality that they had, tells what they come to at another one. A third
 anchor, R_1x, is ours, for links that the paper did not think of.
 
-A mode is left only when the budget is beyond an anchor by `hysteresis`, and a scale only after
-`dwell_gops` GoPs. The dwell does not hold back a fall to where even the scale below would have too
-little: what was chosen for another link is then of no use.
+A mode is left only when the budget is beyond an anchor by `hysteresis`, and a scale that was
+changed to only after `dwell_gops` GoPs. The dwell does not hold back a fall to where even the scale
+below would have too little: what was chosen for another link is then of no use.
 
 Nothing here reads a clock: time is counted in GoPs.
 """
@@ -149,7 +149,7 @@ class ModeControl:
     Args:
         hysteresis: share by which the budget must be beyond an anchor, 0 or more. Our choice: the
             paper says that there is hysteresis, not how much.
-        dwell_gops: GoPs at a scale before another one, 0 or more. Our choice.
+        dwell_gops: GoPs at a scale, once it was changed, before another one; 0 or more. Our choice.
 
     Raises:
         CodecConfigError: a value outside these.
@@ -190,10 +190,12 @@ class ModeControl:
 
     def record(self, mode: Mode) -> None:
         """A GoP was sent in this mode."""
-        if self.mode is not None and mode.scale == self.mode.scale:
+        if self.mode is None:
+            self._gops = self._dwell_gops  # the first one was a guess
+        elif mode.scale == self.mode.scale:
             self._gops += 1
         else:
-            self.switches += self.mode is not None
+            self.switches += 1
             self._gops = 1
         self.mode = mode
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 
@@ -24,19 +23,8 @@ from morphe_core.vgc.config import SELECTIONS, EncoderConfig
 from morphe_core.vgc.estimate import Motion
 from morphe_core.vgc.quantiser import quantise, step_of
 from morphe_core.vgc.rounding import quantise_array
-from morphe_core.vgc.scales import (
-    ANCHOR_RATIO,
-    ANCHOR_SCALES,
-    ANCHOR_SLACK,
-    SCALE_BANDS,
-    anchor_scale,
-    first_scale,
-    next_scale,
-)
 from morphe_core.vgc.selection import Candidates, strategy
 from morphe_core.vgc.tokens import QUALITIES, TOKEN_MAX, Grid
-
-SCALES = (1, 2, 3)
 
 
 class Counted:
@@ -103,65 +91,6 @@ def test_what_is_asked_for_at_once_is_not_searched() -> None:
     cost = Counted(lambda quality: 1000 * 2 ** (quality / 20))
     assert search(cost, 1000 * 2 ** (50 / 20), 50) == 50
     assert cost.asked == [50]
-
-
-@given(st.lists(st.floats(1e-5, 10), min_size=2))
-def test_more_bits_never_mean_a_coarser_start(rates: list[float]) -> None:
-    scales = [first_scale(rate) for rate in sorted(rates)]
-    assert scales == sorted(scales, reverse=True)
-    assert set(scales) <= set(SCALES)
-
-
-def test_the_first_scale_knows_all_three() -> None:
-    assert [first_scale(rate) for rate in (0.0001, 0.02, 0.5)] == [3, 2, 1]
-
-
-def test_anchors_are_those_of_algorithm_1() -> None:
-    """3x below R_2x, 2x from there on; at the start nothing is known of R_2x."""
-    assert anchor_scale(0, 0.0, 10**9) == 3
-    assert [anchor_scale(3, 1000, budget) for budget in (1, 1999, 2000, 10**9)] == [3, 3, 2, 2]
-    assert [anchor_scale(2, 2000, budget) for budget in (1, 1800, 1900, 10**9)] == [3, 3, 2, 2]
-
-
-@given(whole=st.floats(100, 1e6), ratio=st.floats(0.5, 1.1), jitter=st.floats(0.95, 1.05))
-def test_anchors_do_not_swing(whole: float, ratio: float, jitter: float) -> None:
-    """2x, once begun with, stays unless its tokens are dearer than was thought or bytes go."""
-    budget = round(ANCHOR_RATIO * whole)
-    assert anchor_scale(3, whole * 0.999, budget) == 2
-    dearer = ratio / jitter > ANCHOR_SLACK * 0.999
-    assert anchor_scale(2, ANCHOR_RATIO * ratio * whole, round(budget * jitter)) == 2 or dearer
-    assert set(ANCHOR_SCALES) == {3, 2}
-
-
-def test_the_next_scale_exists_and_is_at_most_one_away() -> None:
-    for scale in SCALES:
-        following = [next_scale(scale, quality) for quality in range(QUALITIES)]
-        assert set(following) <= set(SCALES)
-        assert all(abs(after - scale) <= 1 for after in following)
-        # A finer picture never for a worse quality.
-        assert following == sorted(following, reverse=True)
-    assert {next_scale(2, quality) for quality in range(QUALITIES)} == {1, 2, 3}
-
-
-@given(scale=st.sampled_from(SCALES), quality=st.integers(COARSEST, 127), gain=st.integers(15, 20))
-def test_the_scale_of_content_that_stays_as_it_is_comes_to_rest(
-    scale: int, quality: int, gain: int
-) -> None:
-    """A coarser picture gains `gain` quality indices at the same bytes, a finer one loses them."""
-    seen = [scale]
-    for _ in range(6):
-        after = next_scale(scale, min(max(quality, 0), QUALITIES - 1))
-        quality += gain * (after - scale)
-        scale = after
-        seen.append(scale)
-    assert len(set(seen[-3:])) == 1, seen
-    steps = {math.copysign(1, b - a) for a, b in itertools.pairwise(seen) if a != b}
-    assert len(steps) <= 1, seen
-
-
-def test_bands_overlap() -> None:
-    for coarse, fine in ((3, 2), (2, 1)):
-        assert SCALE_BANDS[coarse][1] > SCALE_BANDS[fine][0]
 
 
 @given(quality=st.integers(0, QUALITIES - 1), seed=st.integers(0, 9))

@@ -12,6 +12,7 @@ import torch
 
 from morphe_core.errors import CodecConfigError
 from morphe_core.models import Model
+from morphe_core.nasc.rate_control import Anchors, Mode
 from morphe_core.vgc.bitstream import Part, read_unit
 from morphe_core.vgc.codec import Decoder, Encoder, EncoderConfig, profile
 from morphe_core.vgc.selection import STRATEGIES
@@ -77,7 +78,9 @@ def test_what_is_refused_changes_nothing(model: Model, clip: Clip) -> None:
         assert_one_line(caught, *words)
     assert mine.encode(nine, budget_bytes=BUDGET) == wanted
     # In the middle of a stream too, with a scale that is about to change.
-    mine._scale, mine._p_quality, mine._gops_at_scale = 1, 0, 3
+    for _ in range(3):
+        mine._modes.record(Mode.ALL_1X)
+    mine.anchors = Anchors(100, 200, 2 * BUDGET)
     for _ in range(2):
         with pytest.raises(CodecConfigError):
             mine.encode([], budget_bytes=BUDGET)
