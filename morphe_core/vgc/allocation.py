@@ -162,7 +162,15 @@ class TokenBudget:
         """Bits after rounding by cost over those before it."""
         return self.whole / max(self.whole + self._saved, 1.0)
 
-    def plan_i(self, values: Values, stay: Values | None, hint: Values, share: Share) -> IPlan:
+    @property
+    def motion_share(self) -> float:
+        """Share of the budget that the motion of the cells takes, 0 or more."""
+        return float(self._motion_rows.sum()) / self.bits
+
+    def plan_i(
+        self, values: Values, stay: Values | None, hint: Values, share: Share,
+        change: Callable[[], Values],
+    ) -> IPlan:  # fmt: skip
         """Choose the I tokens' quality so that I and P together meet the budget.
 
         Args:
@@ -170,6 +178,8 @@ class TokenBudget:
             stay: (rows, cols), squared error of keeping what the GoP before shows; None = cannot.
             hint: P values of about this GoP, for its share.
             share: what was learnt.
+            change: gives (rows, cols), squared error where a token is not sent; asked for only when
+                not even the coarsest quality is cheap enough for all of them.
         """
         sample = _sample(values.shape[0])
         some = slice(None, None, sample)
@@ -190,10 +200,31 @@ class TokenBudget:
             plan = self._i_at(values, stay, top)
             if plan.bits > target:
                 top = min(top, search(lambda q: self._i_at(values, stay, q).bits, target, top))
-            return self._i_at(values, stay, top, final=True)
+            return self._i_within(target, self._i_at(values, stay, top, final=True), values, change)
         wanted = self.bits / share.bias - self._motion_bits
         quality = search(cost, wanted, share.quality, near=_I_NEAR)
-        return self._i_at(values, stay, quality, final=True)
+        return self._i_within(wanted, self._i_at(values, stay, quality, final=True), values, change)
+
+    def _i_within(
+        self, wanted: float, plan: IPlan, values: Values, change: Callable[[], Values]
+    ) -> IPlan:
+        """Of I tokens that are too much as they are, those that gain most a bit."""
+        if plan.bits <= wanted * math.exp(_P_NEAR):
+            return plan
+        step = step_of(plan.quality)
+        bits = token_bits(self._entropy, plan.tokens, plan.quality, "i", sent=plan.sent)
+        error = np.square(values - plan.tokens * np.float32(step)).sum(axis=2)
+        gain = np.where(plan.sent, (change() - error) / np.maximum(bits, 1), -np.inf)
+        order = np.argsort(-gain, axis=None, kind="stable")
+        spent = np.cumsum(bits.ravel()[order])
+        left = wanted - _MASK_BITS * bits.size
+        chosen = order[(spent <= left) & (gain.ravel()[order] > 0)]
+        sent = np.zeros(bits.shape, np.bool_)
+        sent.flat[chosen] = True
+        rows: Values = (bits * sent).sum(axis=1)
+        tokens = np.where(sent[..., None], plan.tokens, np.int16(0))
+        total = float(rows.sum()) + _MASK_BITS * bits.size * min(1.0, 4 * float(sent.mean()))
+        return IPlan(plan.quality, tokens, sent, total, rows)
 
     def _i_at(
         self, values: Values, stay: Values | None, quality: int, *, final: bool = False

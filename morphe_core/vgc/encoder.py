@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -45,11 +46,17 @@ from morphe_core.vgc.quantiser import step_of
 from morphe_core.vgc.rounding import Values, quantise_array
 from morphe_core.vgc.selection import Candidates, select_by_share, select_of_both, strategy
 from morphe_core.vgc.small import DecodedI, DecodedP, Predicted
-from morphe_core.vgc.state import Memory, conceal_i, decode_i, decode_p, field_tensor
+from morphe_core.vgc.state import Memory, conceal_i, decode_p, field_tensor
 from morphe_core.vgc.tokens import GopTokens
 
 #: The mode of a scale that is given, as long as its tokens fit.
 _WHOLE = {3: Mode.ALL_3X, 2: Mode.ALL_2X, 1: Mode.ALL_1X}
+#: A GoP that is larger than its budget by more than this is coded once more.
+_MOST_OVER = 1.07
+#: The most that one GoP tells of how wrong the estimate is; what is beyond comes of something else.
+_MOST_WRONG = 2.0
+#: Share of a budget that the motion of the cells may take; our choice.
+_MOST_MOTION = 0.4
 #: Token rows by which motion may carry what is damaged further in one GoP: 8 coded pixels in nine
 #: pictures. Our choice.
 _CARRIED_ROWS = 1
@@ -98,6 +105,7 @@ class _Work:
     field: Tensor
     before: Picture | None
     budget: TokenBudget
+    again: bool = False
 
     @property
     def first(self) -> Picture:
@@ -106,6 +114,17 @@ class _Work:
     @property
     def rest(self) -> Picture:
         return self.pictures.take(slice(1, None))
+
+
+class _Coded(NamedTuple):
+    """What became of a GoP's pictures."""
+
+    i_plan: IPlan
+    i: DecodedI
+    predicted: Predicted
+    tokens: GopTokens
+    p_plan: PPlan
+    units: list[bytes]
 
 
 class Encoder:
@@ -173,10 +192,7 @@ class Encoder:
         tokens_bytes = self._enhancer.tokens_bytes(budget_bytes)
         mode = self._mode(tokens_bytes, len(pictures))
         work = self._begin(self._geometries[mode.scale], pictures, tokens_bytes)
-        i_plan, i = self._code_i(work)
-        predicted = self.model.network.tokenizer.predict(i, work.field)
-        tokens, p_plan = self._code_p(work, i_plan, predicted)
-        units = self._pack(work, tokens, len(pictures), tokens_bytes, p_plan.row_bits)
+        i_plan, i, predicted, tokens, p_plan, units = self._code(work, len(pictures), tokens_bytes)
         budgeted = [*map(len, units)]
         if self.config.drop_share:
             tokens, i = self._drop(work, tokens, i_plan, p_plan, i)
@@ -246,28 +262,66 @@ class Encoder:
             if last is not None and last.shape != luma.shape[1:]:
                 last = None
             motion = estimate_motion(luma, geometry.grid, price=price, before=last)
+        budget = TokenBudget(self.model.entropy, self.config, budget_bytes, motion)
+        if budget.motion_share > _MOST_MOTION:
+            # A budget for next to nothing: what little of the picture can be sent is worth more.
+            motion = Motion(np.zeros_like(motion.cells), motion.camera)
+            budget = TokenBudget(self.model.entropy, self.config, budget_bytes, motion)
         field = field_tensor(*motion, self.model.device)
         before = None
         if self.config.lean and self._memory is not None:
             before = self._memory.carried_on(geometry, field)
-        budget = TokenBudget(self.model.entropy, self.config, budget_bytes, motion)
         return _Work(geometry, coded, motion, field, before, budget)
+
+    def _code(self, work: _Work, frames: int, budget_bytes: int) -> _Coded:
+        """Tokens and units; once more where the estimate was so wrong that they are far too large.
+
+        That is so at most at a start or a cut, before anything is learnt of what comes.
+        """
+        while True:
+            i_plan, i = self._code_i(work)
+            predicted = self.model.network.tokenizer.predict(i, work.field)
+            tokens, p_plan = self._code_p(work, i_plan, predicted)
+            units = self._pack(work, tokens, frames, budget_bytes, p_plan.row_bits)
+            over = sum(map(len, units)) / budget_bytes
+            if over <= _MOST_OVER or work.again or self.config.drop_share:
+                return _Coded(i_plan, i, predicted, tokens, p_plan, units)
+            work.again = True
+            self._share.bias *= min(over, _MOST_WRONG)
 
     def _code_i(self, work: _Work) -> tuple[IPlan, DecodedI]:
         tokenizer = self.model.network.tokenizer
-        values = tokenizer.analyse_i(work.first)
+        array: Values = tokenizer.analyse_i(work.first)[0].permute(1, 2, 0).cpu().numpy()
         stay = None
         if self.config.keep and work.before is not None:
-            difference = to_patches(work.first) - to_patches(work.before)
-            stay = difference.square().sum(1)[0].cpu().numpy()
+            stay = self._change(work, array)
             stay[self._due(work.geometry.grid.rows)] = np.inf
         hint = self._share.hint
         if hint is None or hint.shape[:2] != (work.geometry.grid.rows, work.geometry.grid.cols):
             hint = self._linear_hint(work)
-        array = values[0].permute(1, 2, 0).cpu().numpy()
-        plan = work.budget.plan_i(array, stay, hint, self._share)
-        i = decode_i(tokenizer, plan.tokens, plan.sent, step_of(plan.quality), work.before)
+        plan = work.budget.plan_i(
+            array, stay, hint, self._share, partial(self._change, work, array)
+        )
+        if not plan.sent.all():
+            work.before = self._before(work)
+        i = conceal_i(tokenizer, plan.tokens, plan.sent, step_of(plan.quality), work.before)
         return plan, i
+
+    def _before(self, work: _Work) -> Picture | None:
+        """What the decoder fills holes from, also where `lean` is off."""
+        if work.before is None and self._memory is not None:
+            return self._memory.carried_on(work.geometry, work.field)
+        return work.before
+
+    def _change(self, work: _Work, values: Values) -> Values:
+        """Squared error of each I token that is not sent."""
+        before = self._before(work)
+        if before is None:
+            energy: Values = np.square(values).sum(axis=2)
+            return energy
+        change = to_patches(work.first) - to_patches(before)
+        squared: Values = change.square().sum(1)[0].cpu().numpy()
+        return squared
 
     def _linear_hint(self, work: _Work) -> npt.NDArray[np.float32]:
         """P values as if the I picture were perfect: for the first GoP's shares only."""
@@ -323,9 +377,7 @@ class Encoder:
         p_score = score(Candidates(p, partial(self._in_i_space, work, plan), self._generator))
         i_sent, p_sent = tokens.i_sent, select_by_share(p_score, share).sent
         if self.config.drop_scope == "all":
-            before = work.before
-            if before is None and self._memory is not None:
-                before = self._memory.carried_on(work.geometry, work.field)
+            before = self._before(work)
             i_score = score(self._i_candidates(plan, before))
             mixed = self.config.selection == "random"
             i_sent, p_sent = select_of_both(i_score, p_score, i_sent, share, mixed=mixed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from morphe_core.errors import CodecConfigError
 from morphe_core.models import Model
 from morphe_core.nasc.rate_control import Anchors, Mode
+from morphe_core.vgc.allocation import COARSEST
 from morphe_core.vgc.bitstream import Part, read_unit
 from morphe_core.vgc.codec import Decoder, Encoder, EncoderConfig, profile
 from morphe_core.vgc.selection import STRATEGIES
@@ -307,3 +309,76 @@ def test_whatever_is_rounded_the_decoder_has_what_the_encoder_has(
         assert decoder._memory is not None
         for one, other in zip(mine._memory.last, decoder._memory.last, strict=True):
             assert torch.equal(one, other)
+
+
+STARVED = {
+    "morphe": EncoderConfig(),
+    "keep": EncoderConfig(keep=True),
+    "paper": profile("morphe-paper"),
+    "no motion": EncoderConfig(motion=False),
+}
+
+
+@pytest.mark.parametrize("form", STARVED)
+def test_where_not_even_i_tokens_fit_the_most_changed_are_sent(model: Model, form: str) -> None:
+    """A defined floor: I tokens first, and the picture before in the place of the others."""
+    config = replace(STARVED[form], scale=3)
+    clip = Clip(384, 224, speed=8)
+    mine = Encoder(model, width=384, height=224, fps=Fraction(30), config=config)
+    decoder = Decoder(model, width=384, height=224)
+    seen = []
+    for number in range(4):
+        gop = mine.encode(clip.gop(number), budget_bytes=600 if form == "paper" else 160)
+        assert len(decoder.decode(gop.units)) == 9
+        assert gop.mode is (Mode.SELECT_3X if number else Mode.ALL_3X)
+        assert gop.facts["i_quality"] == COARSEST or form == "paper"
+        seen.append(gop.facts["i_sent"])
+        assert mine._memory is not None
+        assert decoder._memory is not None
+        for one, other in zip(mine._memory.last, decoder._memory.last, strict=True):
+            assert torch.equal(one, other)
+    assert min(seen) < 0.9
+    assert max(seen) > 0
+
+
+@pytest.mark.parametrize("budget", [120, 300, 1500, 6000])
+def test_no_gop_is_far_beyond_its_budget_not_even_the_first_or_a_cut(
+    model: Model, budget: int
+) -> None:
+    clips = [Clip(192, 112, seed=seed, speed=speed) for seed, speed in ((1, 0.5), (2, 6.0))]
+    mine = Encoder(model, width=192, height=112, fps=Fraction(30), config=EncoderConfig())
+    sizes = [
+        mine.encode(clip.gop(number), budget_bytes=budget).size_bytes
+        for clip in clips
+        for number in range(3)
+    ]
+    assert max(sizes) <= 1.1 * budget + 20, sizes
+
+
+def test_a_gop_that_came_out_too_large_is_coded_once_more(
+    model: Model, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+    code_p = Encoder._code_p
+
+    def counted(self: Encoder, *rest: Any) -> Any:
+        tries.append(self._share.bias)
+        return code_p(self, *rest)
+
+    monkeypatch.setattr(Encoder, "_code_p", counted)
+    mine = encoder(model)
+    mine._share.bias = 0.6  # as if the tables said far too much of every token
+    gop = mine.encode(clip.gop(0), budget_bytes=4 * BUDGET)
+    assert len(tries) == 2
+    assert tries[1] > tries[0]
+    assert gop.size_bytes < 1.3 * 4 * BUDGET
+    mine.encode(clip.gop(1), budget_bytes=4 * BUDGET)
+    assert len(tries) == 3
+
+
+def test_motion_leaves_most_of_a_small_budget_to_the_picture(model: Model) -> None:
+    clip = Clip(192, 112, speed=5)
+    mine = Encoder(model, width=192, height=112, fps=Fraction(30), config=EncoderConfig(scale=1))
+    for number in range(3):
+        gop = mine.encode(clip.gop(number), budget_bytes=80)
+        assert gop.facts["motion_bits"] < 0.6 * 8 * 80
