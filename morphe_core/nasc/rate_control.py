@@ -51,6 +51,8 @@ class Mode(Enum):
         return _SCALES[self]
 
 
+#: The mode of a scale, as long as its tokens fit.
+_WHOLE: Final = {3: Mode.ALL_3X, 2: Mode.ALL_2X, 1: Mode.ALL_1X}
 _SCALES: Final = {Mode.SELECT_3X: 3, Mode.ALL_3X: 3, Mode.ALL_2X: 2, Mode.ALL_1X: 1}
 
 
@@ -211,6 +213,59 @@ class ModeControl:
         return _ORDER[found]
 
 
+class StreamModes:
+    """The modes of one stream: a control, and the anchors that it is measured by.
+
+    Args:
+        scale: 1, 2 or 3 where it is given; 0 = the budget decides.
+        quality_is_given: tokens of one quality, as in the paper; otherwise the budget decides it.
+        control: decides.
+    """
+
+    def __init__(self, *, scale: int, quality_is_given: bool, control: ModeControl) -> None:
+        self._scale = scale
+        self._quality_is_given = quality_is_given
+        self._ratio = ANCHOR_RATIO
+        self._whole_bytes = 0.0
+        self.control = control
+        #: Measured on the GoP before; None at the start.
+        self.anchors: Anchors | None = None
+
+    def choose(self, budget_bytes: float, source_pixels: int) -> Mode:
+        """The mode of the next GoP; nothing is kept before `learn`.
+
+        Args:
+            budget_bytes: of that GoP.
+            source_pixels: luma samples of all of its pictures, > 0.
+        """
+        if self._scale:
+            few = self.anchors is not None and budget_bytes < self.anchors.r3x
+            return Mode.SELECT_3X if self._scale == 3 and few else _WHOLE[self._scale]
+        if self.anchors is not None:
+            return self.control.choose(budget_bytes, self.anchors)
+        if self._quality_is_given:
+            return Mode.ALL_3X  # nothing is known of R_2x
+        return first_mode(8 * budget_bytes / source_pixels)
+
+    def learn(self, mode: Mode, whole_bytes: float, p_quality: int) -> None:
+        """A GoP was sent.
+
+        Args:
+            mode: its mode.
+            whole_bytes: what all of its tokens come to, those left out as well; > 0.
+            p_quality: its P tokens' quality index.
+        """
+        before = self.control.mode
+        if before is not None and {before.scale, mode.scale} == {3, 2}:
+            self._ratio = ratio_of(before.scale, self._whole_bytes, whole_bytes)
+        self._whole_bytes = whole_bytes
+        self.control.record(mode)
+        if self._quality_is_given:
+            self.anchors = Anchors.of_tokens(mode.scale, whole_bytes, self._ratio)
+        else:
+            self.anchors = Anchors.of_quality(mode.scale, whole_bytes, p_quality)
+
+
 def ratio_of(scale_before: int, bytes_before: float, bytes_after: float) -> float:
     """Bytes of whole tokens at 2x over those at 3x, from two GoPs on both sides of a switch.
 
@@ -229,5 +284,5 @@ def first_mode(bits_per_pixel: float) -> Mode:
     chosen = Mode.ALL_3X
     for scale, limit in SCALE_LIMITS:
         if bits_per_pixel >= limit:
-            chosen = {2: Mode.ALL_2X, 1: Mode.ALL_1X}[scale]
+            chosen = _WHOLE[scale]
     return chosen

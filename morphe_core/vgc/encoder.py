@@ -19,14 +19,7 @@ from torch import Tensor
 
 from morphe_core.errors import CodecConfigError
 from morphe_core.models import Model
-from morphe_core.nasc.rate_control import (
-    ANCHOR_RATIO,
-    Anchors,
-    Mode,
-    ModeControl,
-    first_mode,
-    ratio_of,
-)
+from morphe_core.nasc.rate_control import Anchors, Mode, ModeControl, StreamModes
 from morphe_core.vgc.allocation import (
     I_FINER,
     IPlan,
@@ -36,6 +29,7 @@ from morphe_core.vgc.allocation import (
 )
 from morphe_core.vgc.bitstream import GOP_MODULO
 from morphe_core.vgc.config import EncoderConfig
+from morphe_core.vgc.dropping import i_candidates
 from morphe_core.vgc.enhancement import Enhancer
 from morphe_core.vgc.enlarging import shown_pictures
 from morphe_core.vgc.estimate import Luma, Motion, estimate_motion, motion_price
@@ -43,23 +37,19 @@ from morphe_core.vgc.geometry import Geometry, Packed
 from morphe_core.vgc.packing import GopFacts, pack_units
 from morphe_core.vgc.pictures import Picture, to_bytes, to_patches
 from morphe_core.vgc.quantiser import step_of
-from morphe_core.vgc.rounding import Values, quantise_array
+from morphe_core.vgc.refresh import Refresh
+from morphe_core.vgc.rounding import Values
 from morphe_core.vgc.selection import Candidates, select_by_share, select_of_both, strategy
 from morphe_core.vgc.small import DecodedI, DecodedP, Predicted
 from morphe_core.vgc.state import Memory, conceal_i, decode_p, field_tensor
 from morphe_core.vgc.tokens import GopTokens
 
-#: The mode of a scale that is given, as long as its tokens fit.
-_WHOLE = {3: Mode.ALL_3X, 2: Mode.ALL_2X, 1: Mode.ALL_1X}
 #: A GoP that is larger than its budget by more than this is coded once more.
 _MOST_OVER = 1.07
 #: The most that one GoP tells of how wrong the estimate is; what is beyond comes of something else.
 _MOST_WRONG = 2.0
 #: Share of a budget that the motion of the cells may take; our choice.
 _MOST_MOTION = 0.4
-#: Token rows by which motion may carry what is damaged further in one GoP: 8 coded pixels in nine
-#: pictures. Our choice.
-_CARRIED_ROWS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +146,16 @@ class Encoder:
         self._last_luma: Luma | None = None
         self._share = Share()
         self._index = 0
-        self._modes = ModeControl(hysteresis=config.hysteresis, dwell_gops=config.dwell_gops)
-        self._mode_before: Mode | None = None
-        self._ratio = ANCHOR_RATIO
-        #: Measured on the GoP before; None at the start.
-        self.anchors: Anchors | None = None
-        self._reports: list[tuple[int, npt.NDArray[np.bool_] | None]] = []
+        self._modes = StreamModes(
+            scale=config.scale, quality_is_given=config.fixed_quality >= 0,
+            control=ModeControl(hysteresis=config.hysteresis, dwell_gops=config.dwell_gops),
+        )  # fmt: skip
+        self._refresh = Refresh(config.refresh_gops)
+
+    @property
+    def anchors(self) -> Anchors | None:
+        """The anchors of Algorithm 1, measured on the GoP before; None at the start."""
+        return self._modes.anchors
 
     def report(self, gop: int, missing: npt.NDArray[np.bool_] | None) -> None:
         """Learn from the receiver what did not come: with `keep`, it is sent anew at once.
@@ -173,8 +167,8 @@ class Encoder:
             missing: (rows,) of its token matrices, as `Decoder.missing_rows` has it; None when
                 nothing came.
         """
-        if 0 <= gop < self._index and (missing is None or missing.any()):
-            self._reports.append((gop, missing))
+        if 0 <= gop < self._index:
+            self._refresh.report(gop, missing)
 
     @torch.inference_mode()
     def encode(self, pictures: Sequence[Packed], *, budget_bytes: int) -> EncodedGop:
@@ -190,7 +184,9 @@ class Encoder:
         if budget_bytes < 1:
             raise CodecConfigError(f"budget_bytes {budget_bytes}: must be at least 1")
         tokens_bytes = self._enhancer.tokens_bytes(budget_bytes)
-        mode = self._mode(tokens_bytes, len(pictures))
+        source = self._geometries[1]
+        source_pixels = source.width * source.height * max(1, len(pictures))
+        mode = self._modes.choose(tokens_bytes, source_pixels)
         work = self._begin(self._geometries[mode.scale], pictures, tokens_bytes)
         i_plan, i, predicted, tokens, p_plan, units = self._code(work, len(pictures), tokens_bytes)
         budgeted = [*map(len, units)]
@@ -201,7 +197,8 @@ class Encoder:
         p = self._finish(work, tokens, predicted)
         facts = self._facts(work, len(pictures))
         residual = self._enhance(pictures, i, p, facts, budget_bytes - sum(budgeted))
-        self._learn(mode, i_plan, tokens.p_quality, work.budget, sum(budgeted))
+        self._share.learn(i_plan, tokens.p_quality, work.budget, sum(budgeted))
+        self._modes.learn(mode, self._share.whole_bytes, tokens.p_quality)
         gop = EncodedGop(
             self._index, mode, len(pictures), (*units, *residual),
             {
@@ -218,39 +215,10 @@ class Encoder:
             (*budgeted, *map(len, residual)),
         )  # fmt: skip
         self._index += 1
-        self._reports.clear()
+        self._refresh.done()
         return gop
 
     # -- steps -----------------------------------------------------------------------------------
-
-    def _mode(self, budget_bytes: int, frames: int) -> Mode:
-        """The mode of the next GoP; nothing is kept yet, as its pictures may be refused."""
-        anchors, scale = self.anchors, self.config.scale
-        if scale:
-            few = anchors is not None and budget_bytes < anchors.r3x
-            return Mode.SELECT_3X if scale == 3 and few else _WHOLE[scale]
-        if anchors is not None:
-            return self._modes.choose(budget_bytes, anchors)
-        if self.config.fixed_quality >= 0:
-            return Mode.ALL_3X  # nothing is known of R_2x
-        source = self._geometries[1]
-        return first_mode(8 * budget_bytes / (source.width * source.height * max(1, frames)))
-
-    def _learn(
-        self, mode: Mode, plan: IPlan, p_quality: int, budget: TokenBudget, size_bytes: int
-    ) -> None:
-        """Keep what a GoP tells of the next ones' rates."""
-        before, self._mode_before = self._mode_before, mode
-        earlier_bytes = self._share.whole_bytes
-        self._share.learn(plan, p_quality, budget, size_bytes)
-        whole_bytes = self._share.whole_bytes
-        self._modes.record(mode)
-        if self.config.fixed_quality < 0:
-            self.anchors = Anchors.of_quality(mode.scale, whole_bytes, p_quality)
-            return
-        if before is not None and {before.scale, mode.scale} == {3, 2}:
-            self._ratio = ratio_of(before.scale, earlier_bytes, whole_bytes)
-        self.anchors = Anchors.of_tokens(mode.scale, whole_bytes, self._ratio)
 
     def _begin(self, geometry: Geometry, pictures: Sequence[Packed], budget_bytes: int) -> _Work:
         coded = geometry.coded(pictures, self.model.device)
@@ -295,7 +263,7 @@ class Encoder:
         stay = None
         if self.config.keep and work.before is not None:
             stay = self._change(work, array)
-            stay[self._due(work.geometry.grid.rows)] = np.inf
+            stay[self._refresh.due(work.geometry.grid.rows, self._index)] = np.inf
         hint = self._share.hint
         if hint is None or hint.shape[:2] != (work.geometry.grid.rows, work.geometry.grid.cols):
             hint = self._linear_hint(work)
@@ -332,21 +300,6 @@ class Encoder:
         array: npt.NDArray[np.float32] = values.cpu().numpy()
         return array
 
-    def _due(self, rows: int) -> npt.NDArray[np.bool_]:
-        """Rows whose I tokens must be sent now.
-
-        A rolling refresh takes a few rows each GoP. What a report names is due with its
-        surroundings, as motion has carried it further since.
-        """
-        due: npt.NDArray[np.bool_] = (np.arange(rows) + self._index) % self.config.refresh_gops == 0
-        for gop, missing in self._reports:
-            if missing is None or len(missing) != rows:  # all of it, or of another scale
-                due[:] = True
-            else:
-                away = np.abs(np.arange(rows)[:, None] - np.flatnonzero(missing))
-                due |= (away <= _CARRIED_ROWS * (self._index - gop)).any(axis=1)
-        return due
-
     def _code_p(self, work: _Work, plan: IPlan, predicted: Predicted) -> tuple[GopTokens, PPlan]:
         array = self._p_values(work, predicted)
         p = work.budget.plan_p(
@@ -378,32 +331,19 @@ class Encoder:
         i_sent, p_sent = tokens.i_sent, select_by_share(p_score, share).sent
         if self.config.drop_scope == "all":
             before = self._before(work)
-            i_score = score(self._i_candidates(plan, before))
+            step, tokenizer = step_of(plan.quality), self.model.network.tokenizer
+            i_score = score(i_candidates(tokenizer, plan.tokens, step, before, self._generator))
             mixed = self.config.selection == "random"
             i_sent, p_sent = select_of_both(i_score, p_score, i_sent, share, mixed=mixed)
             if not i_sent.all():
                 # The decoder fills holes from the GoP before, also where `keep` is off.
                 work.before = before
-                tokenizer = self.model.network.tokenizer
-                i = conceal_i(tokenizer, tokens.i, i_sent, step_of(plan.quality), before)
+                i = conceal_i(tokenizer, tokens.i, i_sent, step, before)
         left = replace(
             tokens, i=tokens.i * i_sent[..., None], p=p * p_sent[..., None], i_sent=i_sent,
             p_sent=p_sent,
         )  # fmt: skip
         return left, i
-
-    def _i_candidates(self, plan: IPlan, before: Picture | None) -> Candidates:
-        """The I tokens, and what stands in for each: the GoP before, or the rows around it."""
-        step = step_of(plan.quality)
-        values: Values = plan.tokens.astype(np.float32) * np.float32(step)
-        if before is None:
-            padded = np.pad(values, ((1, 1), (0, 0), (0, 0)), mode="edge")
-            stand_in = np.float32(0.5) * (padded[:-2] + padded[2:])
-        else:
-            basis, patches = self.model.network.tokenizer.i_basis, to_patches(before)
-            stand_in = torch.einsum("oc,nchw->nhwo", basis, patches)[0].cpu().numpy()
-        missing = quantise_array(values - stand_in, step)
-        return Candidates(missing, lambda: (values, stand_in), self._generator)
 
     def _enhance(
         self, pictures: Sequence[Packed], i: DecodedI, p: DecodedP, facts: GopFacts,

@@ -81,8 +81,8 @@ def test_what_is_refused_changes_nothing(model: Model, clip: Clip) -> None:
     assert mine.encode(nine, budget_bytes=BUDGET) == wanted
     # In the middle of a stream too, with a scale that is about to change.
     for _ in range(3):
-        mine._modes.record(Mode.ALL_1X)
-    mine.anchors = Anchors(100, 200, 2 * BUDGET)
+        mine._modes.control.record(Mode.ALL_1X)
+    mine._modes.anchors = Anchors(100, 200, 2 * BUDGET)
     for _ in range(2):
         with pytest.raises(CodecConfigError):
             mine.encode([], budget_bytes=BUDGET)
