@@ -41,7 +41,7 @@ from morphe_core.vgc.refresh import Refresh
 from morphe_core.vgc.rounding import Values
 from morphe_core.vgc.selection import Candidates, select_by_share, select_of_both, strategy
 from morphe_core.vgc.small import DecodedI, DecodedP, Predicted
-from morphe_core.vgc.state import Memory, conceal_i, decode_p, field_tensor
+from morphe_core.vgc.state import Memory, conceal_i, decode_p, field_tensor, to_values
 from morphe_core.vgc.tokens import GopTokens
 
 #: A GoP that is larger than its budget by more than this is coded once more.
@@ -259,7 +259,7 @@ class Encoder:
 
     def _code_i(self, work: _Work) -> tuple[IPlan, DecodedI]:
         tokenizer = self.model.network.tokenizer
-        array: Values = tokenizer.analyse_i(work.first)[0].permute(1, 2, 0).cpu().numpy()
+        array = to_values(tokenizer.analyse_i(work.first))
         stay = None
         if self.config.keep and work.before is not None:
             stay = self._change(work, array)
@@ -301,7 +301,7 @@ class Encoder:
         return array
 
     def _code_p(self, work: _Work, plan: IPlan, predicted: Predicted) -> tuple[GopTokens, PPlan]:
-        array = self._p_values(work, predicted)
+        array = to_values(self.model.network.tokenizer.analyse_p(work.rest, predicted))
         p = work.budget.plan_p(
             array, plan, self._share,
             in_i_space=partial(self._in_i_space, work, plan), generator=self._generator,
@@ -311,11 +311,6 @@ class Encoder:
         )
         self._share.hint = array
         return tokens, p
-
-    def _p_values(self, work: _Work, predicted: Predicted) -> Values:
-        values = self.model.network.tokenizer.analyse_p(work.rest, predicted)
-        array: Values = values[0].permute(1, 2, 0).cpu().numpy()
-        return array
 
     def _drop(
         self, work: _Work, tokens: GopTokens, plan: IPlan, p_plan: PPlan, i: DecodedI

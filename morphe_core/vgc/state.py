@@ -59,6 +59,12 @@ def to_array(values: Tensor) -> npt.NDArray[np.int16]:
     return np.ascontiguousarray(turned)
 
 
+def to_values(values: Tensor) -> npt.NDArray[np.float32]:
+    """(1, channels, rows, cols) as (rows, cols, channels) float32."""
+    array: npt.NDArray[np.float32] = values[0].permute(1, 2, 0).cpu().numpy()
+    return array
+
+
 def mask_tensor(sent: npt.NDArray[np.bool_], device: torch.device) -> Tensor:
     """(rows, cols) bool as (1, 1, rows, cols) float."""
     return torch.from_numpy(sent).to(device).float()[None, None]

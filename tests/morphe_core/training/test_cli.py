@@ -16,15 +16,16 @@ from safetensors import safe_open
 from morphe_core.errors import TrainingError, WeightsError
 from morphe_core.models import load_model, save_model
 from morphe_core.network import Network
-from morphe_core.training import cli
+from morphe_core.training import cli, export
 from morphe_core.training import trainer as trainer_module
 from morphe_core.training.config import read_config
 from morphe_core.training.data import Windows
 from morphe_core.training.export import collect_tokens
 from morphe_core.training.trainer import Trainer
 from morphe_core.vgc.bitstream import Part
+from morphe_core.vgc.config import EncoderConfig
 from morphe_core.vgc.entropy import EntropyModel, decode_rows, encode_rows
-from morphe_core.vgc.tokens import CAMERA_SHAPE, MOTION_CHANNELS, MOTION_MAX
+from morphe_core.vgc.tokens import CAMERA_SHAPE, MOTION_CHANNELS, MOTION_MAX, GopTokens
 from tests.morphe_core.training.conftest import TINY
 
 Begin = Callable[[Network, Path], None]
@@ -223,3 +224,31 @@ def test_tables_are_counted_on_tokens_that_an_encoder_would_make(windows: Window
     )  # fmt: skip
     np.testing.assert_array_equal(found.motion, gops[0].motion)
     np.testing.assert_array_equal(found.camera[0], gops[0].camera)
+
+
+def test_tables_are_counted_on_tokens_that_were_rounded_by_cost(
+    windows: Windows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # At the highest price, as the tables of a network that knows nothing say little.
+    monkeypatch.setattr(export, "EncoderConfig", lambda: EncoderConfig(rounding=4.0))
+    torch.manual_seed(3)
+    network = Network(TINY).requires_grad_(False)
+
+    def collected(rounded_by: EntropyModel | None) -> list[GopTokens]:
+        generator = np.random.default_rng(2)
+        found = collect_tokens(network, windows, gops=8, generator=generator, rounded_by=rounded_by)
+        return list(found)
+
+    plain = collected(None)
+    rounded = collected(EntropyModel.fit(plain, steps=0))
+    kept = [np.array_equal(one.i, other.i) for one, other in zip(plain, rounded, strict=True)]
+    assert 0 < sum(kept) < len(kept)  # some are rounded plainly
+    for one, other in zip(plain, rounded, strict=True):
+        np.testing.assert_array_equal(one.motion, other.motion)
+        assert (one.i_quality, one.p_quality) == (other.i_quality, other.p_quality)
+    gone = [
+        ((one.i != 0) & (other.i == 0) & other.i_sent[..., None]).any()
+        for one, other in zip(plain, rounded, strict=True)
+    ]
+    assert any(gone)
+    assert not any(g for g, same in zip(gone, kept, strict=True) if same)
