@@ -33,16 +33,18 @@ class Decoder:
         height: luma height of the source.
         smoothing: pictures blended at a GoP boundary (Eq. 2); 0 = none.
         gate: blend only where nothing moves and nothing is cut (False: the paper's plain form).
+        switches_only: blend only where the scale changes.
     """
 
     def __init__(
-        self, model: Model, *, width: int, height: int, smoothing: int = 0, gate: bool = True
-    ) -> None:
+        self, model: Model, *, width: int, height: int, smoothing: int = 0, gate: bool = True,
+        switches_only: bool = False,
+    ) -> None:  # fmt: skip
         if not 0 <= smoothing < GOP_FRAMES:
             raise CodecConfigError(f"smoothing {smoothing}: must be within 0 and {GOP_FRAMES - 1}")
         self.model = model
         self._width, self._height = width, height
-        self._smoothing, self._gate = smoothing, gate
+        self._smoothing, self._gate, self._switches_only = smoothing, gate, switches_only
         self._memory: Memory | None = None
         self._tail: list[Packed] = []
         #: Units that were damaged, foreign or contradicted the others, since the start.
@@ -69,12 +71,13 @@ class Decoder:
             return self._frozen(frames)
         header = usable[0].header
         geometry = Geometry.of(self._width, self._height, header.scale)
+        switched = self._memory is not None and self._memory.scale != header.scale
         tokens = [unit for unit in usable if unit.header.kind is Kind.TOKENS]
         if not tokens:
             return self._frozen(header.frames)
         pictures = self._decode_tokens(tokens, geometry)[: header.frames]
         self.refused_units += enhance(pictures, usable[len(tokens) :])
-        if self._smoothing and self._tail:
+        if self._smoothing and self._tail and (switched or not self._switches_only):
             pictures = smooth_boundary(
                 self._tail, pictures, frames=min(self._smoothing, len(pictures)),
                 width=self._width, height=self._height, gate=self._gate,

@@ -218,6 +218,23 @@ def test_smoothing_touches_the_first_pictures_only(model: Model, gops: list[Enco
     assert same(one[2:], other[2:])
 
 
+def test_smoothing_can_be_for_changes_of_scale_alone(model: Model) -> None:
+    """Two groups of one scale, then one of another: only its first pictures are blended."""
+    clip = Clip(*SIZE)
+    gops = []
+    for number, scale in enumerate((1, 1, 2)):
+        config = EncoderConfig(scale=scale)
+        encoder = Encoder(model, width=SIZE[0], height=SIZE[1], fps=Fraction(30), config=config)
+        for before in range(number + 1):
+            gop = encoder.encode(clip.gop(before), budget_bytes=2000)
+        gops.append(gop)
+    plain, some = decoder(model), decoder(model, smoothing=2, gate=False, switches_only=True)
+    for number, gop in enumerate(gops):
+        one, other = plain.decode(gop.units), some.decode(gop.units)
+        assert same(one[:1], other[:1]) == (number < 2)
+        assert same(one[2:], other[2:])
+
+
 @pytest.mark.parametrize("smoothing", [-1, 9])
 def test_smoothing_has_a_range(model: Model, smoothing: int) -> None:
     with pytest.raises(CodecConfigError, match=rf"^smoothing {smoothing}: .*0 and 8$"):
