@@ -90,12 +90,28 @@ def conceal_i(
     tokenizer: SmallTokenizer, tokens: npt.NDArray[np.int16], sent: npt.NDArray[np.bool_],
     step: float, before: Picture | None,
 ) -> DecodedI:  # fmt: skip
-    """The same where there may be holes and no picture before: what is around them stands in."""
+    """The same where there may be holes: the picture before shows through, as it is.
+
+    What the network would make of it is smoother, and costs 1.3 VMAF at 25 % loss (four development
+    clips, 54 pictures, at random and in bursts). At a start what is around a hole stands in.
+    """
     i = decode_i(tokenizer, tokens, sent, step, before)
-    if before is not None or sent.all():
+    if sent.all():
         return i
+    if before is not None:
+        return i._replace(picture=_with_holes_of(before, i.picture, sent))
     stand_in = fill_from_neighbours(i.picture, sent)
     return decode_i(tokenizer, tokens, sent, step, stand_in)
+
+
+def _with_holes_of(before: Picture, picture: Picture, sent: npt.NDArray[np.bool_]) -> Picture:
+    """`picture`, and `before` where nothing was sent."""
+    planes = []
+    for own, other in zip(picture, before, strict=True):
+        side = own.shape[-2] // sent.shape[0]
+        there = torch.from_numpy(sent.repeat(side, axis=0).repeat(side, axis=1)).to(own.device)
+        planes.append(torch.where(there, own, other))
+    return Picture(*planes)
 
 
 def decode_p(

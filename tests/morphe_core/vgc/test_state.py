@@ -150,3 +150,17 @@ def test_without_a_picture_before_the_rows_around_a_hole_stand_in() -> None:
     before = Picture(torch.full((1, 1, 24, 32), 21.0), torch.zeros(1, 2, 12, 16))
     filled = conceal_i(tokenizer(), whole, sent, 1.0, before).picture.luma
     assert (filled[..., 8:16, :] == 21).all()
+
+
+def test_holes_show_the_picture_before_as_it_is() -> None:
+    """Places that were sent are the network's, as without a look at the holes around them."""
+    values, sent = tokens(3, 4, 32), np.ones((3, 4), np.bool_)
+    sent[1], sent[2, 0] = False, False
+    mine = tokenizer()
+    before = Picture(torch.rand(1, 1, 24, 32) * 90, torch.rand(1, 2, 12, 16) * 90)
+    shown = to_patches(conceal_i(mine, values, sent, 2.0, before).picture)[0].permute(1, 2, 0)
+    plain = to_patches(decode_i(mine, values, sent, 2.0, before).picture)[0].permute(1, 2, 0)
+    wanted = to_patches(before)[0].permute(1, 2, 0)
+    there = torch.from_numpy(sent)
+    assert torch.equal(shown[~there], wanted[~there])
+    assert torch.equal(shown[there], plain[there])
