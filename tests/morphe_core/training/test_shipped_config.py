@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_the_example_configuration_is_valid() -> None:
     config = read_config(ROOT / "training" / "small.yaml")
     assert config.backend in CONFIGS
-    assert [stage.name for stage in config.stages] == ["base", "sr", "robust", "whole"]
+    assert [stage.name for stage in config.stages] == ["base", "sr", "robust", "whole", "whole"]
     assert config.data.exclude
     # Everything it writes lands where git ignores it.
     for path in (config.out, config.data.packed):
