@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from testbed.analysis.statistics import (
     BOOTSTRAP_FROM,
     Alternative,
+    adjusted,
     confidence_interval,
-    holm,
     paired_changes,
     paired_difference,
+    permutation_p,
     unpaired_change,
 )
 from testbed.errors import LocalProtocolError
@@ -146,6 +147,7 @@ def test_a_scheme_does_not_differ_from_itself(a: dict[int, float]) -> None:
 
 ALTERNATIVES: tuple[Alternative, ...] = ("greater", "less", "two-sided")
 VALUES = st.lists(st.floats(-100, 100), min_size=3, max_size=12)
+DEALT = st.lists(st.integers(-9, 9), min_size=2, max_size=4)
 
 
 @pytest.mark.parametrize("alternative", ALTERNATIVES)
@@ -213,37 +215,72 @@ def test_a_test_without_values_is_our_own_mistake() -> None:
         unpaired_change([1.0], [], "greater")
 
 
-def test_holm_by_hand() -> None:
-    # Sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1: 0.04, 0.06, 0.06, 0.04 -> running maximum.
-    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
-    assert holm([0.5, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
+def test_permutation_by_counting() -> None:
+    # One of the C(6, 3) = 20 ways to deal 1..6 puts the three largest after.
+    before, after = [1.0, 2.0, 3.0], [4.0, 5.0, 6.0]
+    assert permutation_p(before, after, "greater") == pytest.approx(1 / 20)
+    assert permutation_p(before, after, "less") == 1
+    assert permutation_p(before, after, "two-sided") == pytest.approx(2 / 20)
+    assert permutation_p([1.0, 1.0], [1.0, 1.0], "greater") == 1
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.01, 0.2))
-def test_holm_rejects_what_the_step_down_procedure_rejects(values: list[float], a: float) -> None:
-    # The procedure as Holm states it: step down while p(k) <= alpha / (m - k + 1).
-    rejected = set()
-    for k, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):
-        bound = a / (len(values) - k)
-        assume(abs(values[index] - bound) > 1e-9)
-        if values[index] > bound:
-            break
-        rejected.add(index)
-    assert {index for index, p in enumerate(holm(values)) if p <= a} == rejected
+@pytest.mark.parametrize("alternative", ALTERNATIVES)
+@given(DEALT, DEALT)
+def test_permutation_agrees_with_scipy(
+    alternative: Alternative, before: list[float], after: list[float]
+) -> None:
+    from scipy import stats
+
+    oracle = stats.permutation_test(
+        (after, before),
+        lambda a, b: np.mean(a) - np.mean(b),
+        vectorized=False,
+        n_resamples=np.inf,
+        alternative=alternative,
+    )
+    assert permutation_p(before, after, alternative) == pytest.approx(oracle.pvalue)
+
+
+def test_permutation_agrees_with_t_on_many_values_and_is_repeatable() -> None:
+    from scipy import stats
+
+    rng = np.random.default_rng(5)
+    before, after = rng.normal(0, 1, 40).tolist(), rng.normal(0.4, 1, 40).tolist()
+    found = permutation_p(before, after, "greater")
+    assert found == permutation_p(before, after, "greater")
+    assert found == pytest.approx(
+        stats.ttest_ind(after, before, alternative="greater").pvalue, rel=0.15
+    )
+
+
+@given(st.lists(st.floats(0, 1), max_size=20))
+def test_adjusting_agrees_with_scipy(values: list[float]) -> None:
+    from scipy import stats
+
+    oracle = stats.false_discovery_control(values, method="bh") if values else []
+    assert adjusted(values) == pytest.approx(list(oracle))
+
+
+def test_adjusting_by_hand() -> None:
+    # Times 4/1, 4/2, 4/3, 4/4 of the sorted ones: 0.04, 0.04, 0.04, 0.04.
+    assert adjusted([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.04] * 4)
+    assert adjusted([0.5, 0.01]) == pytest.approx([0.5, 0.02])
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_false_alarms_stay_below_the_level(seeds: int) -> None:
-    # Twelve cells whose noise grows by a factor of four, as from no loss to much; no real change.
+    # Twelve cells whose noise grows by a factor of four, as from no loss to much; both sides are
+    # draws from the same distribution and share half of their variance, as runs of one seed do.
     rng = np.random.default_rng(seeds)
     noise = np.linspace(1, 4, 12)[:, None]
     alarms = 0
-    for _ in range(400):
-        cells = (noise * rng.normal(0, 1, (12, seeds))).tolist()
-        found = [change.p for change in paired_changes(cells, "greater")]
-        alarms += min(holm([p for p in found if p is not None])) <= 0.05
-    assert alarms / 400 < 0.083  # 5 % and three standard errors
+    for _ in range(300):
+        shared, old, new = (noise * rng.normal(0, 1, (12, seeds)) for _ in range(3))
+        before, after = (shared + old).tolist(), (shared + new).tolist()
+        pairs = [np.subtract(b, a).tolist() for a, b in zip(before, after, strict=True)]
+        found = [change.p for change in paired_changes(pairs, "greater")]
+        alarms += min(adjusted([p for p in found if p is not None])) <= 0.05
+    assert alarms / 300 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
 
 
 def test_three_seeds_are_enough_for_a_large_change_among_many_cells() -> None:
@@ -251,5 +288,5 @@ def test_three_seeds_are_enough_for_a_large_change_among_many_cells() -> None:
     cells = rng.normal(0, 1, (40, 3))
     cells[17] += 6
     found = [change.p for change in paired_changes(cells.tolist(), "greater")]
-    adjusted = holm([p for p in found if p is not None])
-    assert [index for index, p in enumerate(adjusted) if p <= 0.05] == [17]
+    shares = adjusted([p for p in found if p is not None])
+    assert [index for index, p in enumerate(shares) if p <= 0.05] == [17]

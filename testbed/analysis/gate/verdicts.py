@@ -1,0 +1,301 @@
+"""From matched runs to verdicts.
+
+A number is a regression when its mean has moved the wrong way by more than its limit, and a test
+over the seeds says that this is not chance. The limit keeps what is real but small out of the way;
+the test keeps out what is large but noise. Two tests are tried, and p is doubled for it: a
+t-test, paired where seeds are shared, sees a small change that all seeds agree on, even where
+traces make them very different; a permutation sees a change that hits some seeds much harder than
+others. Where a test has nothing to say (one seed, or seeds that all moved alike because nothing in
+the cell is random) the limit decides alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Final, Literal
+
+from testbed.analysis.gate.limits import QUALITY, SERIES_PREFIX, Limit
+from testbed.analysis.gate.matching import Cell
+from testbed.analysis.gate.records import Record
+from testbed.analysis.gate.series import Course, follow
+from testbed.analysis.metrics import definition
+from testbed.analysis.statistics import (
+    Alternative,
+    Change,
+    adjusted,
+    paired_changes,
+    permutation_p,
+    unpaired_change,
+)
+
+#: Chance of a false alarm when nothing has changed, and share of chance among alarms.
+LEVEL: Final = 0.05
+#: Fewer values a side than this can be dealt in too few ways for a permutation to say anything.
+PERMUTED_FROM: Final = 4
+
+#: `same`: equal in every run; `ok`: within the limit; `better`: beyond it the right way;
+#: `unclear`: beyond it the wrong way, but it may be chance; `regression`.
+Verdict = Literal["same", "ok", "better", "unclear", "regression"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One metric of one cell, or one series of one run.
+
+    Attributes:
+        metric: name of the metric or series.
+        cell: name of the cell.
+        before: the baseline's mean over the runs compared; None where it has no value.
+        after: the mean now, likewise.
+        low: lower end of the change's 95 % interval; None without a test.
+        high: upper end, likewise.
+        allowed: how far it may get worse.
+        excess: how far it got worse, in units of `allowed`; negative when it got better.
+        runs: runs compared now, as many as of the baseline when they are paired.
+        p: probability that it is chance, adjusted for all comparisons; None without a test.
+        test: "paired t", "Welch t", "permutation" or "none".
+        verdict: see above.
+        remark: what else there is to say.
+    """
+
+    metric: str
+    cell: str
+    before: float | None
+    after: float | None
+    low: float | None
+    high: float | None
+    allowed: float
+    excess: float
+    runs: int
+    p: float | None
+    test: str
+    verdict: Verdict
+    remark: str = ""
+
+    @property
+    def change(self) -> float | None:
+        """How far it moved: after − before."""
+        return None if self.before is None or self.after is None else self.after - self.before
+
+
+Values = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A comparison before the others are known."""
+
+    metric: str
+    cell: str
+    before: Values
+    after: Values
+    change: Change
+    limit: Limit
+    test: str
+    p: float | None = None
+
+
+def compare(
+    cells: Sequence[Cell], limits: Mapping[str, Limit]
+) -> tuple[list[Comparison], list[str]]:
+    """Compare metrics, each with its limit; series are left alone.
+
+    Returns:
+        The comparisons and notes.
+    """
+    metrics = {name: at for name, at in limits.items() if not name.startswith(SERIES_PREFIX)}
+    drafts: list[_Draft] = []
+    undefined: list[Comparison] = []
+    notes: list[str] = []
+    for metric, limit in metrics.items():
+        usable = list(cells)
+        if metric in QUALITY and _valued(cells, metric, after=True) == 0:
+            if _valued(cells, metric, after=False):
+                notes.append(f"{metric} was not measured now, not compared")
+            continue
+        for cell in cells:
+            if lost := _lost(cell, metric):
+                undefined.append(lost)
+                usable.remove(cell)
+        drafts += _drafts(usable, metric, limit)
+    shares = iter(adjusted([draft.p for draft in drafts if draft.p is not None]))
+    judged = [_judge(draft, None if draft.p is None else next(shares)) for draft in drafts]
+    return [*undefined, *judged], notes
+
+
+def _valued(cells: Sequence[Cell], metric: str, *, after: bool) -> int:
+    sides = (cell.after if after else cell.before for cell in cells)
+    return sum(run.metrics.get(metric) is not None for side in sides for run in side.values())
+
+
+def _lost(cell: Cell, metric: str) -> Comparison | None:
+    """A metric that had a value in every run compared and now lacks one in some.
+
+    A delay without a value means that nothing was rendered, which is no reason to pass.
+    """
+    seeds = cell.shared
+    old = [cell.before[s] for s in seeds] or list(cell.before.values())
+    new = [cell.after[s] for s in seeds] or list(cell.after.values())
+    before = [v for run in old if (v := run.metrics.get(metric)) is not None]
+    after = [v for run in new if (v := run.metrics.get(metric)) is not None]
+    if len(before) < len(old) or len(after) == len(new):
+        return None
+    return Comparison(
+        metric,
+        cell.name,
+        before=sum(before) / len(before),
+        after=sum(after) / len(after) if after else None,
+        low=None,
+        high=None,
+        allowed=0.0,
+        excess=float("inf"),
+        runs=len(new),
+        p=None,
+        test="none",
+        verdict="regression",
+        remark=f"no value in {len(new) - len(after)} of {len(new)} runs",
+    )
+
+
+def _alternative(metric: str) -> Alternative:
+    """The change that is for the worse."""
+    choices: dict[str, Alternative] = {"lower": "greater", "higher": "less"}
+    return choices.get(definition(metric).better, "two-sided")
+
+
+def _drafts(cells: Sequence[Cell], metric: str, limit: Limit) -> Iterator[_Draft]:
+    """One a cell that has values on both sides; the spread is pooled over like cells."""
+    alternative = _alternative(metric)
+    pools: dict[Hashable, list[tuple[Cell, Values, Values]]] = {}
+    for cell in cells:
+        before, after = _values(cell, metric)
+        if before and after:
+            pools.setdefault(cell.pool, []).append((cell, before, after))
+    for members in pools.values():
+        pairs = [[y - x for x, y in zip(a, b, strict=True)] for c, a, b in members if c.shared]
+        paired = iter(paired_changes(pairs, alternative))
+        for cell, before, after in members:
+            change = next(paired) if cell.shared else unpaired_change(before, after, alternative)
+            yield _clearest(_Draft(metric, cell.name, before, after, change, limit, change.method))
+
+
+def _clearest(draft: _Draft) -> _Draft:
+    """The test with the smaller p of two, doubled for having had two tries (Bonferroni).
+
+    Where differences have no spread there is nothing to test, and with few seeds a permutation can
+    say nothing.
+    """
+    first = draft.change.p
+    if first is None or min(len(draft.before), len(draft.after)) < PERMUTED_FROM:
+        return replace(draft, p=first)
+    second = permutation_p(draft.before, draft.after, _alternative(draft.metric))
+    test = "permutation" if second < first else draft.test
+    return replace(draft, p=min(1.0, 2 * min(first, second)), test=test)
+
+
+def _values(cell: Cell, metric: str) -> tuple[Values, Values]:
+    """Values on both sides: in pairs where seeds are shared, else all that there are."""
+    if cell.shared:
+        pairs = [
+            (old, new)
+            for seed in cell.shared
+            if (old := cell.before[seed].metrics.get(metric)) is not None
+            and (new := cell.after[seed].metrics.get(metric)) is not None
+        ]
+        return tuple(old for old, _ in pairs), tuple(new for _, new in pairs)
+    return _known(cell.before, metric), _known(cell.after, metric)
+
+
+def _known(runs: Mapping[int, Record], metric: str) -> Values:
+    return tuple(v for run in runs.values() if (v := run.metrics.get(metric)) is not None)
+
+
+def _judge(draft: _Draft, p: float | None) -> Comparison:
+    before, after = (sum(side) / len(side) for side in (draft.before, draft.after))
+    alternative = _alternative(draft.metric)
+    moved = draft.change.interval.mean
+    worse = {"greater": moved, "less": -moved, "two-sided": abs(moved)}[alternative]
+    allowed = draft.limit.allowed(before)
+    tolerated = allowed * (1 + 1e-9)  # a change of exactly the limit is within it
+    verdict: Verdict
+    remark = ""
+    if draft.before == draft.after:
+        verdict = "same"
+    elif worse <= tolerated:
+        verdict = "better" if -worse > tolerated else "ok"
+    elif p is None:
+        verdict = "regression"
+        few = len(draft.before) == 1 or len(draft.after) == 1
+        remark = "by the limit alone: " + ("one seed" if few else "the seeds do not differ")
+    else:
+        verdict = "regression" if p <= LEVEL else "unclear"
+    if verdict in ("regression", "unclear") and alternative == "two-sided":
+        remark = f"{remark}; must not move either way" if remark else "must not move either way"
+    tested = p is not None
+    return Comparison(
+        draft.metric,
+        draft.cell,
+        before,
+        after,
+        low=draft.change.interval.low if tested else None,
+        high=draft.change.interval.high if tested else None,
+        allowed=allowed,
+        excess=worse / allowed if allowed else (float("inf") if worse > 0 else 0.0),
+        runs=len(draft.after),
+        p=p,
+        test=draft.test,
+        verdict=verdict,
+        remark=remark,
+    )
+
+
+def compare_series(
+    cells: Sequence[Cell], limits: Mapping[str, Limit], step_ms: int
+) -> tuple[list[Comparison], list[str]]:
+    """Hold the series of each run against the baseline's of the same seed; not a statistic.
+
+    Returns:
+        The comparisons and notes.
+    """
+    found: list[Comparison] = []
+    notes = [
+        f"{cell.name}: no seed in common, series not compared" for cell in cells if not cell.shared
+    ]
+    names = [name for name in limits if name.startswith(SERIES_PREFIX)]
+    for name, cell in product(names, cells):
+        key = name.removeprefix(SERIES_PREFIX)
+        for seed in cell.shared:
+            before, after = (side[seed].series.get(key) for side in (cell.before, cell.after))
+            if before is None or after is None:
+                continue
+            course = follow(before, after, limits[name])
+            same = list(before) == list(after)
+            verdict: Verdict = "same" if same else "ok" if course.holds else "regression"
+            found.append(_course(name, f"{cell.name}, seed {seed}", course, verdict, step_ms))
+    return found, notes
+
+
+def _course(metric: str, cell: str, course: Course, verdict: Verdict, step_ms: int) -> Comparison:
+    remark = ""
+    if course.worst is not None:
+        remark = (
+            f"{course.outside} of {course.steps} steps outside, "
+            f"most at {course.worst * step_ms / 1000:g} s"
+        )
+    return Comparison(
+        metric,
+        cell,
+        course.before,
+        course.after,
+        low=None,
+        high=None,
+        allowed=course.allowed,
+        excess=course.excess,
+        runs=1,
+        p=None,
+        test="none",
+        verdict=verdict,
+        remark=remark,
+    )
