@@ -72,7 +72,7 @@ def gate(
 def _baseline(path: Path, series_ms: int | None) -> Side:
     if series_ms is not None:
         check_step(series_ms)
-    if not path.is_file():
+    if not path.is_file() and path.suffix != ".json":
         side = read_folder(path, series_ms=series_ms)
         check_whole(side)
         return side
