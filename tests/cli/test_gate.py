@@ -30,7 +30,7 @@ downlink:
 uplink: {delay_ms: 30}
 transports: [{name: h264, pacing_factor: 1.2, payload_bytes: 300, intra_period_frames: 15}]
 rate: {control: fixed, kbps: 400}
-seeds: [1, 2, 3]
+seeds: [1, 2, 3, 4, 5]
 quality: []
 """
 
@@ -62,7 +62,7 @@ def test_a_wrong_pacing_gain_is_caught(tmp_path: Path, capsys: pytest.CaptureFix
     for baseline in (base, golden):
         assert run_command(["gate", str(baseline), str(again), "--strict"]) == 0
         said = capsys.readouterr().out.splitlines()
-        assert said[0] == f"{again} against {baseline}: 1 cell, 3 pairs of runs"
+        assert said[0] == f"{again} against {baseline}: 1 cell, 5 pairs of runs"
         assert said[-1].endswith("comparisons, all equal")
         assert len(said) == 2
 
@@ -70,7 +70,7 @@ def test_a_wrong_pacing_gain_is_caught(tmp_path: Path, capsys: pytest.CaptureFix
         arguments = ["gate", str(baseline), str(wrong), "--out", str(out)]
         assert run_command(arguments) == 1
         said = capsys.readouterr().out.splitlines()
-        assert "note: transport.options.pacing_factor differs: 1.2 -> 8 (3 runs)" in said
+        assert "note: transport.options.pacing_factor differs: 1.2 -> 8 (5 runs)" in said
         (row,) = (line for line in said if "queue_drop_share" in line.split())
         assert row.split()[:3] == ["regression", "queue_drop_share", "h264"]
         assert said[-1].startswith("regression: ")
@@ -78,7 +78,7 @@ def test_a_wrong_pacing_gain_is_caught(tmp_path: Path, capsys: pytest.CaptureFix
                  if c["verdict"] == "regression"]  # fmt: skip
         assert {"queue_drop_share", "retransmission_share"} <= {c["metric"] for c in worse}
         tested = {c["metric"]: c for c in worse}["queue_drop_share"]
-        assert (tested["runs"], tested["test"]) == (3, "paired t")
+        assert (tested["runs"], tested["test"]) == (5, "paired t")
         assert tested["p"] <= 0.05
 
 

@@ -147,13 +147,13 @@ def _row(one: Comparison) -> tuple[str, ...]:
     interval = ""
     if one.low is not None and one.high is not None:
         interval = f"{_number(one.low, unit, sign=True)} to {_number(one.high, unit, sign=True)}"
-    by = one.remark
-    if one.p is not None:
-        by = f"{one.test}, {_count(one.runs, 'seed')}"
-        if one.verdict != "better":  # p is about getting worse
-            by += f", p {one.p:.2g}"
-        if one.remark:
-            by += f"; {one.remark}"
+    words = []
+    if not one.metric.startswith(SERIES_PREFIX):
+        words = [] if one.p is None else [one.test]
+        words.append(_count(one.runs, "seed"))
+        if one.p is not None and one.verdict != "better":  # p is about getting worse
+            words.append(f"p {one.p:.2g}")
+    by = ", ".join([*words, *([one.remark] if one.remark else [])])
     return (
         one.verdict,
         one.metric,

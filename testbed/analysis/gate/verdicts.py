@@ -2,11 +2,15 @@
 
 A number is a regression when its mean has moved the wrong way by more than its limit, and a test
 over the seeds says that this is not chance. The limit keeps what is real but small out of the way;
-the test keeps out what is large but noise. Two tests are tried, and p is doubled for it: a
-t-test, paired where seeds are shared, sees a small change that all seeds agree on, even where
-traces make them very different; a permutation sees a change that hits some seeds much harder than
-others. Where a test has nothing to say (one seed, or seeds that all moved alike because nothing in
-the cell is random) the limit decides alone.
+the test keeps out what is large but noise. Two tests are tried, and p is doubled for it: a t-test,
+paired where seeds are shared, sees a small change that all seeds agree on, even where traces make
+them very different; a permutation sees a change that hits some seeds much harder than others.
+
+With few seeds no test can tell a real change among many comparisons, and to pass everything for
+that would make a gate of no use: there the limit decides alone, as it does where seeds all moved
+alike because nothing in the cell is random. Cells are not pooled to make up for seeds: they share
+loss masks, so their changes go together, and on unchanged code such a test raised an alarm in a
+third of the cases (docs/decisions/0008-gate.md).
 """
 
 from __future__ import annotations
@@ -32,8 +36,9 @@ from testbed.analysis.statistics import (
 
 #: Chance of a false alarm when nothing has changed, and share of chance among alarms.
 LEVEL: Final = 0.05
-#: Fewer values a side than this can be dealt in too few ways for a permutation to say anything.
-PERMUTED_FROM: Final = 4
+#: Seeds a side from which tests speak. Four can be dealt to two sides in 70 ways: adjusted for a
+#: few dozen comparisons, not even a change that parts the sides wholly would count.
+TESTED_FROM: Final = 5
 
 #: `same`: equal in every run; `ok`: within the limit; `better`: beyond it the right way;
 #: `unclear`: beyond it the wrong way, but it may be chance; `regression`.
@@ -49,7 +54,7 @@ class Comparison:
         cell: name of the cell.
         before: the baseline's mean over the runs compared; None where it has no value.
         after: the mean now, likewise.
-        low: lower end of the change's 95 % interval; None without a test.
+        low: lower end of the change's 95 % interval; None where seeds have no spread.
         high: upper end, likewise.
         allowed: how far it may get worse.
         excess: how far it got worse, in units of `allowed`; negative when it got better.
@@ -93,7 +98,7 @@ class _Draft:
     after: Values
     change: Change
     limit: Limit
-    test: str
+    test: str = "none"
     p: float | None = None
 
 
@@ -122,6 +127,13 @@ def compare(
         drafts += _drafts(usable, metric, limit)
     shares = iter(adjusted([draft.p for draft in drafts if draft.p is not None]))
     judged = [_judge(draft, None if draft.p is None else next(shares)) for draft in drafts]
+    few = [d for d in drafts if min(len(d.before), len(d.after)) < TESTED_FROM]
+    if any(draft.before != draft.after for draft in few):
+        least = min(min(len(draft.before), len(draft.after)) for draft in few)
+        notes.append(
+            f"{least} seed{'s' if least > 1 else ''} a cell: limits alone decide, which is no "
+            f"statistical statement; from {TESTED_FROM} on tests do"
+        )
     return [*undefined, *judged], notes
 
 
@@ -178,20 +190,19 @@ def _drafts(cells: Sequence[Cell], metric: str, limit: Limit) -> Iterator[_Draft
         paired = iter(paired_changes(pairs, alternative))
         for cell, before, after in members:
             change = next(paired) if cell.shared else unpaired_change(before, after, alternative)
-            yield _clearest(_Draft(metric, cell.name, before, after, change, limit, change.method))
+            yield _clearest(_Draft(metric, cell.name, before, after, change, limit))
 
 
 def _clearest(draft: _Draft) -> _Draft:
     """The test with the smaller p of two, doubled for having had two tries (Bonferroni).
 
-    Where differences have no spread there is nothing to test, and with few seeds a permutation can
-    say nothing.
+    Few seeds are not tested, nor are differences without spread.
     """
     first = draft.change.p
-    if first is None or min(len(draft.before), len(draft.after)) < PERMUTED_FROM:
-        return replace(draft, p=first)
+    if first is None or min(len(draft.before), len(draft.after)) < TESTED_FROM:
+        return draft
     second = permutation_p(draft.before, draft.after, _alternative(draft.metric))
-    test = "permutation" if second < first else draft.test
+    test = "permutation" if second < first else draft.change.method
     return replace(draft, p=min(1.0, 2 * min(first, second)), test=test)
 
 
@@ -220,34 +231,33 @@ def _judge(draft: _Draft, p: float | None) -> Comparison:
     allowed = draft.limit.allowed(before)
     tolerated = allowed * (1 + 1e-9)  # a change of exactly the limit is within it
     verdict: Verdict
-    remark = ""
+    remarks = []
     if draft.before == draft.after:
         verdict = "same"
     elif worse <= tolerated:
         verdict = "better" if -worse > tolerated else "ok"
     elif p is None:
         verdict = "regression"
-        few = len(draft.before) == 1 or len(draft.after) == 1
-        remark = "by the limit alone: " + ("one seed" if few else "the seeds do not differ")
+        remarks.append("limit alone")
     else:
         verdict = "regression" if p <= LEVEL else "unclear"
     if verdict in ("regression", "unclear") and alternative == "two-sided":
-        remark = f"{remark}; must not move either way" if remark else "must not move either way"
-    tested = p is not None
+        remarks.append("must not move either way")
+    spread = draft.change.p is not None
     return Comparison(
         draft.metric,
         draft.cell,
         before,
         after,
-        low=draft.change.interval.low if tested else None,
-        high=draft.change.interval.high if tested else None,
+        low=draft.change.interval.low if spread else None,
+        high=draft.change.interval.high if spread else None,
         allowed=allowed,
         excess=worse / allowed if allowed else (float("inf") if worse > 0 else 0.0),
         runs=len(draft.after),
         p=p,
         test=draft.test,
         verdict=verdict,
-        remark=remark,
+        remark="; ".join(remarks),
     )
 
 

@@ -10,7 +10,7 @@ from testbed.analysis.gate.matching import Problem
 from testbed.analysis.gate.verdicts import Comparison
 
 WORSE = Comparison(
-    "rendered_fps", "h264, loss bernoulli 5 %", 30.0, 24.5, -6.25, -4.75, 0.6, 9.2, 3, 0.0012,
+    "rendered_fps", "h264, loss bernoulli 5 %", 30.0, 24.5, -6.25, -4.75, 0.6, 9.2, 5, 0.0012,
     "paired t", "regression",
 )  # fmt: skip
 UNCLEAR = dataclasses.replace(WORSE, metric="utilisation", before=0.912, after=0.7, low=-0.4,
@@ -18,7 +18,7 @@ UNCLEAR = dataclasses.replace(WORSE, metric="utilisation", before=0.912, after=0
 BETTER = dataclasses.replace(UNCLEAR, metric="psnr_mean", before=30.0, after=1234.5, p=1.0,
                              verdict="better", excess=-4.0)  # fmt: skip
 ALONE = dataclasses.replace(WORSE, low=None, high=None, p=None, test="none", excess=float("inf"),
-                            remark="by the limit alone: one seed")  # fmt: skip
+                            remark="limit alone")  # fmt: skip
 OK = dataclasses.replace(WORSE, verdict="ok")
 LOST = dataclasses.replace(ALONE, after=None, remark="no value in 3 of 3 runs")
 
@@ -35,11 +35,11 @@ def test_the_table() -> None:
     assert [re.split(" {2,}", line) for line in table] == [
         ["verdict", "metric", "cell", "baseline", "now", "change", "95 % interval", "by"],
         ["regression", "rendered_fps", cell, "30.00 fps", "24.50 fps", "-5.50", "-6.25 to -4.75",
-         "paired t, 3 seeds, p 0.0012"],
+         "paired t, 5 seeds, p 0.0012"],
         ["unclear", "utilisation", cell, "91.20 %", "70.00 %", "-21.20", "-40.00 to +1.00",
-         "paired t, 3 seeds, p 0.3"],
+         "paired t, 5 seeds, p 0.3"],
         ["better", "psnr_mean", cell, "30.00 dB", "1234 dB", "+1204", "-0.40 to +0.01",
-         "paired t, 3 seeds"],
+         "paired t, 5 seeds"],
     ]  # fmt: skip
     assert {line.index(cell) for line in table[1:]} == {table[0].index("cell")}
     assert conclusion == (
@@ -50,7 +50,7 @@ def test_the_table() -> None:
 
 def test_rows_without_a_test_or_a_value() -> None:
     text = answer(ALONE, LOST).as_text()
-    assert "by the limit alone: one seed" in text
+    assert "5 seeds, limit alone" in text
     assert "none" in text
     assert "no value in 3 of 3 runs" in text
 
