@@ -143,31 +143,37 @@ def _valued(cells: Sequence[Cell], metric: str, *, after: bool) -> int:
 
 
 def _lost(cell: Cell, metric: str) -> Comparison | None:
-    """A metric that had a value in every run compared and now lacks one in some.
+    """A metric that has no value now in runs where it had one.
 
     A delay without a value means that nothing was rendered, which is no reason to pass.
     """
-    seeds = cell.shared
-    old = [cell.before[s] for s in seeds] or list(cell.before.values())
-    new = [cell.after[s] for s in seeds] or list(cell.after.values())
-    before = [v for run in old if (v := run.metrics.get(metric)) is not None]
-    after = [v for run in new if (v := run.metrics.get(metric)) is not None]
-    if len(before) < len(old) or len(after) == len(new):
+    before = {s: v for s, run in cell.before.items() if (v := run.metrics.get(metric)) is not None}
+    after = {s: v for s, run in cell.after.items() if (v := run.metrics.get(metric)) is not None}
+    if cell.shared:
+        judged = [seed for seed in cell.shared if seed in before]
+        gone = [seed for seed in judged if seed not in after]
+    else:  # run by run nothing can be said: only if all of the baseline's have one
+        judged = list(cell.after) if before else []
+        whole = len(before) == len(cell.before)
+        gone = [s for s in judged if s not in after] if whole or not after else []
+    if not gone:
         return None
+    old = [before[seed] for seed in judged] if cell.shared else list(before.values())
+    new = [after[seed] for seed in judged if seed in after]
     return Comparison(
         metric,
         cell.name,
-        before=sum(before) / len(before),
-        after=sum(after) / len(after) if after else None,
+        before=sum(old) / len(old),
+        after=sum(new) / len(new) if new else None,
         low=None,
         high=None,
         allowed=0.0,
         excess=float("inf"),
-        runs=len(new),
+        runs=len(judged),
         p=None,
         test="none",
         verdict="regression",
-        remark=f"no value in {len(new) - len(after)} of {len(new)} runs",
+        remark=f"no value in {len(gone)} of {len(judged)} runs",
     )
 
 

@@ -161,6 +161,28 @@ def test_a_lost_value_is_a_regression() -> None:
     assert (found.verdict, found.after, found.change) == ("regression", None, None)
 
 
+def test_a_value_is_lost_even_where_the_baseline_has_gaps() -> None:
+    limit = Limit(50)
+    found = one([100.0, None, 110.0], [None, None, None], frame_delay_ms_p50=limit)
+    assert (found.verdict, found.before, found.after) == ("regression", 105.0, None)
+    assert found.remark == "no value in 2 of 2 runs"
+    assert one([100.0, None], [100.0, 120.0], frame_delay_ms_p50=limit).verdict == "same"
+    assert one([100.0, None], [100.0, None], frame_delay_ms_p50=limit).verdict == "same"
+
+
+def test_a_value_is_lost_without_seeds_in_common() -> None:
+    limits = {"frame_delay_ms_p50": Limit(50)}
+
+    def lost(old: list[float | None], new: list[float | None]) -> list[str]:
+        runs = [make_record(s, frame_delay_ms_p50=v) for s, v in enumerate(new, start=50)]
+        found = judge(seeds("frame_delay_ms_p50", old), runs, limits)
+        return [comparison.remark for comparison in found]
+
+    assert lost([100.0, 100.0], [100.0, None]) == ["no value in 1 of 2 runs"]
+    assert lost([100.0, None], [None, None]) == ["no value in 2 of 2 runs"]
+    assert lost([100.0, None], [100.0, None]) == [""]  # as often as before
+
+
 def test_values_that_were_never_there_are_not_compared() -> None:
     assert judge(seeds("utilisation", [None]), seeds("utilisation", [0.5]),
                  {"utilisation": Limit(0.1)}) == []  # fmt: skip
