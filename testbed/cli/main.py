@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from testbed.cli.clips import app as clips
 from testbed.cli.doctor import doctor
 from testbed.cli.fidelity import fidelity
+from testbed.cli.gate import gate
 from testbed.cli.report import report
 from testbed.cli.run import run, schema
 from testbed.cli.running import leave, new_app, run_app
@@ -19,6 +20,7 @@ app = new_app("testbed", "Trace-driven experiments with loss-resilient video str
 # Every module imports what is heavy inside its functions, so that `--help` stays quick.
 app.command()(run)
 app.command()(report)
+app.command()(gate)
 app.command()(fidelity)
 app.command()(doctor)
 app.command()(schema)
