@@ -21,6 +21,8 @@ from testbed.protocol.pacer import Pacer
 IP_UDP_HEADER_BYTES: Final = 28
 #: A controlled source works off what waits in the outlet over this time.
 BACKLOG_S: Final = 0.5
+#: ... beyond what leaves within this time, so that the outlet does not run dry ...
+FREE_BACKLOG_S: Final = 0.05
 #: ... but is never asked for less than this share of the target.
 LEAST_SHARE: Final = 0.25
 
@@ -80,7 +82,8 @@ class Outlet:
                 self._pacer.set_rate(target, now_ns=now_ns)
             return target
         self._follow(now_ns)
-        backlog_kbps = self._pacer.queue_bytes * 8 / 1000 / BACKLOG_S
+        backlog_kbit = self._pacer.queue_bytes * 8 / 1000 - target * FREE_BACKLOG_S
+        backlog_kbps = max(0.0, backlog_kbit) / BACKLOG_S
         return max(LEAST_SHARE * target, target - backlog_kbps)
 
     def push(self, datagram: Datagram, *, now_ns: int, front: bool = False) -> None:

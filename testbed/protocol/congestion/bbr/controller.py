@@ -39,7 +39,7 @@ class BbrController(ControllerDefaults):
         min_kbps: floor of the source's target.
         max_kbps: ceiling of the source's target and of pacing.
         media_share: share of the estimate that the source is asked for, in (0, 1]. The rest pays
-            for retransmissions and for frames that come out larger than asked for.
+            for retransmissions; without loss the pacing margin is enough.
         packet_bytes: size of a full packet, IP and UDP headers included.
         loss_threshold: loss rate above which the path is held to be overloaded (draft: 0.02).
         loss_response: answer loss at all.
@@ -59,7 +59,7 @@ class BbrController(ControllerDefaults):
         start_kbps: float = 300.0,
         min_kbps: float = 50.0,
         max_kbps: float = 100_000.0,
-        media_share: float = 0.98,
+        media_share: float = 1.0,
         packet_bytes: int = 1240,
         loss_threshold: float = 0.02,
         loss_response: bool = True,
