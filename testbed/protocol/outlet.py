@@ -1,5 +1,4 @@
-"""What a sender's packets leave through: the pacer under the rate, the window and the probes of a
-rate controller.
+"""What a sender's packets leave through: a pacer under a rate controller.
 
 A controller that says nothing of pacing (`fixed`, `oracle`, `gcc`) leaves it to the transport's own
 factor on the target, and nothing is held back. One that paces (`bbr`) sets rate and window, is told

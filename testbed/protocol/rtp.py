@@ -142,7 +142,10 @@ def pack_padding(
 
     Args:
         padding_bytes: 1 to 255, the count byte included.
-        payload_type, sequence, timestamp, ssrc: as for `pack_rtp`.
+        payload_type: 0 to 127.
+        sequence: any integer (wrapped).
+        timestamp: 90 kHz units, wrapped.
+        ssrc: 0 to 2**32 - 1.
 
     Raises:
         LocalProtocolError: a value is out of range.

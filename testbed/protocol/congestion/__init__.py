@@ -10,6 +10,7 @@ from testbed.protocol.congestion.base import (
 )
 from testbed.protocol.congestion.bbr import BbrController
 from testbed.protocol.congestion.fixed import FixedRate
+from testbed.protocol.congestion.gcc import GccController
 from testbed.protocol.congestion.oracle import OracleRate
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "BbrController",
     "ControllerDefaults",
     "FixedRate",
+    "GccController",
     "OracleRate",
     "RateController",
     "make_controller",

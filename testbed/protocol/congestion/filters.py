@@ -83,8 +83,10 @@ class CycleMax:
         return self.value
 
     def advance(self) -> None:
-        """The next cycle begins. Without a value in this one the cycle goes on (no estimate is
-        ever forgotten for nothing; Linux keeps to the same rule).
+        """The next cycle begins.
+
+        Without a value in this one the cycle goes on: no estimate is ever forgotten for nothing.
+        Linux keeps to the same rule.
         """
         if self._current:
             self._previous, self._current = self._current, 0

@@ -14,8 +14,8 @@ would have been back.
 - A packet is **lost** when three packets sent later have arrived, or when it was sent more than 9/8
   round trips before the report and a later one has arrived (RFC 9002 sections 6.1.1 and 6.1.2).
 - A lost packet that is reported after all is **spurious**: it was late, not lost.
-- A packet that no report spoke of and none will speak of, because reports were lost, is **unknown**.
-  It leaves the path's account, and counts neither as delivered nor as lost.
+- A packet of which no report spoke and none will, because reports were lost, is **unknown**. It
+  leaves the path's account, and counts neither as delivered nor as lost.
 """
 
 from __future__ import annotations
@@ -206,9 +206,7 @@ class PacketTracker:
             if stream is None:
                 continue
             words = block.metrics
-            spurious += self._read(
-                stream, block.begin_sequence, words, report_ns, now_ns, acked
-            )
+            spurious += self._read(stream, block.begin_sequence, words, report_ns, now_ns, acked)
             unknown += self._unreported(block.ssrc, block.begin_sequence)
         offset_ns = self._offsets.update(now_ns - report_ns, time=now_ns)
         acked.sort(key=_number)

@@ -27,8 +27,8 @@ class H26xOptions:
         payload_bytes: largest RTP payload, 200-1460.
         catch_up: how many times faster than captured frames may follow each other on the screen
             after a stall, 1-100.
-        probe_fill: what fills a probe for bandwidth of the rate control: "padding" (RTP padding on the
-            retransmission's source) or "media" (the encoder is asked for more).
+        probe_fill: what fills a probe of the rate control for bandwidth: "padding" (RTP padding on
+            the retransmission's source) or "media" (the encoder is asked for more).
         report_interval_ms: time between the receiver's reports, 10-1000 (Morphe paper: 100).
         count_headers: the rate target includes IP, UDP and RTP headers.
     """

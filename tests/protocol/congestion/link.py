@@ -71,9 +71,7 @@ class Trace:
         return seen
 
     def queue_ms(self, share: float, start_s: float = 0.0, end_s: float = 1e9) -> float:
-        waits = sorted(
-            w for t, w in self.queueing if start_s * SECOND <= t < end_s * SECOND
-        )
+        waits = sorted(w for t, w in self.queueing if start_s * SECOND <= t < end_s * SECOND)
         return waits[min(len(waits) - 1, int(share * len(waits)))] / MS
 
 
@@ -162,7 +160,8 @@ class Flow:
         size = round(kbps * FRAME_NS / 8e6)
         count = max(1, -(-size // self._packet_bytes)) if size > 0 else 0
         for i in range(count):
-            self._backlog.append(max(size // count, 60) if i else max(size - size // count * (count - 1), 60))
+            share = size // count if i else size - size // count * (count - 1)
+            self._backlog.append(max(share, 60))
         self._at(now + FRAME_NS, self._frame)
         self._wake()
 

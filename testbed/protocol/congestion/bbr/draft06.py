@@ -151,7 +151,7 @@ class BbrDraft06:
         return sample
 
     def on_timeout(self, lost: list[SentPacket]) -> None:
-        """A retransmission timeout: all under way is taken for lost, one packet may go (OnEnterRTO).
+        """OnEnterRTO: all that was under way is taken for lost, and one packet may go.
 
         Args:
             lost: what was under way, in order of sending.
@@ -332,9 +332,7 @@ class BbrDraft06:
         """SaveStateUponLoss."""
         bounds = self.bounds
         self.window.save(in_recovery=self.in_recovery)
-        self._undo = _Undo(
-            bounds.bw_shortterm, bounds.inflight_shortterm, bounds.inflight_longterm
-        )
+        self._undo = _Undo(bounds.bw_shortterm, bounds.inflight_shortterm, bounds.inflight_longterm)
 
     def note_probe_aborted(self) -> None:
         """A loss ended ProbeBW_UP; should the loss be none, the flow probes again."""
@@ -357,10 +355,10 @@ class BbrDraft06:
             undo.missing.difference_update(packet.number for packet in ack.spurious)
             if not undo.missing:
                 self._on_spurious_loss(undo)
-        if self.in_recovery and ack.newest is not None:
-            if ack.newest.number > self._recovery_until:
-                self.in_recovery = False
-                self.window.restore()
+        newest = ack.newest
+        if self.in_recovery and newest is not None and newest.number > self._recovery_until:
+            self.in_recovery = False
+            self.window.restore()
 
     def _on_spurious_loss(self, undo: _Undo) -> None:
         """HandleSpuriousLossDetection: nothing of the episode is missing any more."""

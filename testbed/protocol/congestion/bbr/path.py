@@ -89,7 +89,14 @@ class MinRtt:
         expired: BBR.probe_rtt_expired: no new minimum for `PROBE_RTT_INTERVAL_NS`.
     """
 
-    __slots__ = ("_delay_at_ns", "_delay_ns", "_tolerance_ns", "_value_at_ns", "expired", "value_ns")
+    __slots__ = (
+        "_delay_at_ns",
+        "_delay_ns",
+        "_tolerance_ns",
+        "_value_at_ns",
+        "expired",
+        "value_ns",
+    )
 
     def __init__(self, *, tolerance_ns: int = 0) -> None:
         self.value_ns = c.INFINITE
@@ -158,8 +165,9 @@ class Aggregation:
 
 
 class Bounds:
-    """Bandwidth and volume, long-term and short-term ("Updating Network Path Model Parameters",
-    "Updating the Model Upon Packet Loss").
+    """Bandwidth and volume, long-term and short-term.
+
+    Sections "Updating Network Path Model Parameters" and "Updating the Model Upon Packet Loss".
 
     Attributes:
         bandwidth: the max_bw filter, bit/s.

@@ -7,21 +7,26 @@ marked application-limited cannot lower the estimate, so a falling capacity show
 window is full; the estimate is a maximum over two probing cycles, several seconds; and a probe
 goes on for three rounds after the rate has stopped growing.
 
-Each report tells the delay of every packet. So the length of the queue is seen, and four rules are
-added, all of them about a *standing* queue: the least queueing delay among the packets of one
-report, so that a burst does not count.
+Each report tells the delay of every packet. So the queue is seen, and six rules are added. All are
+about a *standing* queue: the least queueing delay among the packets of one report, so that a burst
+does not count. It is called *busy* from `busy_ns` on, since then the bottleneck was never idle, and
+it *stands* beyond `queue_target_ns`.
 
-1. While a queue stands, the bottleneck is busy, and the rate at which packets leave it is its rate.
-   A sample that ends in a standing queue is therefore never application-limited.
-2. Such a sample replaces the maximum: nothing that was measured before says more about now.
-3. A probe (Startup or ProbeBW_UP) ends when the queue stands.
-4. Outside of probes the rate stays below the measured one until the queue is gone: by the share
-   that would drain it in `drain_ns`.
+1. A sample from a busy bottleneck is never application-limited.
+2. When the packets of the last reports went through a busy bottleneck and arrived at another rate
+   than they were sent, they arrived at the bottleneck's rate. That replaces the maximum: nothing
+   measured before says more about now. (At the same rate they may just have arrived as sent.)
+3. A probe (Startup or ProbeBW_UP) ends when the queue stands, or is busy and grows.
+4. Once the queue stands, and until less than a third of the target is left, the rate is lowered by
+   the share that drains the queue in `drain_ns`, except in probes.
+5. Until then no probe begins.
+6. A probe begins with a pulse that adds no more than the target to the queue; the rest waits for a
+   round whose reports show no queue.
 
 Queueing delay is a packet's delay less its own transmission time at the estimated rate, against the
 smallest such value of the last ten seconds. When the queue stays for `patience_ns` although the
-flow holds back, it is not ours (a longer path, or a competitor that will not yield); its delay
-becomes the new base, and the flow is the draft's again.
+flow holds back, it is not ours (a longer path, or a competitor that will not yield): its delay
+becomes the new base.
 """
 
 from __future__ import annotations

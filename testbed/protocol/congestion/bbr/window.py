@@ -39,8 +39,9 @@ class Window:
         return c.MIN_PIPE_PACKETS * self._smss
 
     def bdp(self, gain: float = 1.0, *, bw: int | None = None) -> int:
-        """BDPMultiple: `gain` times what the path holds at `bw` (BBR.bw); the initial window before
-        the first round trip was measured.
+        """BDPMultiple: `gain` times what the path holds at `bw`, by default BBR.bw.
+
+        The initial window before the first round trip was measured.
         """
         min_rtt_ns = self._bbr.min_rtt.value_ns
         if min_rtt_ns == c.INFINITE:
@@ -97,9 +98,7 @@ class Window:
 
     def _quantise(self, volume: int) -> int:
         """QuantizationBudget; the offload budget is the send quantum, as for QUIC."""
-        quantum = min(
-            self._bbr.pacing_bps * c.QUANTUM_NS // _BYTE_SECOND, c.QUANTUM_MAX_BYTES
-        )
+        quantum = min(self._bbr.pacing_bps * c.QUANTUM_NS // _BYTE_SECOND, c.QUANTUM_MAX_BYTES)
         volume = max(volume, quantum, c.QUANTUM_MIN_PACKETS * self._smss, self.least)
         if self._bbr.state is State.PROBE_BW_UP:
             volume += 2 * self._smss
