@@ -36,6 +36,7 @@ class Path:
         feedback: extra delays of the copies of report number n; [] loses it.
         batch_ns: arrivals are delivered together at multiples of this; 0: one by one.
         report_ns: time between reports.
+        overlap: earlier reports that each report covers again.
     """
 
     kbps: Callable[[int], float] = lambda _now: 1000.0
@@ -46,6 +47,7 @@ class Path:
     feedback: Callable[[int], list[int]] = lambda _n: [0]
     batch_ns: int = 0
     report_ns: int = 100 * MS
+    overlap: int = 1
 
 
 @dataclass
@@ -105,8 +107,10 @@ class Flow:
         self._source = source
         self._fill = fill
         self._packet_bytes = packet_bytes
-        self._watch = watch
-        self._recorder = ArrivalRecorder(0x99, interval_ns=self.path.report_ns, overlap=1)
+        self.watch = watch
+        self._recorder = ArrivalRecorder(
+            0x99, interval_ns=self.path.report_ns, overlap=self.path.overlap
+        )
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._order = 0
         self._backlog: deque[int] = deque()
@@ -119,14 +123,22 @@ class Flow:
         self._queue: deque[tuple[int, int, int, int, int]] = deque()
         self._queued = 0
         self._serving = False
-        if source != "greedy":
-            self._at(0, self._frame)
+        self._framing = False
+        self.limit(source)
         self._at(0, self._send)
         self._at(self.path.report_ns, self._report)
 
     @property
     def backlog_bytes(self) -> int:
         return sum(self._backlog)
+
+    def limit(self, source: str | float | Callable[[int], float]) -> None:
+        """Change the source."""
+        self._source = source
+        if source != "greedy" and not self._framing:
+            self._framing = True
+            self._at(self.now_ns, self._frame)
+        self._at(self.now_ns, self._wake)
 
     def run(self, seconds: float) -> Trace:
         """Go on for some time."""
@@ -146,6 +158,9 @@ class Flow:
     def _frame(self) -> None:
         now = self.now_ns
         source = self._source
+        if source == "greedy":
+            self._framing = False
+            return
         if callable(source):
             kbps = source(now)
         elif isinstance(source, str):
@@ -277,7 +292,7 @@ class Flow:
             self.controller.on_feedback(message, now_ns=now)
         self.trace.states.append((now, self.controller.state))
         self.trace.estimates.append((now, self.controller.estimate_kbps(now_ns=now)))
-        if self._watch is not None:
-            self._watch(now)
+        if self.watch is not None:
+            self.watch(now)
         self._arm()
         self._wake()

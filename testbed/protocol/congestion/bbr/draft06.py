@@ -138,13 +138,11 @@ class BbrDraft06:
     def on_acknowledgement(self, ack: Acknowledgement, *, now_ns: int) -> RateSample:
         """UpdateOnACK: a report brought something new."""
         self._check_recovery(ack)
-        for packet in ack.lost:
-            self.sampler.on_lost(packet)
+        self._note_losses(ack.lost)
         sample = self.sampler.on_acknowledgement(ack)
         if self.config.loss_response:
             for packet in ack.lost:
                 self._on_lost(packet, now_ns)
-        self._note_losses(ack.lost)
         if ack.acked:
             self._update_model_and_state(sample, now_ns)
             self._update_control(sample)
@@ -156,9 +154,6 @@ class BbrDraft06:
         Args:
             lost: what was under way, in order of sending.
         """
-        self._save_state()
-        for packet in lost:
-            self.sampler.on_lost(packet)
         self._note_losses(lost)
         if lost and self.config.loss_response:
             self.bounds.note_loss(delivered=self.sampler.delivered)
@@ -309,8 +304,7 @@ class BbrDraft06:
         if packet.number != self._last_lost + 1:
             self.loss_ranges_in_round += 1
         self._last_lost = packet.number
-        if self.bounds.note_loss(delivered=self.sampler.delivered):
-            self._save_state()
+        self.bounds.note_loss(delivered=self.sampler.delivered)
         if not self.cycle.is_probe_sample:
             return
         lost = self.sampler.lost - packet.lost
@@ -340,11 +334,21 @@ class BbrDraft06:
             self._undo.event = Event.UNDO_PROBE
 
     def _note_losses(self, lost: list[SentPacket]) -> None:
-        """Recovery lasts until a packet sent after the last loss is acknowledged."""
+        """Account for losses; the first ones begin an episode.
+
+        It lasts until a packet is acknowledged that was sent after its beginning. The draft saves
+        the state to undo to both with the first loss of a round and with the beginning of recovery
+        ("Saving State Upon Loss Recovery"); a probe that a loss ends begins a new round, and with it
+        the first would overwrite what the second had saved. So it is the episode that counts.
+        """
+        for packet in lost:
+            self.sampler.on_lost(packet)
         if not lost:
             return
-        self.in_recovery = True
-        self._recovery_until = self._last_sent
+        if not self.in_recovery:
+            self._save_state()
+            self.in_recovery = True
+            self._recovery_until = self._last_sent
         if self._undo is not None:
             self._undo.missing.update(packet.number for packet in lost)
 

@@ -217,13 +217,11 @@ class Bounds:
         self.bw_latest = 0
         self.inflight_latest = 0
 
-    def note_loss(self, *, delivered: int) -> bool:
-        """A packet was lost; whether it is the first of its round."""
-        first = not self.loss_in_round
-        if first:
+    def note_loss(self, *, delivered: int) -> None:
+        """NoteLoss: a packet was lost; the first begins a loss round."""
+        if not self.loss_in_round:
             self._loss_round_delivered = delivered
         self.loss_in_round = True
-        return first
 
     def update_latest(self, sample: RateSample, *, delivered: int) -> None:
         """UpdateLatestDeliverySignals."""
