@@ -33,9 +33,9 @@ from testbed.transports.base import FrameAbandoned, FrameDecoded, ReceiverContex
 from testbed.transports.h26x.chain import ChainEvent, ReferenceChain
 from testbed.transports.h26x.options import H26xOptions
 
-#: Every packet is reported in this many reports after its first, in case one is lost (RFC 8888
-#: section 3 leaves the overlap to the implementation).
-FEEDBACK_OVERLAP: Final = 1
+#: Every packet is reported in this many reports after its first, so that three in a row may be
+#: lost (RFC 8888 section 3 leaves the overlap to the implementation).
+FEEDBACK_OVERLAP: Final = 3
 #: How many payloads of a frame are searched for its kind.
 FIRST_PAYLOADS: Final = 4
 #: A packet this far ahead of the session's clock is of no frame that was captured.

@@ -47,7 +47,7 @@ class Path:
     feedback: Callable[[int], list[int]] = lambda _n: [0]
     batch_ns: int = 0
     report_ns: int = 100 * MS
-    overlap: int = 1
+    overlap: int = 3
 
 
 @dataclass

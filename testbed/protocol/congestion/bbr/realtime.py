@@ -35,7 +35,7 @@ import dataclasses
 from collections import deque
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -43,7 +43,6 @@ from testbed.protocol.congestion.bbr import constants as c
 from testbed.protocol.congestion.bbr.draft06 import BbrConfig, BbrDraft06
 from testbed.protocol.congestion.bbr.machine import PROBING, State
 from testbed.protocol.congestion.bbr.sampler import RateSample
-from testbed.protocol.congestion.filters import WindowedMin
 from testbed.protocol.congestion.tracker import Acknowledgement
 
 _BYTE_SECOND: Final = 8 * c.SECOND_NS
@@ -52,8 +51,6 @@ _BYTE_SECOND: Final = 8 * c.SECOND_NS
 BUSY_REPORTS: Final = 2
 #: Two rates that differ by less are the same.
 SAME_RATE: Final = 0.96
-#: A packet's own transmission time is taken for no more than this: a full packet at 200 kbit/s.
-MOST_OWN_NS: Final = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +74,15 @@ class RealtimeConfig:
     min_rtt_tolerance_ns: int = 5_000_000
 
 
+class _Delay(NamedTuple):
+    """A packet's delay, its size, and the estimate at the time in bit/s."""
+
+    at_ns: int
+    delay_ns: int
+    size_bytes: int
+    bw: int
+
+
 class QueueMeter:
     """The standing queue behind reports, in ns of delay, and the rate at which it is served.
 
@@ -86,12 +92,11 @@ class QueueMeter:
     """
 
     def __init__(self, *, busy_ns: int, patience_ns: int) -> None:
-        self._base = WindowedMin(c.MIN_RTT_FILTER_NS)
+        self._delays: deque[_Delay] = deque()  # the least of each report
         self._busy_ns = busy_ns
         self._patience_ns = patience_ns
         self._since_ns = -1  # when the present spell of standing queue was last judged
         self._start_ns = 0  # its length then
-        self._least_ns = 0  # least delay since then
         # Last sending, last arrival and bytes of each of the last reports, oldest first.
         self._reports: deque[tuple[int, int, int]] = deque(maxlen=BUSY_REPORTS + 1)
         #: The bottleneck had something to send all the time of the last report.
@@ -105,21 +110,41 @@ class QueueMeter:
     def update(self, ack: Acknowledgement, *, bw: int, target_ns: int, now_ns: int) -> None:
         """Take in a report; `bw` in bit/s gives the packets' own transmission times."""
         offset_ns = ack.offset_ns
+        least: _Delay | None = None
         least_ns, last_ns, size = c.INFINITE, -c.INFINITE, 0
         for packet in ack.acked:
             size += packet.size_bytes
             if packet.timed:
                 last_ns = max(last_ns, packet.arrival_ns)
-                own_ns = min(packet.size_bytes * _BYTE_SECOND // bw, MOST_OWN_NS) if bw else 0
-                delay_ns = packet.arrival_ns + offset_ns - packet.send_ns - own_ns
-                if delay_ns < least_ns:
-                    least_ns = delay_ns
-        if least_ns == c.INFINITE:
+                delay_ns = packet.arrival_ns + offset_ns - packet.send_ns
+                queued_ns = delay_ns - (packet.size_bytes * _BYTE_SECOND // bw if bw else 0)
+                if queued_ns < least_ns:
+                    least_ns = queued_ns
+                    least = _Delay(now_ns, delay_ns, packet.size_bytes, bw)
+        if least is None:
             return
-        self.standing_ns = least_ns - self._base.update(least_ns, time=now_ns)
+        self._delays.append(least)
+        self.standing_ns = least_ns - self._base_ns(bw, now_ns)
         self.busy = self.standing_ns >= self._busy_ns
         self._measure(ack, last_ns, size)
-        self._judge(least_ns, target_ns, now_ns)
+        self._judge(least_ns, target_ns, bw, now_ns)
+
+    def _base_ns(self, bw: int, now_ns: int) -> int:
+        """Smallest delay without queue and own transmission of the last ten seconds.
+
+        An estimate that was too low makes a packet's own time too long and its queueing delay too
+        short. So what was seen at a lower estimate than now is judged by the present one; what was
+        seen at a higher one by that, for the path may have been faster then.
+        """
+        delays = self._delays
+        while delays[0].at_ns < now_ns - c.MIN_RTT_FILTER_NS:
+            delays.popleft()
+        return min(
+            entry.delay_ns - entry.size_bytes * _BYTE_SECOND // max(entry.bw, bw, 1)
+            if entry.bw or bw
+            else entry.delay_ns
+            for entry in delays
+        )
 
     def _measure(self, ack: Acknowledgement, last_ns: int, size: int) -> None:
         """Rates of the same packets before and behind the bottleneck."""
@@ -147,22 +172,21 @@ class QueueMeter:
         """Packets arrive faster than they were sent."""
         return self.busy and self.sent_bps < SAME_RATE * self.arrived_bps
 
-    def _judge(self, least_ns: int, target_ns: int, now_ns: int) -> None:
+    def _judge(self, least_ns: int, target_ns: int, bw: int, now_ns: int) -> None:
         """A queue that withstood draining becomes the new base."""
         if self.standing_ns <= target_ns:
             self._since_ns = -1
             return
         if self._since_ns < 0:
             self._since_ns, self._start_ns = now_ns, self.standing_ns
-            self._least_ns = least_ns
             return
-        self._least_ns = min(self._least_ns, least_ns)
         if now_ns - self._since_ns < self._patience_ns:
             return
         fell = self.standing_ns < self._start_ns * 3 // 4
         if not fell:
-            self._base.clear()
-            self.standing_ns = least_ns - self._base.update(self._least_ns, time=now_ns)
+            while self._delays[0].at_ns < self._since_ns:
+                self._delays.popleft()
+            self.standing_ns = least_ns - self._base_ns(bw, now_ns)
         self._since_ns = -1
 
 
