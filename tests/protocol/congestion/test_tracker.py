@@ -38,9 +38,7 @@ def report(
 
 def sent(tracker: PacketTracker, *times_ms: float, first: int = 0, ssrc: int = SSRC) -> list[Any]:
     return [
-        tracker.on_packet_sent(
-            ssrc=ssrc, sequence=first + i, size_bytes=1000, now_ns=round(t * MS)
-        )
+        tracker.on_packet_sent(ssrc=ssrc, sequence=first + i, size_bytes=1000, now_ns=round(t * MS))
         for i, t in enumerate(times_ms)
     ]
 

@@ -337,9 +337,9 @@ class BbrDraft06:
         """Account for losses; the first ones begin an episode.
 
         It lasts until a packet is acknowledged that was sent after its beginning. The draft saves
-        the state to undo to both with the first loss of a round and with the beginning of recovery
-        ("Saving State Upon Loss Recovery"); a probe that a loss ends begins a new round, and with it
-        the first would overwrite what the second had saved. So it is the episode that counts.
+        the state to undo to with the first loss of a round as well as with the beginning of
+        recovery. A loss that ends a probe begins a new round, and with it the next loss would
+        overwrite what the first had saved. So it is the episode that counts here.
         """
         for packet in lost:
             self.sampler.on_lost(packet)

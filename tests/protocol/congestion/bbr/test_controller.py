@@ -44,7 +44,7 @@ def tracking(now_ns: int) -> float:
     return 350 + 150 * math.sin(2 * math.pi * now_ns / (30 * SECOND))
 
 
-# --- following the path ---------------------------------------------------------------------------
+# --- following the path ------------------------------------------------------------
 
 
 def test_the_paper_s_tracking_scenario() -> None:
@@ -113,7 +113,7 @@ def test_an_outage_and_the_recovery_from_it(variant: str) -> None:
 
 def test_a_halted_bottleneck_is_survived() -> None:
     halted = [False]
-    _, bbr, flow = run(8, kbps=lambda _now: 0.0 if halted[0] else 500.0, queue_bytes=90_000)
+    _, _, flow = run(8, kbps=lambda _now: 0.0 if halted[0] else 500.0, queue_bytes=90_000)
     halted[0] = True
     flow.run(3)
     halted[0] = False
@@ -124,13 +124,13 @@ def test_a_halted_bottleneck_is_survived() -> None:
 
 def test_a_longer_path_is_not_taken_for_a_queue_for_ever() -> None:
     extra = [0]
-    _, bbr, flow = run(8, extra_ns=lambda _n, _now: extra[0])
+    _, _, flow = run(8, extra_ns=lambda _n, _now: extra[0])
     extra[0] = 80 * MS  # say, a handover
     trace = flow.run(17)
     assert trace.kbps(20, 25) > 0.9 * 500
 
 
-# --- feedback -------------------------------------------------------------------------------------
+# --- feedback ------------------------------------------------------------
 
 
 LOST = np.random.Generator(np.random.PCG64(3)).random(1000) < 0.3
@@ -177,7 +177,7 @@ def test_duplicated_feedback_changes_nothing() -> None:
     assert once.delivered == twice.delivered
 
 
-# --- application-limited --------------------------------------------------------------------------
+# --- application-limited -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -219,7 +219,7 @@ def test_no_probe_beyond_the_ceiling() -> None:
     assert trace.kbps(10, 20) < 360
 
 
-# --- loss -----------------------------------------------------------------------------------------
+# --- loss ------------------------------------------------------------
 
 
 def test_random_loss_can_be_left_unanswered() -> None:
@@ -230,7 +230,7 @@ def test_random_loss_can_be_left_unanswered() -> None:
     assert deaf.kbps(10, 30) > keen.kbps(10, 30)
 
 
-# --- the rest of the contract -----------------------------------------------------------------------
+# --- the rest of the contract ------------------------------------------------------------
 
 
 def test_the_same_seed_gives_the_same_run() -> None:
@@ -307,9 +307,7 @@ def test_any_feedback_leaves_a_usable_rate(
     now_ns = sequence = 0
     for count, elapsed_ns, got in walk:
         for _ in range(count):
-            given_.on_packet_sent(
-                ssrc=SSRC, sequence=sequence, size_bytes=900, now_ns=now_ns
-            )
+            given_.on_packet_sent(ssrc=SSRC, sequence=sequence, size_bytes=900, now_ns=now_ns)
             sequence += 1
             now_ns += 2 * MS
         given_.on_application_limited(now_ns=now_ns)
