@@ -29,7 +29,7 @@ class BbrController(ControllerDefaults):
     """BBR over RFC 8888 reports.
 
     The receiver measures and reports; the model lives here, where it is known what was sent when,
-    and whether the source had anything to send. docs/decisions/0008-congestion-control.md says why.
+    and whether the source had anything to send. docs/decisions/0009-congestion-control.md says why.
 
     Args:
         rng: injected by the world.

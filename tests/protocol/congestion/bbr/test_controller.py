@@ -195,7 +195,7 @@ def test_application_limited_samples_neither_lower_nor_freeze_the_estimate(varia
     # A seventh of the load for 20 s: the estimate is still the path's.
     assert bbr.estimate_kbps(now_ns=flow.now_ns) > 0.9 * before
     if variant == "draft":
-        return  # see docs/decisions/0008: to the letter, the maximum can freeze
+        return  # see docs/decisions/0009: to the letter, the maximum can freeze
     # The path shrinks below the estimate, and the source comes back: not frozen either.
     rate[0] = 300.0
     flow.limit("media")
