@@ -68,7 +68,8 @@ def check_keywords(factory: Callable[..., Any], what: str, options: Mapping[str,
     """Refuse keywords that a factory does not take, and values that it refuses.
 
     Args:
-        factory: called with the options as keywords; the world adds `capacity_kbps` itself.
+        factory: called with the options as keywords; the world adds `capacity_kbps` and
+            `rng` itself.
         what: for the message.
         options: the user's.
 
@@ -76,7 +77,10 @@ def check_keywords(factory: Callable[..., Any], what: str, options: Mapping[str,
         InputError: an unknown keyword, or the factory's own complaint.
     """
     parameters = inspect.signature(factory).parameters
-    by_world = {"capacity_kbps": lambda _now_ns: 0.0}
+    by_world = {
+        "capacity_kbps": lambda _now_ns: 0.0,
+        "rng": np.random.Generator(np.random.PCG64(0)),
+    }
     known = [name for name in parameters if name not in by_world]
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for key in options:

@@ -80,6 +80,24 @@ class Pacer(Generic[T]):
         self._advance(now_ns)
         self.pacing_bps = pacing_bps
 
+    def set_pacing(self, pacing_kbps: float, *, now_ns: int) -> None:
+        """Change the pacing rate itself from now on, without the factor."""
+        pacing_bps = self._pacing_bps(pacing_kbps / self._factor)
+        self._advance(now_ns)
+        self.pacing_bps = pacing_bps
+
+    def idle(self, *, now_ns: int) -> bool:
+        """Nothing waits, although a packet might leave by now."""
+        if self._front or self._queue:
+            return False
+        self._advance(now_ns)
+        return self._credit >= 0
+
+    @property
+    def free_ns(self) -> int:
+        """When a packet pushed now might leave if nothing were waiting. May lie in the past."""
+        return self._at_ns + max(0, -(self._credit // self.pacing_bps))
+
     def push(self, item: T, size_bytes: int, *, now_ns: int, front: bool = False) -> None:
         """Queue `item`; with `front` ahead of all that is not itself in the front lane.
 
@@ -95,17 +113,27 @@ class Pacer(Generic[T]):
         (self._front if front else self._queue).append((item, size_bytes))
         self.queue_bytes += size_bytes
 
-    def pop(self, *, now_ns: int) -> list[T]:
-        """Everything that may leave by `now_ns`, in order."""
+    def pop(self, *, now_ns: int, limit_bytes: int | None = None) -> list[T]:
+        """Everything that may leave by `now_ns`, in order.
+
+        Args:
+            now_ns: the time.
+            limit_bytes: stop once this many bytes have left; below 1 nothing leaves. The last
+                packet may go beyond the limit.
+        """
         self._advance(now_ns)
         items: list[T] = []
         while self._credit >= 0:
+            if limit_bytes is not None and limit_bytes <= 0:
+                break
             lane = self._front or self._queue
             if not lane:
                 break
             item, size_bytes = lane.popleft()
             self._credit -= size_bytes * _BYTE_CREDIT
             self.queue_bytes -= size_bytes
+            if limit_bytes is not None:
+                limit_bytes -= size_bytes
             items.append(item)
         return items
 
@@ -113,7 +141,7 @@ class Pacer(Generic[T]):
         """When the next packet may leave; None when empty. May lie in the past."""
         if not self._front and not self._queue:
             return None
-        return self._at_ns + max(0, -(self._credit // self.pacing_bps))
+        return self.free_ns
 
     def clear(self) -> list[T]:
         """Empty the queue and return what was in it, front lane first; credit stays."""

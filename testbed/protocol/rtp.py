@@ -16,6 +16,8 @@ from testbed.errors import LocalProtocolError, RemoteProtocolError
 RTP_HEADER_BYTES: Final = 12
 #: Bytes of the original sequence number before a retransmitted payload (RFC 4588 section 4).
 RTX_HEADER_BYTES: Final = 2
+#: Most padding in one packet: its count is one byte (RFC 3550 section 5.1).
+MAX_PADDING_BYTES: Final = 255
 #: RTP clock of all our video payloads (RFC 6184, 7798 and 9328 require 90 kHz).
 VIDEO_CLOCK_HZ: Final = 90_000
 
@@ -131,6 +133,36 @@ def pack_rtp(
         )
     except struct.error as error:
         raise LocalProtocolError(f"RTP header field out of range: {error}") from None
+
+
+def pack_padding(
+    padding_bytes: int, *, payload_type: int, sequence: int, timestamp: int, ssrc: int
+) -> bytes:
+    """The bytes of a packet that holds nothing but padding (RFC 3550 section 5.1).
+
+    Args:
+        padding_bytes: 1 to 255, the count byte included.
+        payload_type: 0 to 127.
+        sequence: any integer (wrapped).
+        timestamp: 90 kHz units, wrapped.
+        ssrc: 0 to 2**32 - 1.
+
+    Raises:
+        LocalProtocolError: a value is out of range.
+    """
+    if not 1 <= padding_bytes <= MAX_PADDING_BYTES:
+        raise LocalProtocolError(f"RTP padding of {padding_bytes} bytes, not 1..255")
+    try:
+        header = _pack_header(
+            _VERSION_BITS | 0x20,
+            payload_type,
+            sequence & 0xFFFF,
+            timestamp & 0xFFFFFFFF,
+            ssrc,
+        )
+    except struct.error as error:
+        raise LocalProtocolError(f"RTP header field out of range: {error}") from None
+    return header + bytes(padding_bytes - 1) + bytes([padding_bytes])
 
 
 def parse_rtp(data: bytes) -> RtpPacket:

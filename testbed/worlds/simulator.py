@@ -20,7 +20,7 @@ from testbed.media.clips import open_clip
 from testbed.media.encoders import EncoderConfig, open_encoder
 from testbed.network.packet import IP_UDP_HEADER_BYTES, LINK_OVERHEAD_BYTES, Packet
 from testbed.network.path import Path, build_path
-from testbed.protocol.congestion.base import CONTROLLERS
+from testbed.protocol.congestion import make_controller
 from testbed.protocol.endpoint import Datagram, Endpoint, SourceFrame
 from testbed.randomness import generator
 from testbed.transports import TRANSPORTS, parse_options
@@ -163,10 +163,12 @@ class Session:
             self._after_sender,
             self.frames.lost,
         )
-        keywords = dict(spec.rate_options)
-        if spec.rate_control == "oracle":
-            keywords["capacity_kbps"] = self._capacity_kbps
-        self.controller = CONTROLLERS.get(spec.rate_control)(**keywords)
+        self.controller = make_controller(
+            spec.rate_control,
+            spec.rate_options,
+            capacity_kbps=self._capacity_kbps,
+            rng=generator(spec.seed, "congestion"),
+        )
         deadline_ns = round(spec.playout_deadline_ms * 1e6)
         encoder = open_encoder(
             self.transport.codec,
@@ -350,7 +352,7 @@ class _TickState:
         target = controller.target_kbps(now_ns=now_ns)
         return (
             now_ns,
-            target,
+            controller.estimate_kbps(now_ns=now_ns),
             min_rtt_ms,
             loss,
             controller.state,

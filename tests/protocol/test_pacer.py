@@ -168,3 +168,33 @@ def test_bad_calls_change_nothing() -> None:
     with pytest.raises(LocalProtocolError):
         pacer.set_rate(0, now_ns=0)
     assert (pacer.queue_packets, pacer.pacing_bps) == (0, 1_000_000)
+
+
+def test_the_pacing_rate_can_be_set_without_the_factor() -> None:
+    pacer: Pacer[str] = Pacer(rate_kbps=1000, factor=2.5)
+    pacer.set_pacing(400.0, now_ns=0)
+    assert pacer.pacing_bps == 400_000
+    with pytest.raises(LocalProtocolError):
+        pacer.set_pacing(0.0, now_ns=0)
+    assert pacer.pacing_bps == 400_000
+
+
+def test_idle_is_when_a_packet_might_leave_and_none_waits() -> None:
+    pacer: Pacer[str] = Pacer(rate_kbps=1000, factor=1.0)
+    assert pacer.idle(now_ns=0)
+    pacer.push("a", 1250, now_ns=0)
+    assert not pacer.idle(now_ns=0)
+    assert pacer.pop(now_ns=0) == ["a"]
+    assert not pacer.idle(now_ns=9_999_999)  # it pays for the packet
+    assert pacer.free_ns == 10_000_000
+    assert pacer.idle(now_ns=10_000_000)
+
+
+def test_a_limit_stops_with_the_packet_that_uses_it_up() -> None:
+    pacer: Pacer[str] = Pacer(rate_kbps=1000, factor=1.0, burst_bytes=100_000)
+    for name in "abcd":
+        pacer.push(name, 1000, now_ns=0)
+    assert pacer.pop(now_ns=0, limit_bytes=0) == []
+    assert pacer.pop(now_ns=0, limit_bytes=1500) == ["a", "b"]
+    assert pacer.pop(now_ns=0, limit_bytes=1) == ["c"]
+    assert pacer.pop(now_ns=0) == ["d"]

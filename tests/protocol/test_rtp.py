@@ -14,6 +14,7 @@ from testbed.protocol.rtp import (
     RtpPacket,
     frame_of_timestamp,
     is_rtcp,
+    pack_padding,
     pack_rtp,
     pack_rtx,
     parse_rtp,
@@ -215,3 +216,25 @@ def test_packets_describe_themselves() -> None:
         "payload=3 bytes)"
     )
     assert RtpPacket(96, True, 1, 2, 3, b"") != "something else"
+
+
+@pytest.mark.parametrize("size", [1, 2, 255])
+def test_padding_is_read_as_padding(size: int) -> None:
+    data = pack_padding(size, payload_type=97, sequence=70_000, timestamp=5, ssrc=8)
+    assert len(data) == 12 + size
+    packet = parse_rtp(data)
+    assert (packet.payload, packet.padding_bytes) == (b"", size)
+    assert (packet.payload_type, packet.sequence, packet.timestamp, packet.ssrc) == (97, 4464, 5, 8)
+    assert not packet.marker
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"padding_bytes": 0}, {"padding_bytes": 256}, {"payload_type": 300}, {"ssrc": -1}],
+    ids=str,
+)
+def test_impossible_padding_is_our_mistake(options: dict[str, int]) -> None:
+    given_ = {"padding_bytes": 9, "payload_type": 97, "sequence": 0, "timestamp": 0, "ssrc": 1}
+    values = {**given_, **options}
+    with pytest.raises(LocalProtocolError):
+        pack_padding(values.pop("padding_bytes"), **values)

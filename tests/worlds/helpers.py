@@ -69,14 +69,15 @@ def session(
     deadline_ms: float = 400.0,
     compute: str = "zero",
     clip: str = "test:testsrc2",
+    rate: dict[str, Any] | None = None,
 ) -> SessionSpec:
     return SessionSpec(
         transport=transport,
         clip=ClipSpec(clip, 160, 96, fps, duration_s),
         downlink=down or path(),
         uplink=up or path(),
-        rate_control="fixed",
-        rate_options={"kbps": kbps},
+        rate_control=(rate or {}).get("control", "fixed"),
+        rate_options={k: v for k, v in (rate or {"kbps": kbps}).items() if k != "control"},
         transport_options=options or {},
         compute=compute,
         playout_deadline_ms=deadline_ms,

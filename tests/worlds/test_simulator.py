@@ -229,3 +229,37 @@ def test_unknown_names_are_one_line(change: dict[str, object], message: str) -> 
     with pytest.raises(InputError, match=message) as caught:
         run(session(**change))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rate", "states"),
+    [
+        ({"control": "bbr"}, {"startup", "probe-bw-cruise", "probe-bw-up"}),
+        ({"control": "bbr", "variant": "draft"}, {"startup"}),
+        ({"control": "gcc"}, {"increase"}),
+        ({"control": "gcc", "variant": "libwebrtc"}, {"increase"}),
+    ],
+    ids=str,
+)
+def test_a_controller_finds_the_rate_and_says_what_it_does(
+    rate: dict[str, object], states: set[str]
+) -> None:
+    spec = session(
+        down=path(kbps=300.0, delay_ms=20.0),
+        up=path(delay_ms=20.0),
+        duration_s=12.0,
+        rate={**rate, "start_kbps": 150.0},
+    )
+    tables, _ = run(spec)
+    control, packets = tables["control"], tables["packets"]
+    assert states <= set(control.controller_state)
+    late = control[control.time_ns > 8 * 10**9]
+    assert 180 < late.estimate_kbps.mean() < 360
+    assert (control.target_kbps >= 50).all()
+    assert (control.min_rtt_ms.dropna() >= 40).all()
+    down = packets[packets.direction == "down"]
+    assert (down["drop"] == "none").all()
+    assert ("padding" in set(down.kind)) == (rate["control"] == "bbr")
+    again, _ = run(spec)
+    for name in tables:
+        pd.testing.assert_frame_equal(tables[name], again[name])

@@ -1,12 +1,25 @@
-"""Rate controllers; importing this package registers the built-in ones.
-
-`fixed` and `oracle` here; BBR and GCC get a file each beside them and one line below.
-"""
+"""Rate controllers; importing this package registers the built-in ones."""
 
 from __future__ import annotations
 
-from testbed.protocol.congestion.base import CONTROLLERS, RateController
+from testbed.protocol.congestion.base import (
+    CONTROLLERS,
+    ControllerDefaults,
+    RateController,
+    make_controller,
+)
+from testbed.protocol.congestion.bbr import BbrController
 from testbed.protocol.congestion.fixed import FixedRate
+from testbed.protocol.congestion.gcc import GccController
 from testbed.protocol.congestion.oracle import OracleRate
 
-__all__ = ["CONTROLLERS", "FixedRate", "OracleRate", "RateController"]
+__all__ = [
+    "CONTROLLERS",
+    "BbrController",
+    "ControllerDefaults",
+    "FixedRate",
+    "GccController",
+    "OracleRate",
+    "RateController",
+    "make_controller",
+]

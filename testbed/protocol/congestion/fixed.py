@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from testbed.errors import ScenarioError
-from testbed.protocol.congestion.base import CONTROLLERS
+from testbed.protocol.congestion.base import CONTROLLERS, ControllerDefaults
 
 
 @CONTROLLERS.register("fixed")
-class FixedRate:
+class FixedRate(ControllerDefaults):
     """Always the same target, whatever the network does.
 
     Args:
@@ -32,6 +30,3 @@ class FixedRate:
     def target_kbps(self, *, now_ns: int) -> float:  # noqa: ARG002 - part of the contract
         """The constant."""
         return self._kbps
-
-    def on_feedback(self, report: Any, *, now_ns: int) -> None:
-        """Feedback changes nothing."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from testbed.errors import ScenarioError
-from testbed.protocol.congestion.base import CONTROLLERS
+from testbed.protocol.congestion.base import CONTROLLERS, ControllerDefaults
 
 
 @CONTROLLERS.register("oracle")
-class OracleRate:
+class OracleRate(ControllerDefaults):
     """Follows the true capacity at once.
 
     Args:
@@ -53,6 +52,3 @@ class OracleRate:
         """`factor` times the capacity at `now_ns`, within the bounds."""
         target = self._factor * self._capacity_kbps(now_ns)
         return min(max(target, self._min_kbps), self._max_kbps)
-
-    def on_feedback(self, report: Any, *, now_ns: int) -> None:
-        """Feedback changes nothing: the truth is known already."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+#: Known values of `probe_fill`.
+PROBE_FILLS: Final = ("padding", "media")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,9 @@ class H26xOptions:
         payload_bytes: largest RTP payload, 200-1460.
         catch_up: how many times faster than captured frames may follow each other on the screen
             after a stall, 1-100.
+        probe_fill: what fills a probe of the rate control for bandwidth: "padding" (RTP padding on
+            the retransmission's source) or "media" (the encoder is asked for more).
+        report_interval_ms: time between the receiver's reports, 10-1000 (Morphe paper: 100).
         count_headers: the rate target includes IP, UDP and RTP headers.
     """
 
@@ -39,6 +46,8 @@ class H26xOptions:
     payload_bytes: int = 1200
     catch_up: float = 2.0
     count_headers: bool = True
+    probe_fill: str = "padding"
+    report_interval_ms: int = 100
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -50,6 +59,7 @@ class H26xOptions:
             ("pacing_factor", 1, 10),
             ("payload_bytes", 200, 1460),
             ("catch_up", 1, 100),
+            ("report_interval_ms", 10, 1000),
         ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float):
@@ -59,5 +69,8 @@ class H26xOptions:
         for name in ("retransmission", "key_requests", "conceal", "count_headers"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name}: must be true or false (got {getattr(self, name)!r})")
+        if self.probe_fill not in PROBE_FILLS:
+            known = ", ".join(PROBE_FILLS)
+            raise ValueError(f"probe_fill: must be one of {known} (got {self.probe_fill!r})")
         if not isinstance(self.preset, str):
             raise ValueError(f"preset: must be a name (got {self.preset!r})")

@@ -33,11 +33,9 @@ from testbed.transports.base import FrameAbandoned, FrameDecoded, ReceiverContex
 from testbed.transports.h26x.chain import ChainEvent, ReferenceChain
 from testbed.transports.h26x.options import H26xOptions
 
-#: Morphe paper, section 6.1: the receiver reports every 100 ms.
-FEEDBACK_INTERVAL_NS: Final = 100_000_000
-#: Every packet is reported in this many reports after its first, in case one is lost (RFC 8888
-#: section 3 leaves the overlap to the implementation).
-FEEDBACK_OVERLAP: Final = 1
+#: Every packet is reported in this many reports after its first, so that three in a row may be
+#: lost (RFC 8888 section 3 leaves the overlap to the implementation).
+FEEDBACK_OVERLAP: Final = 3
 #: How many payloads of a frame are searched for its kind.
 FIRST_PAYLOADS: Final = 4
 #: A packet this far ahead of the session's clock is of no frame that was captured.
@@ -62,7 +60,7 @@ class WholeFrame(NamedTuple):
 class H26xReceiver:
     """An endpoint; see `testbed.protocol.endpoint.Endpoint` for the six calls.
 
-    Driven by datagrams and by its timer (reports every 100 ms, retransmission requests, repeated
+    Driven by datagrams and by its timer (reports, retransmission requests, repeated
     key-frame requests). Capture times are known from the frame number: sender and receiver share
     the session's clock, as they would through an absolute-capture-time extension.
     """
@@ -86,8 +84,9 @@ class H26xReceiver:
         self._unwrap.unwrap(0)
         self._nack = NackGenerator(rtt=self._rtt, max_tries=options.max_tries, first_sequence=0)
         self._assembler = FrameAssembler(starts_frame=payload_format.starts_frame, first_sequence=0)
+        self._feedback_ns = options.report_interval_ms * 1_000_000
         self._recorder = ArrivalRecorder(
-            RECEIVER_SSRC, interval_ns=FEEDBACK_INTERVAL_NS, overlap=FEEDBACK_OVERLAP
+            RECEIVER_SSRC, interval_ns=self._feedback_ns, overlap=FEEDBACK_OVERLAP
         )
         self._statistics = ReceptionStatistics(context.ssrc)
         self._chain = ReferenceChain()
@@ -97,7 +96,7 @@ class H26xReceiver:
         self._ended = -1  # highest frame of which the last packet was seen
         self._decoder_free_ns = 0
         self._last_render_ns = -(10**18)
-        self._next_feedback_ns = FEEDBACK_INTERVAL_NS
+        self._next_feedback_ns = self._feedback_ns
         self._next_key_request_ns = 0
         self._kept: dict[int, ReceivedFrame] = {}
         self._out: list[Datagram] = []
@@ -140,7 +139,7 @@ class H26xReceiver:
         self._request_missing(now_ns)
         self._request_key(now_ns)
         if now_ns >= self._next_feedback_ns:
-            self._next_feedback_ns += FEEDBACK_INTERVAL_NS
+            self._next_feedback_ns += self._feedback_ns
             self._report(now_ns)
 
     def events(self) -> list[Event]:
@@ -179,6 +178,10 @@ class H26xReceiver:
             payload = packet.payload
             self._statistics.on_packet(sequence, timestamp, now_ns=now_ns)
             self._recorder.on_packet(self._ssrc, sequence, now_ns=now_ns)
+        elif repaired and packet.padding_bytes and not packet.payload:
+            padding_sequence = self._unwrap_rtx.unwrap(packet.sequence)
+            self._recorder.on_packet(self._rtx_ssrc, padding_sequence, now_ns=now_ns)
+            return
         elif repaired:
             original, payload = parse_rtx(packet)
             rtx_sequence = self._unwrap_rtx.unwrap(packet.sequence)

@@ -9,7 +9,7 @@ from testbed.errors import RemoteProtocolError
 from testbed.media.types import EncodedFrame
 from testbed.protocol.endpoint import Datagram, Event, SourceFrame
 from testbed.protocol.nack import RetransmissionHistory
-from testbed.protocol.pacer import Pacer
+from testbed.protocol.outlet import IP_UDP_HEADER_BYTES, Outlet
 from testbed.protocol.payload import PayloadFormat
 from testbed.protocol.reception import ntp_of, round_trip_ns
 from testbed.protocol.rtcp import (
@@ -25,9 +25,11 @@ from testbed.protocol.rtcp import (
     parse_rtcp,
 )
 from testbed.protocol.rtp import (
+    MAX_PADDING_BYTES,
     RTP_HEADER_BYTES,
     VIDEO_CLOCK_HZ,
     is_rtcp,
+    pack_padding,
     pack_rtp,
     pack_rtx,
     parse_rtp,
@@ -43,8 +45,6 @@ RTX_PAYLOAD_TYPE: Final = 97
 #: Between sender reports. The receiver echoes them, which is how the sender learns the round
 #: trip; RFC 4585 allows this often at our rates (RTCP stays far below 5 % of the session).
 REPORT_INTERVAL_NS: Final = 1_000_000_000
-#: IPv4 and UDP headers, which a rate in kbit/s on the wire includes.
-IP_UDP_HEADER_BYTES: Final = 28
 #: The encoder never gets less than this share of the target, however small the frames are.
 LEAST_MEDIA_SHARE: Final = 0.5
 
@@ -87,17 +87,20 @@ class H26xSender:
             max_age_ns=max(1_000_000_000, 2 * context.playout_deadline_ns),
             max_tries=options.max_tries,
         )
-        target = context.controller.target_kbps(now_ns=0)
-        self._pacer: Pacer[Datagram] = Pacer(
-            rate_kbps=target, factor=options.pacing_factor, burst_bytes=2 * options.payload_bytes
+        self._outlet = Outlet(
+            context.controller,
+            factor=options.pacing_factor,
+            burst_bytes=2 * options.payload_bytes,
+            make_fill=self._make_padding if options.probe_fill == "padding" else None,
         )
-        self._wire_kbps = target
-        self._media_kbps = self._share_of_media(target)
+        self._wire_kbps = context.controller.target_kbps(now_ns=0)
+        self._media_kbps = self._share_of_media(self._wire_kbps)
         self._encoding: deque[tuple[int, EncodedFrame]] = deque()
         self._encoder_free_ns = 0
         self._key_wanted = False
         self._last_key_ns = -(10**18)
         self._sequence = 0
+        self._timestamp = 0
         self._rtx_sequence = 0
         self._token = 0
         self._octets = 0
@@ -111,11 +114,10 @@ class H26xSender:
 
     def push_frame(self, frame: SourceFrame, *, now_ns: int) -> None:
         """Encode a captured frame; its packets leave when the encoder's time is over."""
-        wire_kbps = self._context.controller.target_kbps(now_ns=now_ns)
+        wire_kbps = self._source_kbps(now_ns)
         if wire_kbps != self._wire_kbps:
             self._wire_kbps = wire_kbps
             self._media_kbps = self._share_of_media(wire_kbps)
-            self._pacer.set_rate(wire_kbps, now_ns=now_ns)
         target_kbps = self._media_kbps
         force_key, self._key_wanted = self._key_wanted, False
         encoded = self._context.encoder.encode(
@@ -147,24 +149,25 @@ class H26xSender:
 
     def datagrams_to_send(self, *, now_ns: int) -> list[Datagram]:
         """What the pacer lets go, and reports that are due."""
-        out = self._pacer.pop(now_ns=now_ns)
+        out = self._outlet.pop(now_ns=now_ns)
         if self._control:
             out = self._control + out
             self._control = []
         return out
 
     def next_timer(self) -> int | None:
-        """Earliest of pacer, encoder and sender report."""
+        """Earliest of outlet, encoder and sender report."""
         at_ns = self._next_report_ns
-        paced_ns = self._pacer.next_timer()
-        if paced_ns is not None and paced_ns < at_ns:
-            at_ns = paced_ns
+        outlet_ns = self._outlet.next_timer()
+        if outlet_ns is not None and outlet_ns < at_ns:
+            at_ns = outlet_ns
         if self._encoding and self._encoding[0][0] < at_ns:
             at_ns = self._encoding[0][0]
         return at_ns
 
     def on_timer(self, *, now_ns: int) -> None:
         """Packetise what the encoder has finished; report."""
+        self._outlet.on_timer(now_ns=now_ns)
         self._release(now_ns)
         if now_ns >= self._next_report_ns:
             self._report(now_ns)
@@ -180,6 +183,14 @@ class H26xSender:
         return self._loss, min_rtt_ms
 
     # --- inside ---------------------------------------------------------------------------
+
+    def _source_kbps(self, now_ns: int) -> float:
+        """What the encoder should put on the wire; more than that in a probe filled with media."""
+        wire_kbps = self._outlet.source_kbps(now_ns=now_ns)
+        controller = self._context.controller
+        if self._options.probe_fill == "media" and controller.probe_bytes(now_ns=now_ns) > 0:
+            return max(wire_kbps, controller.pacing_kbps(now_ns=now_ns) or 0.0)
+        return wire_kbps
 
     def _share_of_media(self, wire_kbps: float) -> float:
         """What the encoder gets of a target on the wire."""
@@ -197,8 +208,9 @@ class H26xSender:
     def _packetise(self, encoded: EncodedFrame, now_ns: int) -> None:
         options, ssrc, index = self._options, self._context.ssrc, encoded.index
         payloads = self._format.packetize(encoded.data, max_payload_bytes=options.payload_bytes)
-        timestamp = timestamp_of_frame(index, fps=self._fps)
-        push = self._pacer.push
+        timestamp = self._timestamp = timestamp_of_frame(index, fps=self._fps)
+        push = self._outlet.push
+        self._outlet.before_push(now_ns=now_ns)
         remember = self._history.remember if options.retransmission else None
         left = len(payloads)
         for payload in payloads:
@@ -214,7 +226,7 @@ class H26xSender:
             )
             size = len(data) + IP_UDP_HEADER_BYTES
             datagram = Datagram(data, "media", index, len(payload), self._token)
-            push(datagram, size, now_ns=now_ns)
+            push(datagram, now_ns=now_ns)
             if remember is not None:
                 remember(sequence, datagram, size_bytes=size, now_ns=now_ns)
             self._sequence = sequence + 1
@@ -236,11 +248,12 @@ class H26xSender:
                 if rtt_ns is not None:
                     self._rtt.on_sample(rtt_ns, now_ns=now_ns)
         elif isinstance(message, CongestionFeedback):
-            self._context.controller.on_feedback(message, now_ns=now_ns)
+            self._outlet.on_feedback(message, now_ns=now_ns)
 
     def _resend(self, lost: tuple[int, ...], now_ns: int) -> None:
         if not self._options.retransmission:
             return
+        self._outlet.before_push(now_ns=now_ns)
         # Each resend goes ahead of the media queue; the pacer keeps them in this order.
         for sent in self._history.resends(lost, now_ns=now_ns):
             original = parse_rtp(sent.data)
@@ -258,7 +271,24 @@ class H26xSender:
                 data, "retransmission", sent.frame, sent.media_bytes, self._token, sent.token
             )
             self._token += 1
-            self._pacer.push(datagram, len(data) + IP_UDP_HEADER_BYTES, now_ns=now_ns, front=True)
+            self._outlet.push(datagram, now_ns=now_ns, front=True)
+
+    def _make_padding(self, size_bytes: int, now_ns: int) -> Datagram | None:  # noqa: ARG002
+        """RTP padding on the retransmission's source, as libwebrtc sends it; none before media."""
+        if not self._sequence:
+            return None
+        padding = size_bytes - RTP_HEADER_BYTES - IP_UDP_HEADER_BYTES
+        data = pack_padding(
+            min(max(padding, 1), MAX_PADDING_BYTES),
+            payload_type=RTX_PAYLOAD_TYPE,
+            sequence=self._rtx_sequence,
+            timestamp=self._timestamp,
+            ssrc=self._context.ssrc + 1,
+        )
+        self._rtx_sequence += 1
+        datagram = Datagram(data, "padding", -1, 0, self._token)
+        self._token += 1
+        return datagram
 
     def _report(self, now_ns: int) -> None:
         self._next_report_ns = now_ns + REPORT_INTERVAL_NS

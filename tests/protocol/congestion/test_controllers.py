@@ -35,7 +35,7 @@ def test_an_outage_does_not_stop_the_oracle() -> None:
 
 
 def test_unknown_names_list_the_known_ones() -> None:
-    with pytest.raises(UnknownNameError, match="fixed, oracle"):
+    with pytest.raises(UnknownNameError, match="bbr, fixed, gcc, oracle"):
         CONTROLLERS.get("psychic")
 
 

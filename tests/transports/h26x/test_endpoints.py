@@ -13,7 +13,7 @@ from testbed.media.clips import open_clip
 from testbed.media.encoders import EncoderConfig, open_encoder
 from testbed.media.spec import ClipSpec
 from testbed.media.types import EncodedFrame
-from testbed.protocol.congestion import FixedRate
+from testbed.protocol.congestion import BbrController, FixedRate
 from testbed.protocol.endpoint import Datagram, SourceFrame
 from testbed.protocol.payload import PAYLOADS
 from testbed.protocol.rtcp import GenericNack, PictureLossIndication, pack_rtcp, parse_rtcp
@@ -320,3 +320,72 @@ def test_headers_fit_into_the_target(wire_kbps: float) -> None:
     wire = (frame_bytes + packets * 40) * 8 * 30 / 1e3
     assert wire == pytest.approx(wire_kbps, rel=0.15, abs=1)
     assert media < wire_kbps
+
+
+def test_probes_are_filled_with_padding_that_the_receiver_reports(
+    recorded: list[EncodedFrame],
+) -> None:
+    transport = TRANSPORTS.get("h264")
+    parsed = parse_options(transport, {})
+    controller = BbrController()
+    sender = transport.make_sender(
+        SenderContext(FPS, Recording(recorded), controller, lambda _: 0, DEADLINE_NS, parsed)
+    )
+    receiver = transport.make_receiver(ReceiverContext(FPS, lambda: 0, DEADLINE_NS, parsed))
+    assert isinstance(sender, H26xSender)
+    assert isinstance(receiver, H26xReceiver)
+    kinds: list[str] = []
+
+    def note(datagram: Datagram) -> bool:
+        kinds.append(datagram.kind)
+        return False
+
+    decoded = drive(sender, receiver, count=45, lose=note)
+    assert {e.outcome for e in decoded} == {"rendered"}
+    assert kinds.index("media") < kinds.index("padding")
+    assert receiver.malformed_datagrams == 0
+    # Startup doubles the rate on a wire without a bottleneck.
+    assert controller.estimate_kbps(now_ns=0) > 600
+    assert controller.bbr.sampler.lost == 0
+    assert controller.bbr.sampler.delivered > 0
+
+
+def test_probes_can_be_filled_with_media_instead(recorded: list[EncodedFrame]) -> None:
+    transport = TRANSPORTS.get("h264")
+    parsed = parse_options(transport, {"probe_fill": "media"})
+    asked: list[float] = []
+
+    class Asked(Recording):
+        def encode(self, index: int, *, target_kbps: float, force_key: bool) -> EncodedFrame:
+            asked.append(target_kbps)
+            return super().encode(index, target_kbps=target_kbps, force_key=force_key)
+
+    sender = transport.make_sender(
+        SenderContext(FPS, Asked(recorded), BbrController(), lambda _: 0, DEADLINE_NS, parsed)
+    )
+    receiver = transport.make_receiver(ReceiverContext(FPS, lambda: 0, DEADLINE_NS, parsed))
+    assert isinstance(sender, H26xSender)
+    assert isinstance(receiver, H26xReceiver)
+    kinds: set[str] = set()
+
+    def note(datagram: Datagram) -> bool:
+        kinds.add(datagram.kind)
+        return False
+
+    drive(sender, receiver, count=15, lose=note)
+    assert "padding" not in kinds
+    assert asked[0] > 2 * 300  # Startup's gain on the start rate, less headers
+
+
+@pytest.mark.parametrize("interval_ms", [20, 250])
+def test_the_report_interval_is_an_option(recorded: list[EncodedFrame], interval_ms: int) -> None:
+    sender, receiver, _ = pair(recorded, report_interval_ms=interval_ms)
+    sender.push_frame(SourceFrame(0), now_ns=0)
+    for datagram in sender.datagrams_to_send(now_ns=0):
+        receiver.receive_datagram(datagram.data, now_ns=0)
+    times = []
+    while (at_ns := receiver.next_timer()) is not None and at_ns <= 10**9:
+        receiver.on_timer(now_ns=at_ns)
+        if receiver.datagrams_to_send(now_ns=at_ns):
+            times.append(at_ns // 1_000_000)
+    assert times == list(range(interval_ms, 1001, interval_ms))
