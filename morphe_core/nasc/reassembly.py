@@ -37,7 +37,7 @@ class PartialGop:
         self.packets = packets
         self.tokens = tokens
         self.size_bytes = 0
-        self._payloads: dict[int, tuple[Descriptor, bytes]] = {}
+        self._payloads: dict[int, tuple[Descriptor, bytes, UnitHeader | None]] = {}
 
     def says(self, descriptor: Descriptor, first_sequence: int) -> bool:
         """Whether a packet says the same of the GoP as those before it."""
@@ -48,9 +48,9 @@ class PartialGop:
         """Whether the packet at `position` came."""
         return position in self._payloads
 
-    def add(self, descriptor: Descriptor, payload: bytes) -> None:
-        """Keep a packet."""
-        self._payloads[descriptor.position] = (descriptor, payload)
+    def add(self, descriptor: Descriptor, payload: bytes, header: UnitHeader | None) -> None:
+        """Keep a packet; the header is that of its unit, if it carries all of one."""
+        self._payloads[descriptor.position] = (descriptor, payload, header)
         self.size_bytes += len(payload)
 
     @property
@@ -73,13 +73,16 @@ class PartialGop:
         first, came = self.first_sequence, self._payloads
         return [first + position for position in range(self.tokens) if position not in came]
 
-    def units(self) -> list[bytes]:
-        """The units of which all packets came, in sending order; cut ones are not checked yet."""
-        units: list[bytes] = []
+    def units(self) -> list[tuple[bytes, UnitHeader | None]]:
+        """The units of which all packets came, in sending order.
+
+        The header is known of those that came in one packet; cut ones are not checked yet.
+        """
+        units: list[tuple[bytes, UnitHeader | None]] = []
         pieces: list[bytes] | None = None
         before = -1
         for position in sorted(self._payloads):
-            descriptor, payload = self._payloads[position]
+            descriptor, payload, header = self._payloads[position]
             if descriptor.starts:
                 pieces = []
             elif position != before + 1:
@@ -89,7 +92,7 @@ class PartialGop:
                 continue
             pieces.append(payload[DESCRIPTOR_BYTES:])
             if descriptor.ends:
-                units.append(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+                units.append((pieces[0] if len(pieces) == 1 else b"".join(pieces), header))
                 pieces = None
         return units
 
@@ -151,7 +154,7 @@ class Reassembly:
             self.stale += 1
             return None
         try:
-            descriptor = self._checked(gop, payload)
+            descriptor, header = self._checked(gop, payload)
         except BitstreamError:
             self.refused += 1
             return None
@@ -169,12 +172,12 @@ class Reassembly:
             self.duplicates += 1
             return None
         self._gops[gop] = partial
-        partial.add(descriptor, payload)
+        partial.add(descriptor, payload, header)
         self._bytes += len(payload)
         return partial
 
-    def _checked(self, gop: int, payload: bytes) -> Descriptor:
-        """The descriptor of a packet that may be kept.
+    def _checked(self, gop: int, payload: bytes) -> tuple[Descriptor, UnitHeader | None]:
+        """The descriptor of a packet that may be kept, and the header of a whole unit in it.
 
         Raises:
             BitstreamError: it may not.
@@ -184,12 +187,13 @@ class Reassembly:
         if self._bytes + len(payload) > self._max_bytes:
             raise BitstreamError("too many bytes are held already")
         descriptor = parse_descriptor(payload)
-        if descriptor.whole:
-            header = read_unit(payload[DESCRIPTOR_BYTES:]).header
-            tokens = descriptor.position < descriptor.tokens
-            if header.gop != gop % GOP_MODULO or (header.kind is Kind.TOKENS) is not tokens:
-                raise BitstreamError("the unit is not what its packet says")
-        return descriptor
+        if not descriptor.whole:
+            return descriptor, None
+        header = read_unit(payload[DESCRIPTOR_BYTES:]).header
+        tokens = descriptor.position < descriptor.tokens
+        if header.gop != gop % GOP_MODULO or (header.kind is Kind.TOKENS) is not tokens:
+            raise BitstreamError("the unit is not what its packet says")
+        return descriptor, header
 
     def _overlaps(self, gop: int, first: int, packets: int) -> bool:
         """Whether a new GoP's numbers would be those of another one, or out of order."""
@@ -217,11 +221,9 @@ class Reassembly:
         self._bytes -= partial.size_bytes
         units, header = [], None
         damaged = False
-        for data in partial.units():
-            try:
-                found = read_unit(data).header
-            except BitstreamError:
-                found = None
+        for data, found in partial.units():
+            if found is None:
+                found = _header_of(data)
             if found is None or found.gop != gop % GOP_MODULO:
                 damaged = True
                 self.refused += 1
@@ -232,3 +234,11 @@ class Reassembly:
         if header is None:
             return NOTHING
         return TakenGop(tuple(units), header, not damaged and not partial.missing_tokens())
+
+
+def _header_of(data: bytes) -> UnitHeader | None:
+    """The header of a unit; None if it is none."""
+    try:
+        return read_unit(data).header
+    except BitstreamError:
+        return None

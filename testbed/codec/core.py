@@ -30,6 +30,8 @@ GOP_FRAMES: Final = 9
 DEVICES: Final = ("cpu", "cuda")
 PROFILES: Final = ("morphe", "morphe-keep", "morphe-paper")
 SCALES: Final = {"auto": 0, "1": 1, "2": 2, "3": 3}
+#: Modules of the core that no encode depends on.
+_PACKETS: Final = tuple(f"nasc/{name}.py" for name in ("packetizer", "reassembly", "loss_policy"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,24 +159,32 @@ def weights_sha256(weights: str = "small") -> str:
 
 
 @cache
-def core_hash() -> str:
-    """First 16 hex digits of SHA-256 over the sources of the core that coding depends on."""
+def core_hash(*, coding: bool = False) -> str:
+    """First 16 hex digits of SHA-256 over the sources of the core, training left out.
+
+    Args:
+        coding: leave out as well what is about packets: encodes do not depend on it.
+    """
     package = Path(str(files("morphe_core")))
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package).as_posix()
-        if not name.startswith("training/"):
+        if not name.startswith("training/") and not (coding and name in _PACKETS):
             digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
-def core_versions() -> dict[str, str]:
-    """What codes besides the weights: hash of the core's sources, version of PyTorch."""
+def core_versions(*, coding: bool = False) -> dict[str, str]:
+    """What codes besides the weights: hash of the core's sources, version of PyTorch.
+
+    Args:
+        coding: as for `core_hash`.
+    """
     try:
         torch = version("torch")
     except PackageNotFoundError:
         torch = "none"
-    return {"core": core_hash(), "torch": torch}
+    return {"core": core_hash(coding=coding), "torch": torch}
 
 
 @contextmanager

@@ -89,7 +89,8 @@ class GopSource:
     def identity(self, kind: str) -> bytes:
         """First key of a run of GoPs: all that determines it but budgets and reports."""
         parts = [GOPS_VERSION, kind, self.clip.pictures_sha256, asdict(self.config)]
-        text = json.dumps([*parts, self.weights_sha256, core_versions()], sort_keys=True)
+        made_with = [self.weights_sha256, core_versions(coding=True)]
+        text = json.dumps([*parts, *made_with], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=20).digest()
 
     def encoder(self) -> Encoder:
@@ -289,7 +290,7 @@ class LadderGops:
 
 def rung_bytes(rung: int) -> int:
     """Budget of a full GoP on a rung, from 0 up."""
-    return int(round(LEAST_RUNG_BYTES * 2 ** (rung / RUNGS_AN_OCTAVE)))
+    return round(LEAST_RUNG_BYTES * float(2 ** (rung / RUNGS_AN_OCTAVE)))
 
 
 def rung_of(budget_bytes: float) -> int:

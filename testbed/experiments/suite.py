@@ -260,9 +260,7 @@ class _Expansion:
 
     def _cell(self, point: Point, seed: int, down: Capacity, up: Capacity) -> Cell:
         scenario = self.scenario
-        options, made_with = self._transport_options(
-            point.transport, point.places["transport"]
-        )
+        options, made_with = self._transport_options(point.transport, point.places["transport"])
         self._check_rate(point)
         self._check_compute(point)
         clip = self._clip(point)

@@ -69,7 +69,7 @@ class GopEncoder(Protocol):
         """Whether `report` changes anything."""
 
     def encode(self, index: int, *, budget_bytes: int) -> EncodedGop:
-        """Encode group `index` into units of about `budget_bytes` (>= 1), their headers included."""
+        """Encode group `index` into units of about `budget_bytes` (>= 1) with their headers."""
 
     def report(self, gop: int, missing: Sequence[bool] | None) -> None:
         """Learn which token rows of `gop` did not arrive; None: nothing of it did."""

@@ -1,8 +1,8 @@
 """When the rest of a GoP should have come.
 
-The receiver learns from GoPs of which the last packet came how long after capture that was (mean and
-deviation, as RFC 6298 does with round trips), and how far apart packets are. So it notices that the
-end of a GoP, or all of it, is missing, long before the next GoP shows it.
+The receiver learns from GoPs of which the last packet came how long after capture that was (mean
+and deviation, as RFC 6298 does with round trips), and how far apart packets are. So it notices that
+the end of a GoP, or all of it, is missing, long before the next GoP shows it.
 """
 
 from __future__ import annotations

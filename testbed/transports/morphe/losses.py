@@ -89,9 +89,10 @@ class LossLedger:
                 if sent is not None:
                     sent.arrived = True
                     self._lost.discard(begin + offset)
-            elif later >= PACKET_THRESHOLD and sent is not None:
-                if not (sent.arrived or sent.told):
-                    self._lost.add(begin + offset)
+            elif later < PACKET_THRESHOLD or sent is None or sent.arrived or sent.told:
+                continue
+            else:
+                self._lost.add(begin + offset)
 
     @staticmethod
     def _near(number: int, known: int) -> int:

@@ -66,7 +66,7 @@ class MorpheOptions:
     weights: str = "small"
 
     def __post_init__(self) -> None:
-        for name, low, high in (
+        bounds: tuple[tuple[str, float, float], ...] = (
             ("scale", 0, 3),
             ("smoothing", 0, 8),
             ("payload_bytes", 200, 1460),
@@ -74,15 +74,15 @@ class MorpheOptions:
             ("retransmit_threshold", 0, 1),
             ("reorder_ms", 0, 1000),
             ("catch_up", 1, 100),
-        ):
-            self._check_number(name, low, high)
-        for name, low, high in (
+        )
+        unless_default: tuple[tuple[str, float, float], ...] = (
             ("unit_bytes", 64, 1400),
             ("least_units", 1, 255),
             ("residual_share", 0, 0.9),
-        ):
-            if getattr(self, name) != -1:
-                self._check_number(name, low, high)
+        )
+        given = tuple(bound for bound in unless_default if getattr(self, bound[0]) != -1)
+        for name, low, high in bounds + given:
+            self._check_number(name, low, high)
         for name in ("scale", "smoothing", "payload_bytes", "unit_bytes", "least_units"):
             if not isinstance(getattr(self, name), int):
                 raise ValueError(f"{name}: must be a whole number (got {getattr(self, name)!r})")

@@ -79,9 +79,7 @@ class MorpheReceiver:
         self._reorder_ns = round(options.reorder_ms * 1e6)
         self._reassembly = Reassembly()
         self._arrivals = GopArrivals(slack_ns=self._reorder_ns)
-        self._playout = PlayoutClock(
-            interval_ns=self._clock.interval_ns, catch_up=options.catch_up
-        )
+        self._playout = PlayoutClock(interval_ns=self._clock.interval_ns, catch_up=options.catch_up)
         self._rtt = RttEstimator()
         self._repairs = 0
         self._unwrap, self._unwrap_rtx = Unwrapper(16), Unwrapper(16)
@@ -149,7 +147,9 @@ class MorpheReceiver:
 
     def received_frames(self, count: int) -> list[ReceivedFrame]:
         """What the decoder had, for frames 0 to count - 1 (needs `keep_received`)."""
-        frames = [ReceivedFrame(index, key=False, data=b"", complete=False) for index in range(count)]
+        frames = [
+            ReceivedFrame(index, key=False, data=b"", complete=False) for index in range(count)
+        ]
         for gop, taken in self._kept.items():
             first = gop * GOP_FRAMES
             if first < count:
@@ -265,9 +265,7 @@ class MorpheReceiver:
         decoding_ns = GOP_FRAMES * self._context.decode_ns(self._scale) if self._scale else 0
         return self._captured_ns(gop) + self._context.playout_deadline_ns - decoding_ns
 
-    def _lost_ns(
-        self, gop: int, partial: PartialGop | None, waiting: _Waiting, now_ns: int
-    ) -> int:
+    def _lost_ns(self, gop: int, partial: PartialGop | None, waiting: _Waiting, now_ns: int) -> int:
         """When what is missing of a GoP has to be taken for lost."""
         if waiting.ended_ns < 0 and self._reassembly.first_after(gop) is not None:
             waiting.ended_ns = now_ns

@@ -28,16 +28,16 @@ class GopClock:
     """
 
     def __init__(self, fps: Fraction) -> None:
-        self._fps = fps
+        self._rate, self._per = fps.numerator, fps.denominator
         self.interval_ns = round(10**9 / fps)
 
     def capture_ns(self, frame: int) -> int:
         """When a frame is captured."""
-        return frame * 10**9 * self._fps.denominator // self._fps.numerator
+        return frame * 10**9 * self._per // self._rate
 
     def timestamp(self, gop: int) -> int:
         """RTP timestamp (extended, from 0) of a GoP."""
-        return round(gop * GOP_FRAMES * VIDEO_CLOCK_HZ / self._fps)
+        return (2 * gop * GOP_FRAMES * VIDEO_CLOCK_HZ * self._per + self._rate) // (2 * self._rate)
 
     def gop_of(self, timestamp: int) -> int:
         """The GoP of a timestamp.
@@ -45,7 +45,8 @@ class GopClock:
         Raises:
             RemoteProtocolError: no GoP has it.
         """
-        gop = round(timestamp * self._fps / VIDEO_CLOCK_HZ / GOP_FRAMES)
+        ticks = VIDEO_CLOCK_HZ * GOP_FRAMES * self._per
+        gop = (2 * timestamp * self._rate + ticks) // (2 * ticks)
         if self.timestamp(gop) != timestamp:
             raise RemoteProtocolError(f"timestamp {timestamp} is of no GoP")
         return gop
