@@ -1,8 +1,9 @@
 """When the rest of a GoP should have come.
 
-The receiver learns from GoPs of which the last packet came how long after capture that was (mean
-and deviation, as RFC 6298 does with round trips), and how far apart packets are. So it notices that
-the end of a GoP, or all of it, is missing, long before the next GoP shows it.
+The receiver learns how far apart the packets of a GoP are, and how long after capture the first
+ones come: means and deviations, as RFC 6298 has them of round trips. So it notices that the end of
+a GoP, or all of it, is missing long before the next GoP shows it; on a path that holds packets up
+now and then it waits longer.
 """
 
 from __future__ import annotations
@@ -14,12 +15,44 @@ from typing import Final
 MEAN_DIVISOR: Final = 8
 DEVIATION_DIVISOR: Final = 4
 DEVIATIONS: Final = 4
-#: Packets are late by their own spacing before they are missed.
-SPACINGS: Final = 2
+#: Gaps seen before they say anything: packets may leave in pairs.
+LEAST_GAPS: Final = 4
+
+
+class Estimate:
+    """Mean and mean deviation of a time, in integer nanoseconds.
+
+    Attributes:
+        mean_ns: smoothed; 0 before the first sample.
+        deviation_ns: smoothed; half of the first sample at first.
+        samples: how many there were.
+    """
+
+    __slots__ = ("deviation_ns", "mean_ns", "samples")
+
+    def __init__(self) -> None:
+        self.mean_ns = 0
+        self.deviation_ns = 0
+        self.samples = 0
+
+    def add(self, sample_ns: int) -> None:
+        """One more sample."""
+        self.samples += 1
+        if self.samples == 1:
+            self.mean_ns, self.deviation_ns = sample_ns, abs(sample_ns) // 2
+            return
+        error = sample_ns - self.mean_ns
+        self.deviation_ns += (abs(error) - self.deviation_ns) // DEVIATION_DIVISOR
+        self.mean_ns += error // MEAN_DIVISOR
+
+    @property
+    def late_ns(self) -> int:
+        """Later than this is late."""
+        return self.mean_ns + DEVIATIONS * self.deviation_ns
 
 
 class GopArrivals:
-    """Expected ends of GoPs, in integer nanoseconds.
+    """Expected arrivals, in integer nanoseconds.
 
     Args:
         slack_ns: waited for at least, beyond what is expected.
@@ -27,50 +60,48 @@ class GopArrivals:
 
     def __init__(self, *, slack_ns: int) -> None:
         self._slack_ns = slack_ns
-        self._offset_ns: int | None = None
-        self._deviation_ns = 0
-        self._spacing_ns = 0
+        self._spacing = Estimate()
+        self._start = Estimate()
         self._last: tuple[int, int, int] | None = None  # GoP, sequence, arrival
 
     @property
     def spacing_ns(self) -> int:
         """Between packets of a GoP, smoothed; 0 while unknown."""
-        return self._spacing_ns
+        return self._spacing.mean_ns
 
     def on_packet(self, gop: int, sequence: int, *, now_ns: int) -> None:
         """A packet came first-hand."""
         last = self._last
-        if last is not None and last[0] == gop and sequence > last[1]:
-            spacing = (now_ns - last[2]) // (sequence - last[1])
-            if self._spacing_ns:
-                self._spacing_ns += (spacing - self._spacing_ns) // MEAN_DIVISOR
-            else:
-                self._spacing_ns = spacing
-        if last is None or sequence > last[1]:
-            self._last = (gop, sequence, now_ns)
-
-    def on_end(self, after_capture_ns: int) -> None:
-        """A GoP's last packet came, so long after its last frame was captured."""
-        offset = self._offset_ns
-        if offset is None:
-            self._offset_ns = after_capture_ns
-            self._deviation_ns = abs(after_capture_ns) // 2
+        if last is not None and sequence <= last[1]:
             return
-        error = after_capture_ns - offset
-        self._deviation_ns += (abs(error) - self._deviation_ns) // DEVIATION_DIVISOR
-        self._offset_ns = offset + error // MEAN_DIVISOR
+        if last is not None and last[0] == gop:
+            self._spacing.add((now_ns - last[2]) // (sequence - last[1]))
+        self._last = (gop, sequence, now_ns)
 
-    def missed_ns(self, captured_ns: int, *, last_ns: int, left: int) -> int | None:
-        """When the end of a GoP has to be taken for lost; None: nobody knows.
+    def on_start(self, after_capture_ns: int, *, position: int) -> None:
+        """The first packet to come of a GoP; it is number `position` of it."""
+        self._start.add(after_capture_ns - position * self._spacing.mean_ns)
+
+    def end_missed_ns(self, *, last_ns: int, left: int) -> int | None:
+        """When the rest of a GoP has to be taken for lost; None: nobody knows.
+
+        Args:
+            last_ns: arrival of its latest packet.
+            left: packets that are to follow that.
+        """
+        spacing = self._spacing
+        if spacing.samples < LEAST_GAPS:
+            return None
+        return last_ns + left * spacing.mean_ns + DEVIATIONS * spacing.deviation_ns + self._slack_ns
+
+    def all_missed_ns(self, captured_ns: int, *, packets: int) -> int | None:
+        """When a GoP of which nothing came has to be taken for lost; None: nobody knows.
 
         Args:
             captured_ns: its last frame.
-            last_ns: arrival of its latest packet, or -1.
-            left: packets that are to follow that.
+            packets: that it should have.
         """
-        if self._offset_ns is None:
+        if not self._start.samples:
             return None
-        usual_ns = captured_ns + self._offset_ns + DEVIATIONS * self._deviation_ns
-        if last_ns >= 0:
-            usual_ns = max(usual_ns, last_ns + SPACINGS * left * self._spacing_ns)
-        return usual_ns + self._slack_ns
+        start_ns = captured_ns + self._start.late_ns
+        return self.end_missed_ns(last_ns=start_ns, left=packets)

@@ -191,8 +191,6 @@ class MorpheReceiver:
             self._statistics.on_packet(sequence, timestamp, now_ns=now_ns)
             self._recorder.on_packet(ssrc, sequence, now_ns=now_ns)
             self._arrivals.on_packet(gop, sequence, now_ns=now_ns)
-            if packet.marker:
-                self._arrivals.on_end(now_ns - self._captured_ns(gop))
         else:
             original, payload = parse_rtx(packet)
             number = self._unwrap_rtx.unwrap(packet.sequence)
@@ -204,6 +202,9 @@ class MorpheReceiver:
             self._on_useless(gop)
             return
         waiting = self._waiting.setdefault(gop, _Waiting())
+        if waiting.last_ns < 0 and packet.ssrc == ssrc:
+            position = sequence - partial.first_sequence
+            self._arrivals.on_start(now_ns - self._captured_ns(gop), position=position)
         waiting.last_ns = now_ns
         if waiting.ended_ns < 0 and partial.has(partial.packets - 1):
             waiting.ended_ns = now_ns
@@ -271,10 +272,11 @@ class MorpheReceiver:
             waiting.ended_ns = now_ns
         if waiting.ended_ns >= 0:
             return waiting.ended_ns + self._reorder_ns
-        left = partial.packets - 1 - partial.last_position if partial is not None else 0
-        missed_ns = self._arrivals.missed_ns(
-            self._captured_ns(gop), last_ns=waiting.last_ns, left=left
-        )
+        if partial is not None:
+            left = partial.packets - 1 - partial.last_position
+            missed_ns = self._arrivals.end_missed_ns(last_ns=waiting.last_ns, left=left)
+        else:
+            missed_ns = self._arrivals.all_missed_ns(self._captured_ns(gop), packets=self._tokens)
         return self._limit_ns(gop) if missed_ns is None else missed_ns
 
     def _situation(
@@ -312,6 +314,8 @@ class MorpheReceiver:
             known = self._reassembly.get(later)
             assert known is not None
             end = known.first_sequence if later == gop + 1 else min(end, known.first_sequence)
+            if self._silent:  # where the GoPs between begin is not known
+                first = max(first, end - self._tokens)
         return range(first, max(first, end))
 
     def _ask(self, waiting: _Waiting, sequences: tuple[int, ...], now_ns: int) -> int:
