@@ -1,5 +1,7 @@
 """Groups that are ready at once, shown one by one."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ def test_a_steady_stream_is_shown_at_the_pace_of_capture() -> None:
         frames = group(number)
         shown += clock.show(frames, ready_ns=frames[-1] + 100 * MS)
     assert shown[0] == 260 * MS
-    assert {b - a for a, b in zip(shown, shown[1:], strict=False)} == {INTERVAL}
+    assert {b - a for a, b in itertools.pairwise(shown)} == {INTERVAL}
     assert clock.delay_ns == 260 * MS
 
 
@@ -42,7 +44,7 @@ def test_the_delay_shrinks_by_showing_a_little_faster() -> None:
     late = clock.show(group(1), ready_ns=470 * MS)
     shown = clock.show(group(2), ready_ns=600 * MS)
     assert shown[0] - late[-1] == INTERVAL * 4 // 5
-    assert {b - a for a, b in zip(shown, shown[1:], strict=False)} == {INTERVAL * 4 // 5}
+    assert {b - a for a, b in itertools.pairwise(shown)} == {INTERVAL * 4 // 5}
     assert clock.show(group(3), ready_ns=800 * MS)[-1] == group(3)[-1] + 200 * MS
     assert clock.delay_ns == 200 * MS
 
@@ -58,7 +60,7 @@ def test_no_picture_is_shown_early_twice_or_too_fast(delays: list[int], catch_up
         floors += [ready] * len(frames)
     assert all(at >= floor for at, floor in zip(shown, floors, strict=True))
     least = INTERVAL / catch_up - 2
-    assert all(b - a >= least for a, b in zip(shown, shown[1:], strict=False))
+    assert all(b - a >= least for a, b in itertools.pairwise(shown))
 
 
 def test_an_empty_group_changes_nothing() -> None:

@@ -17,6 +17,7 @@ from testbed.protocol.playout import PlayoutClock
 from testbed.protocol.reception import ArrivalRecorder, ReceptionStatistics
 from testbed.protocol.rtcp import (
     GenericNack,
+    Goodbye,
     ReceiverReport,
     RtcpMessage,
     SenderReport,
@@ -96,6 +97,8 @@ class MorpheReceiver:
         self._tokens = 0  # packets with tokens of the last GoP that came
         self._scale = 0
         self._silent = False  # nothing came of the GoP before
+        self._sent = 0  # packets that the sender said it had sent
+        self._goodbye = False
         self._gop_timer_ns = _NEVER
         self._decoder_free_ns = 0
         self._next_feedback_ns = FEEDBACK_INTERVAL_NS
@@ -242,6 +245,8 @@ class MorpheReceiver:
         if partial is not None and partial.complete:
             self._take(now_ns)
             return now_ns
+        if partial is None and self._finished:
+            return _NEVER
         left_ns = self._limit_ns(gop) - now_ns
         waiting = self._waiting.setdefault(gop, _Waiting())
         lost_ns = self._lost_ns(gop, partial, waiting, now_ns)
@@ -260,6 +265,11 @@ class MorpheReceiver:
             return now_ns + left_ns  # nothing to decode: it may still come
         self._take(now_ns)
         return now_ns
+
+    @property
+    def _finished(self) -> bool:
+        """The sender has said goodbye, and all of its packets belong to GoPs that are done with."""
+        return self._goodbye and self._next_sequence >= self._sent
 
     def _limit_ns(self, gop: int) -> int:
         """When a GoP has to go to the decoder for its frames to be in time."""
@@ -378,8 +388,11 @@ class MorpheReceiver:
     # --- feedback -------------------------------------------------------------------------
 
     def _on_message(self, message: RtcpMessage, now_ns: int) -> None:
+        if isinstance(message, Goodbye) and self._context.ssrc in message.sources:
+            self._goodbye = True
         if not isinstance(message, SenderReport) or message.ssrc != self._context.ssrc:
             return
+        self._sent = message.packet_count
         self._statistics.on_sender_report(message, now_ns=now_ns)
         if not self._repairs:
             # Until a repair has told: twice the way here, by the clock that both ends share.

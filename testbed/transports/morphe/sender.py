@@ -23,6 +23,7 @@ from testbed.protocol.reception import ntp_of, round_trip_ns
 from testbed.protocol.rtcp import (
     CongestionFeedback,
     GenericNack,
+    Goodbye,
     ReceiverReport,
     RtcpMessage,
     SenderReport,
@@ -93,6 +94,7 @@ class MorpheSender:
         self._token = 0
         self._octets = 0
         self._next_report_ns = 0
+        self._last = False  # the clip's last GoP was encoded
         self._control: list[Datagram] = []
         self._events: list[Event] = []
         self._loss: float | None = None
@@ -111,6 +113,7 @@ class MorpheSender:
         if last or self._collected == self._encoder.gop_frames:
             self._encode(frame.index + 1 - self._collected, now_ns)
             self._collected = 0
+            self._last = last
             self._release(now_ns)
 
     def receive_datagram(self, data: bytes, *, now_ns: int) -> None:
@@ -132,6 +135,9 @@ class MorpheSender:
         if self._control:
             out = self._control + out
             self._control = []
+        if self._last and not self._encoding and not self._pacer.queue_packets:
+            self._last = False
+            out.append(self._reports(now_ns, Goodbye((self._context.ssrc,))))
         return out
 
     def next_timer(self) -> int | None:
@@ -297,6 +303,10 @@ class MorpheSender:
 
     def _report(self, now_ns: int) -> None:
         self._next_report_ns = now_ns + REPORT_INTERVAL_NS
+        self._control.append(self._reports(now_ns))
+
+    def _reports(self, now_ns: int, *more: RtcpMessage) -> Datagram:
+        """A compound packet; its packet count tells the receiver at the end what there was."""
         report = SenderReport(
             self._context.ssrc,
             ntp_of(now_ns),
@@ -305,4 +315,4 @@ class MorpheSender:
             self._octets,
         )
         cname = SourceDescription.of_cname(self._context.ssrc, "sender@morphe-testbed")
-        self._control.append(Datagram(pack_rtcp([report, cname]), "feedback"))
+        return Datagram(pack_rtcp([report, cname, *more]), "feedback")

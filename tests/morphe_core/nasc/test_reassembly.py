@@ -46,7 +46,7 @@ def networks(draw: st.DrawFn) -> tuple[list[Arrival], set[int]]:
 @given(networks())
 def test_loss_duplication_and_reordering(network: tuple[list[Arrival], set[int]]) -> None:
     arrivals, came = network
-    sent = [packet for packet in stream_like(arrivals)]
+    sent = list(stream_like(arrivals))
     reassembly = Reassembly()
     push_all(reassembly, arrivals)
     assert reassembly.duplicates == len(arrivals) - len(came)

@@ -47,9 +47,9 @@ class FakeGops:
         ):
             for n in range(count):
                 header = UnitHeader(
-                    kind=kind, part=Part.JOINT, gop=index % 65536, unit=n, unit_count=count, scale=3,
-                    frames=frames, width=640, height=360, i_quality=9, p_quality=0, intra=False,
-                    backend=0,
+                    kind=kind, part=Part.JOINT, gop=index % 65536, unit=n, unit_count=count,
+                    scale=3, frames=frames, width=640, height=360, i_quality=9, p_quality=0,
+                    intra=False, backend=0,
                 )  # fmt: skip
                 units.append(write_unit(header, bytes(size)))
         gop = EncodedGop(index, frames, 3, tuple(units), tuple(map(len, units)), 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,9 +39,7 @@ def test_over_a_clean_wire_every_unit_arrives_and_every_frame_is_shown_in_step()
     frames = decoded(events)
     assert [event.index for event in frames] == list(range(45))
     assert {event.outcome for event in frames} == {"rendered"}
-    gaps = {
-        round((b.render_ns - a.render_ns) / MS) for a, b in zip(frames, frames[1:], strict=False)
-    }
+    gaps = {round((b.render_ns - a.render_ns) / MS) for a, b in itertools.pairwise(frames)}
     assert gaps <= {30, 31, 32, 33, 34, 35}
     for gop, frame in enumerate(receiver.received_frames(45)[::9]):
         assert frame.complete
@@ -348,3 +348,18 @@ def test_time_alone_abandons_what_never_comes() -> None:
     assert max(frames) >= int((10 * 10**9 - DEADLINE_NS) * FPS / 10**9) - 9
     timer_ns = receiver.next_timer()
     assert timer_ns is not None
+
+
+def test_after_the_goodbye_nothing_more_is_expected() -> None:
+    sender, receiver = pair(FakeGops(90))
+    events, _ = drive(sender, receiver, count=90)
+    receiver.on_timer(now_ns=20 * 10**9)
+    assert abandoned(events + receiver.events()) == {}
+    assert receiver.facts()["gops"]["asked"] == 0
+
+
+def test_the_last_gop_is_asked_for_in_spite_of_the_goodbye() -> None:
+    sender, receiver = pair(FakeGops(90))
+    events, sent = drive(sender, receiver, count=90, lose=Loss(9, set(range(8))))
+    assert [d.kind for d in sent].count("retransmission") == 8
+    assert len(decoded(events)) == 90
