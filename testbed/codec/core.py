@@ -64,13 +64,21 @@ class Core:
 
         return Encoder(self.model, width=width, height=height, fps=fps, config=settings.config())
 
-    def decoder(self, *, width: int, height: int, smoothing: int | None = None) -> Decoder:
+    def decoder(
+        self,
+        *,
+        width: int,
+        height: int,
+        smoothing: int | None = None,
+        switches_only: bool = False,
+    ) -> Decoder:
         """A fresh decoder.
 
         Args:
             width: luma width.
             height: luma height.
             smoothing: pictures blended at a GoP boundary; None = as the codec thinks best.
+            switches_only: blend only where the scale changes; needs a `smoothing`.
 
         Raises:
             MorpheError: impossible smoothing.
@@ -79,7 +87,13 @@ class Core:
 
         if smoothing is None:
             return Decoder(self.model, width=width, height=height)
-        return Decoder(self.model, width=width, height=height, smoothing=smoothing)
+        return Decoder(
+            self.model,
+            width=width,
+            height=height,
+            smoothing=smoothing,
+            switches_only=switches_only,
+        )
 
     def describe(self) -> dict[str, Any]:
         """What is known of the model (JSON values)."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from morphe_core.errors import MorpheError
 from testbed.codec.core import (
     GOP_FRAMES,
     Core,
@@ -32,7 +33,7 @@ from testbed.codec.core import (
     weights_sha256,
 )
 from testbed.codec.units import pack_gop, renumbered, unpack_gop
-from testbed.errors import LocalProtocolError, ToolFailedError
+from testbed.errors import InputError, LocalProtocolError, ToolFailedError
 from testbed.media.cache import EncodeCache
 from testbed.media.clips import Clip
 from testbed.media.types import EncodedGop
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from morphe_core.vgc.codec import Encoder
 
 #: Changes when the same input gives other bytes because of the code in this file.
-GOPS_VERSION: Final = 1
+GOPS_VERSION: Final = 2
 #: Rungs of the ladder: budgets of a full GoP of LEAST_RUNG_BYTES * 2**(k / RUNGS_AN_OCTAVE).
 LEAST_RUNG_BYTES: Final = 400
 RUNGS_AN_OCTAVE: Final = 8
@@ -94,13 +95,21 @@ class GopSource:
         return hashlib.blake2b(text.encode(), digest_size=20).digest()
 
     def encoder(self) -> Encoder:
-        """A fresh encoder."""
-        if self._core is None:
-            self._core = load_core(self.weights)
+        """A fresh encoder.
+
+        Raises:
+            InputError: the codec cannot code the clip, or the weights are damaged.
+            ToolMissingError: the codec core is not installed.
+        """
         clip = self.clip
-        return self._core.encoder(
-            width=clip.width, height=clip.height, fps=clip.fps, settings=self.settings
-        )
+        try:
+            if self._core is None:
+                self._core = load_core(self.weights)
+            return self._core.encoder(
+                width=clip.width, height=clip.height, fps=clip.fps, settings=self.settings
+            )
+        except MorpheError as error:
+            raise InputError(f"clip {clip.spec.source!r}: {error}") from None
 
     def frames_of(self, index: int) -> int:
         """Pictures of GoP `index`; 0 beyond the end of the clip."""
@@ -181,7 +190,9 @@ class GopRun:
             encode_ns = perf_counter_ns() - began
         units = made.units if not self._first else renumbered(made.units, index)
         packed = pack_gop(
-            EncodedGop(index, made.frames, made.scale, units, made.budgeted, encode_ns)
+            EncodedGop(
+                index, made.frames, made.scale, units, made.budgeted, encode_ns, made.mode.value
+            )
         )
         if self._source.cache is None:
             return packed, encode_ns

@@ -28,6 +28,7 @@ def decode_gops(
     height: int,
     conceal: bool,  # noqa: ARG001 - the codec always conceals
     smoothing: int = 0,
+    switches_only: bool = False,
     weights: str = "small",
 ) -> Iterator[DecodedFrame]:
     """Pictures of the GoPs of which something came; see `testbed.media.decoding.decode`.
@@ -38,6 +39,7 @@ def decode_gops(
         height: luma height.
         conceal: of no meaning here.
         smoothing: pictures blended over the boundary of two GoPs (Eq. 2), 0..8.
+        switches_only: only where the scale changes.
         weights: as for `testbed.codec.core.load_core`.
 
     Raises:
@@ -48,7 +50,9 @@ def decode_gops(
         if not frame.data:
             continue
         if decoder is None:
-            decoder = load_core(weights).decoder(width=width, height=height, smoothing=smoothing)
+            decoder = load_core(weights).decoder(
+                width=width, height=height, smoothing=smoothing, switches_only=switches_only
+            )
         with one_thread():
             pictures = decoder.decode(split_units(frame.data))
         for offset, picture in enumerate(pictures):

@@ -14,8 +14,8 @@ from testbed.errors import BrokenLogError
 from testbed.media.types import EncodedGop
 
 _SIZE: Final = Struct(">I")
-#: Scale, pictures, number of budgeted sizes.
-_HEAD: Final = Struct(">BBH")
+#: Scale, pictures, letters of the mode's name, number of budgeted sizes.
+_HEAD: Final = Struct(">BBBH")
 
 
 def join_units(units: Iterable[bytes]) -> bytes:
@@ -44,17 +44,21 @@ def split_units(data: bytes) -> list[bytes]:
 
 def pack_gop(gop: EncodedGop) -> bytes:
     """A GoP for the cache; index and time are kept beside it."""
-    head = _HEAD.pack(gop.scale, gop.frames, len(gop.budgeted))
+    mode = gop.mode.encode("ascii")
+    head = _HEAD.pack(gop.scale, gop.frames, len(mode), len(gop.budgeted))
     sizes = b"".join(map(_SIZE.pack, gop.budgeted))
-    return head + sizes + join_units(gop.units)
+    return head + mode + sizes + join_units(gop.units)
 
 
 def unpack_gop(data: bytes, *, index: int, encode_ns: int) -> EncodedGop:
     """What `pack_gop` made of a GoP."""
-    scale, frames, count = _HEAD.unpack_from(data)
-    end = _HEAD.size + count * _SIZE.size
-    budgeted = tuple(size for (size,) in _SIZE.iter_unpack(data[_HEAD.size : end]))
-    return EncodedGop(index, frames, scale, tuple(split_units(data[end:])), budgeted, encode_ns)
+    scale, frames, letters, count = _HEAD.unpack_from(data)
+    begin = _HEAD.size + letters
+    end = begin + count * _SIZE.size
+    mode = data[_HEAD.size : begin].decode("ascii")
+    budgeted = tuple(size for (size,) in _SIZE.iter_unpack(data[begin:end]))
+    units = tuple(split_units(data[end:]))
+    return EncodedGop(index, frames, scale, units, budgeted, encode_ns, mode)
 
 
 def renumbered(units: Iterable[bytes], gop: int) -> tuple[bytes, ...]:

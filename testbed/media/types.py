@@ -43,6 +43,7 @@ class EncodedGop:
         budgeted: sizes in bytes that rate control goes on from; those of `units`, or what they
             would have been without dropping on purpose.
         encode_ns: time the encoder took on the machine that encoded it.
+        mode: how it was coded, for the log.
     """
 
     index: int
@@ -51,6 +52,7 @@ class EncodedGop:
     units: tuple[bytes, ...]
     budgeted: tuple[int, ...]
     encode_ns: int
+    mode: str = ""
 
 
 class GopEncoder(Protocol):

@@ -24,7 +24,7 @@ def test_units_that_break_off_are_an_error() -> None:
 
 
 def test_a_gop_comes_back() -> None:
-    gop = EncodedGop(7, 4, 2, (b"abc", b"", b"d"), (3, 9), 5)
+    gop = EncodedGop(7, 4, 2, (b"abc", b"", b"d"), (3, 9), 5, "2x whole")
     assert unpack_gop(pack_gop(gop), index=7, encode_ns=5) == gop
 
 

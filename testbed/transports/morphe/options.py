@@ -10,6 +10,7 @@ from testbed.codec.core import PROFILES, SCALES, Settings
 PACKINGS: Final = ("", "interleaved", "rows")
 SELECTIONS: Final = ("", "energy", "similarity", "random")
 RESIDUALS: Final = ("", "none", "pixel", "transform")
+BOUNDARIES: Final = ("all", "switches")
 ENCODERS: Final = ("auto", "live", "ladder")
 
 
@@ -23,6 +24,9 @@ class MorpheOptions:
         profile: settings of the codec: morphe, morphe-keep (leaves out what the receiver has, and
             is told of losses) or morphe-paper.
         scale: source pixels per coded pixel, 1-3; 0: chosen by the codec.
+        hysteresis: how far beyond an anchor the budget must be before the mode changes, 0-1; -1:
+            the profile's.
+        dwell_gops: GoPs at a scale before another one, 0-1000; -1: the profile's.
         packing: interleaved (several rows a packet) or rows (one row of one matrix, Figure 6).
         unit_bytes: size that an interleaved unit aims at, 64-1400; -1: the profile's.
         least_units: an interleaved GoP is cut into at least so many units, 1-255; -1: the
@@ -32,6 +36,7 @@ class MorpheOptions:
         residual_share: share of the budget that tokens leave to the residual, 0-0.9; -1: the
             profile's.
         smoothing: pictures that the decoder blends over the boundary of two GoPs (Eq. 2), 0-8.
+        smoothing_at: all boundaries, or switches of the scale alone (paper, section 6.1).
         payload_bytes: largest RTP payload, 200-1460; larger units are cut.
         pacing_factor: pacing rate over target rate, 1-50. A GoP is ready at once, and leaves within
             its duration divided by this.
@@ -49,6 +54,8 @@ class MorpheOptions:
 
     profile: str = "morphe"
     scale: int = 0
+    hysteresis: float = -1.0
+    dwell_gops: int = -1
     packing: str = ""
     unit_bytes: int = -1
     least_units: int = -1
@@ -56,6 +63,7 @@ class MorpheOptions:
     residual: str = ""
     residual_share: float = -1.0
     smoothing: int = 0
+    smoothing_at: str = "all"
     payload_bytes: int = 1440
     pacing_factor: float = 5.0
     retransmission: bool = True
@@ -76,6 +84,8 @@ class MorpheOptions:
             ("catch_up", 1, 100),
         )
         unless_default: tuple[tuple[str, float, float], ...] = (
+            ("hysteresis", 0, 1),
+            ("dwell_gops", 0, 1000),
             ("unit_bytes", 64, 1400),
             ("least_units", 1, 255),
             ("residual_share", 0, 0.9),
@@ -83,7 +93,14 @@ class MorpheOptions:
         given = tuple(bound for bound in unless_default if getattr(self, bound[0]) != -1)
         for name, low, high in bounds + given:
             self._check_number(name, low, high)
-        for name in ("scale", "smoothing", "payload_bytes", "unit_bytes", "least_units"):
+        for name in (
+            "scale",
+            "smoothing",
+            "payload_bytes",
+            "dwell_gops",
+            "unit_bytes",
+            "least_units",
+        ):
             if not isinstance(getattr(self, name), int):
                 raise ValueError(f"{name}: must be a whole number (got {getattr(self, name)!r})")
         for name, known in (
@@ -91,6 +108,7 @@ class MorpheOptions:
             ("packing", PACKINGS),
             ("selection", SELECTIONS),
             ("residual", RESIDUALS),
+            ("smoothing_at", BOUNDARIES),
             ("encoder", ENCODERS),
         ):
             if getattr(self, name) not in known:
@@ -112,6 +130,8 @@ class MorpheOptions:
     def settings(self) -> Settings:
         """Of the codec."""
         given: dict[str, Any] = {
+            "hysteresis": self.hysteresis,
+            "dwell_gops": self.dwell_gops,
             "packing": self.packing,
             "unit_bytes": self.unit_bytes,
             "least_units": self.least_units,

@@ -98,7 +98,7 @@ class MorpheSender:
         self._control: list[Datagram] = []
         self._events: list[Event] = []
         self._loss: float | None = None
-        self._scales: dict[int, int] = {}
+        self._modes: dict[str, int] = {}
         #: How the latest GoP was coded, for the log.
         self.mode = ""
         self.malformed_datagrams = 0
@@ -168,8 +168,8 @@ class MorpheSender:
 
     def facts(self) -> dict[str, Any]:
         """The encoder and what it did, for the manifest."""
-        scales = {f"{scale}x": count for scale, count in sorted(self._scales.items())}
-        return {"encoder": dict(self._encoder.facts()), "gops_by_scale": scales}
+        modes = dict(sorted(self._modes.items()))
+        return {"encoder": dict(self._encoder.facts()), "gops_by_mode": modes}
 
     # --- encoding -------------------------------------------------------------------------
 
@@ -195,8 +195,8 @@ class MorpheSender:
         # The descriptors are counted as headers, the pieces of a cut unit as packets of their own.
         pieces = payload_sizes(gop.budgeted, most_bytes=most_bytes)
         self._budget.record(frames, [size - DESCRIPTOR_BYTES for size in pieces])
-        self._scales[gop.scale] = self._scales.get(gop.scale, 0) + 1
-        self.mode = f"{gop.scale}x"
+        self.mode = gop.mode or f"{gop.scale}x"
+        self._modes[self.mode] = self._modes.get(self.mode, 0) + 1
         start_ns = max(now_ns, self._encoder_free_ns)
         end_ns = start_ns + self._context.encode_ns(gop)
         self._encoder_free_ns = end_ns

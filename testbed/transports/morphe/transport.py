@@ -68,7 +68,11 @@ class MorpheTransport:
 
     def decoder_options(self, options: MorpheOptions) -> Mapping[str, Any]:
         """Smoothing and weights."""
-        return {"smoothing": options.smoothing, "weights": options.weights}
+        return {
+            "smoothing": options.smoothing,
+            "switches_only": options.smoothing_at == "switches",
+            "weights": options.weights,
+        }
 
     def make_sender(self, context: SenderContext) -> Endpoint:
         """A new sender."""
