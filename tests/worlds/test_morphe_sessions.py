@@ -175,6 +175,18 @@ def test_a_ladder_follows_a_changing_target_without_pixels() -> None:
         run(pixels)
 
 
+@pytest.mark.parametrize("control", ["bbr", "gcc"])
+def test_a_real_controller_finds_the_link_and_its_padding_is_no_media(control: str) -> None:
+    spec = session(transport="morphe", duration_s=8.0, down=path(kbps=300.0))
+    spec = replace(spec, rate_control=control, rate_options={}, keep_received=False)
+    tables, result = run(spec)
+    sent = tables["packets"].query("direction == 'down'")
+    in_last_half = sent[sent.sent_ns > 4e9].size_bytes.sum() * 8 / 4.0 / 1e3
+    assert 100.0 < in_last_half < 400.0
+    assert result.facts["receiver"]["malformed"] == 0
+    assert (tables["frames"].outcome == "rendered").mean() > 0.7
+
+
 def test_the_wire_carries_the_target_rate() -> None:
     spec = session(transport="morphe", duration_s=6.0, kbps=120.0)
     down = run(spec)[0]["packets"].query("direction == 'down' and kind == 'media'")

@@ -46,6 +46,7 @@ class MorpheOptions:
         reorder_ms: how long after the last packet of a GoP earlier ones may still come, 0-1000.
         catch_up: how many times faster than captured pictures may follow each other after a stall,
             1-100; 1: the delay stays.
+        report_interval_ms: time between the receiver's reports, 10-1000 (paper: 100).
         encoder: live (the codec's own encoder, exactly), ladder (switches between constant-rate
             encodes; quick under a changing target, without pixels only) or auto (ladder where the
             target changes and no pixels are looked at).
@@ -70,6 +71,7 @@ class MorpheOptions:
     retransmit_threshold: float = 0.5
     reorder_ms: float = 5.0
     catch_up: float = 1.1
+    report_interval_ms: int = 100
     encoder: str = "auto"
     weights: str = "small"
 
@@ -82,6 +84,7 @@ class MorpheOptions:
             ("retransmit_threshold", 0, 1),
             ("reorder_ms", 0, 1000),
             ("catch_up", 1, 100),
+            ("report_interval_ms", 10, 1000),
         )
         unless_default: tuple[tuple[str, float, float], ...] = (
             ("hysteresis", 0, 1),
@@ -97,6 +100,7 @@ class MorpheOptions:
             "scale",
             "smoothing",
             "payload_bytes",
+            "report_interval_ms",
             "dwell_gops",
             "unit_bytes",
             "least_units",

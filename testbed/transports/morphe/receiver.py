@@ -32,11 +32,9 @@ from testbed.transports.morphe.arrival import GopArrivals
 from testbed.transports.morphe.options import MorpheOptions
 from testbed.transports.morphe.wire import GOP_FRAMES, GopClock
 
-#: Morphe paper, section 6.1: the receiver reports every 100 ms.
-FEEDBACK_INTERVAL_NS: Final = 100_000_000
-#: Every packet is reported in this many reports after its first, in case one is lost (RFC 8888
-#: section 3 leaves the overlap to the implementation).
-FEEDBACK_OVERLAP: Final = 1
+#: Every packet is reported in this many reports after its first, so that three in a row may be
+#: lost (RFC 8888 section 3 leaves the overlap to the implementation).
+FEEDBACK_OVERLAP: Final = 3
 #: A packet this far ahead of the session's clock is of no GoP that was captured.
 AHEAD_NS: Final = 1_000_000_000
 #: Longest request: half a GoP of the largest size; more is not asked for at a time.
@@ -88,8 +86,9 @@ class MorpheReceiver:
         self._unwrap.unwrap(0)
         self._unwrap_timestamp = Unwrapper(32)
         self._unwrap_timestamp.unwrap(0)
+        self._feedback_ns = options.report_interval_ms * 1_000_000
         self._recorder = ArrivalRecorder(
-            RECEIVER_SSRC, interval_ns=FEEDBACK_INTERVAL_NS, overlap=FEEDBACK_OVERLAP
+            RECEIVER_SSRC, interval_ns=self._feedback_ns, overlap=FEEDBACK_OVERLAP
         )
         self._statistics = ReceptionStatistics(context.ssrc)
         self._waiting: dict[int, _Waiting] = {}
@@ -101,7 +100,7 @@ class MorpheReceiver:
         self._goodbye = False
         self._gop_timer_ns = _NEVER
         self._decoder_free_ns = 0
-        self._next_feedback_ns = FEEDBACK_INTERVAL_NS
+        self._next_feedback_ns = self._feedback_ns
         self._kept: dict[int, TakenGop] = {}
         self._abandoned: set[int] = set()
         self._out: list[Datagram] = []
@@ -140,7 +139,7 @@ class MorpheReceiver:
         """Whatever is due."""
         self._advance(now_ns)
         if now_ns >= self._next_feedback_ns:
-            self._next_feedback_ns += FEEDBACK_INTERVAL_NS
+            self._next_feedback_ns += self._feedback_ns
             self._report(now_ns)
 
     def events(self) -> list[Event]:
@@ -195,8 +194,11 @@ class MorpheReceiver:
             self._recorder.on_packet(ssrc, sequence, now_ns=now_ns)
             self._arrivals.on_packet(gop, sequence, now_ns=now_ns)
         else:
-            original, payload = parse_rtx(packet)
             number = self._unwrap_rtx.unwrap(packet.sequence)
+            if packet.padding_bytes and not packet.payload:  # fills a probe of the rate control
+                self._recorder.on_packet(packet.ssrc, number, now_ns=now_ns)
+                return
+            original, payload = parse_rtx(packet)
             self._recorder.on_packet(packet.ssrc, number, now_ns=now_ns)
             sequence = self._unwrap.unwrap(original)
             self._on_repair(gop, now_ns)

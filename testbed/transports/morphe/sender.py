@@ -18,7 +18,7 @@ from testbed.errors import RemoteProtocolError
 from testbed.media.types import EncodedGop, GopEncoder
 from testbed.protocol.endpoint import Datagram, Event, SourceFrame
 from testbed.protocol.nack import RetransmissionHistory
-from testbed.protocol.pacer import Pacer
+from testbed.protocol.outlet import Outlet
 from testbed.protocol.reception import ntp_of, round_trip_ns
 from testbed.protocol.rtcp import (
     CongestionFeedback,
@@ -31,7 +31,16 @@ from testbed.protocol.rtcp import (
     pack_rtcp,
     parse_rtcp,
 )
-from testbed.protocol.rtp import VIDEO_CLOCK_HZ, is_rtcp, pack_rtp, pack_rtx, parse_rtp
+from testbed.protocol.rtp import (
+    MAX_PADDING_BYTES,
+    RTP_HEADER_BYTES,
+    VIDEO_CLOCK_HZ,
+    is_rtcp,
+    pack_padding,
+    pack_rtp,
+    pack_rtx,
+    parse_rtp,
+)
 from testbed.protocol.rtt import RttEstimator
 from testbed.transports.base import FrameEncoded, SenderContext
 from testbed.transports.morphe.losses import LossLedger
@@ -72,14 +81,14 @@ class MorpheSender:
             max_age_ns=max(1_000_000_000, 2 * context.playout_deadline_ns),
             max_tries=1,
         )
-        self._target_kbps = context.controller.target_kbps(now_ns=0)
-        self._pacer: Pacer[Datagram] = Pacer(
-            rate_kbps=self._target_kbps,
+        self._outlet = Outlet(
+            context.controller,
             factor=options.pacing_factor,
             burst_bytes=BURST_PACKETS * options.payload_bytes,
+            make_fill=self._make_padding,
         )
         self._budget = GopBudget(
-            self._target_kbps,
+            context.controller.target_kbps(now_ns=0),
             context.fps,
             least_packets=options.settings().config().least_units,
             header_bytes=HEADER_BYTES,
@@ -90,6 +99,7 @@ class MorpheSender:
         self._encoding: deque[tuple[int, EncodedGop]] = deque()
         self._encoder_free_ns = 0
         self._sequence = 0
+        self._timestamp = 0
         self._rtx_sequence = 0
         self._token = 0
         self._octets = 0
@@ -107,7 +117,7 @@ class MorpheSender:
 
     def push_frame(self, frame: SourceFrame, *, now_ns: int) -> None:
         """Collect a captured frame; with the last one of a GoP, or of the clip, encode."""
-        self._follow(now_ns)
+        self._budget.set_rate(self._outlet.source_kbps(now_ns=now_ns))
         self._collected += 1
         last = frame.index == self._encoder.frame_count - 1
         if last or self._collected == self._encoder.gop_frames:
@@ -131,27 +141,28 @@ class MorpheSender:
 
     def datagrams_to_send(self, *, now_ns: int) -> list[Datagram]:
         """What the pacer lets go, and reports that are due."""
-        out = self._pacer.pop(now_ns=now_ns)
+        out = self._outlet.pop(now_ns=now_ns)
         if self._control:
             out = self._control + out
             self._control = []
-        if self._last and not self._encoding and not self._pacer.queue_packets:
+        if self._last and not self._encoding and not self._outlet.queue_bytes:
             self._last = False
             out.append(self._reports(now_ns, Goodbye((self._context.ssrc,))))
         return out
 
     def next_timer(self) -> int | None:
-        """Earliest of pacer, encoder and sender report."""
+        """Earliest of outlet, encoder and sender report."""
         at_ns = self._next_report_ns
-        paced_ns = self._pacer.next_timer()
-        if paced_ns is not None and paced_ns < at_ns:
-            at_ns = paced_ns
+        outlet_ns = self._outlet.next_timer()
+        if outlet_ns is not None and outlet_ns < at_ns:
+            at_ns = outlet_ns
         if self._encoding and self._encoding[0][0] < at_ns:
             at_ns = self._encoding[0][0]
         return at_ns
 
     def on_timer(self, *, now_ns: int) -> None:
         """Packetise what the encoder has finished; report."""
+        self._outlet.on_timer(now_ns=now_ns)
         self._release(now_ns)
         if now_ns >= self._next_report_ns:
             self._report(now_ns)
@@ -172,14 +183,6 @@ class MorpheSender:
         return {"encoder": dict(self._encoder.facts()), "gops_by_mode": modes}
 
     # --- encoding -------------------------------------------------------------------------
-
-    def _follow(self, now_ns: int) -> None:
-        """Take over the controller's target."""
-        target_kbps = self._context.controller.target_kbps(now_ns=now_ns)
-        if target_kbps != self._target_kbps:
-            self._target_kbps = target_kbps
-            self._pacer.set_rate(target_kbps, now_ns=now_ns)
-            self._budget.set_rate(target_kbps)
 
     def _encode(self, first: int, now_ns: int) -> None:
         """Encode the GoP that begins with frame `first`."""
@@ -217,7 +220,8 @@ class MorpheSender:
 
     def _packetise(self, gop: EncodedGop, now_ns: int) -> None:
         units = sending_order(gop.units)
-        timestamp = self._clock.timestamp(gop.index)
+        timestamp = self._timestamp = self._clock.timestamp(gop.index)
+        self._outlet.before_push(now_ns=now_ns)
         for packet in packetize(units, most_bytes=self._options.payload_bytes):
             data = pack_rtp(
                 packet.payload,
@@ -237,7 +241,7 @@ class MorpheSender:
                 self._token,
                 span=gop.frames,
             )
-            self._pacer.push(datagram, size, now_ns=now_ns)
+            self._outlet.push(datagram, now_ns=now_ns)
             if self._options.retransmission:
                 self._history.remember(self._sequence, datagram, size_bytes=size, now_ns=now_ns)
             if self._ledger is not None:
@@ -267,13 +271,14 @@ class MorpheSender:
                 if rtt_ns is not None:
                     self._rtt.on_sample(rtt_ns, now_ns=now_ns)
         elif isinstance(message, CongestionFeedback):
-            self._context.controller.on_feedback(message, now_ns=now_ns)
+            self._outlet.on_feedback(message, now_ns=now_ns)
             if self._ledger is not None:
                 self._ledger.on_feedback(message)
 
     def _resend(self, lost: tuple[int, ...], now_ns: int) -> None:
         if not self._options.retransmission:
             return
+        self._outlet.before_push(now_ns=now_ns)
         # Each resend goes ahead of the media queue; the pacer keeps them in this order.
         for sent in self._history.resends(lost, now_ns=now_ns):
             original = parse_rtp(sent.data)
@@ -299,7 +304,24 @@ class MorpheSender:
                 sent.span,
             )
             self._token += 1
-            self._pacer.push(datagram, len(data) + IP_UDP_HEADER_BYTES, now_ns=now_ns, front=True)
+            self._outlet.push(datagram, now_ns=now_ns, front=True)
+
+    def _make_padding(self, size_bytes: int, now_ns: int) -> Datagram | None:  # noqa: ARG002
+        """RTP padding on the retransmission's source, as the H.26x sender; none before media."""
+        if not self._sequence:
+            return None
+        padding = size_bytes - RTP_HEADER_BYTES - IP_UDP_HEADER_BYTES
+        data = pack_padding(
+            min(max(padding, 1), MAX_PADDING_BYTES),
+            payload_type=RTX_PAYLOAD_TYPE,
+            sequence=self._rtx_sequence,
+            timestamp=self._timestamp,
+            ssrc=self._context.ssrc + 1,
+        )
+        self._rtx_sequence += 1
+        datagram = Datagram(data, "padding", -1, 0, self._token)
+        self._token += 1
+        return datagram
 
     def _report(self, now_ns: int) -> None:
         self._next_report_ns = now_ns + REPORT_INTERVAL_NS
