@@ -194,7 +194,7 @@ def test_clips_with_a_form_of_their_own_meet_the_axes_once(write: Write) -> None
         (
             "control: fixed",
             "control: magic",
-            ":12: rate: unknown rate control 'magic'; known: fixed",
+            ":12: rate: unknown rate control 'magic'; known: bbr, fixed",
         ),
         ("kbps: 400", "kbps: 400, foo: 1", ":12: rate: rate control fixed: unknown option 'foo'"),
         ("droptail", "red", ":7: downlink.queue: unknown queue 'red'; known: "),
