@@ -5,9 +5,15 @@ The core needs PyTorch and more, which is an extra; nothing is imported before i
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from testbed.codec.drops import DropCondition
@@ -24,6 +30,8 @@ GOP_FRAMES: Final = 9
 DEVICES: Final = ("cpu", "cuda")
 PROFILES: Final = ("morphe", "morphe-keep", "morphe-paper")
 SCALES: Final = {"auto": 0, "1": 1, "2": 2, "3": 3}
+#: Modules of the core that no encode depends on.
+_PACKETS: Final = tuple(f"nasc/{name}.py" for name in ("packetizer", "reassembly", "loss_policy"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +64,21 @@ class Core:
 
         return Encoder(self.model, width=width, height=height, fps=fps, config=settings.config())
 
-    def decoder(self, *, width: int, height: int, smoothing: int | None = None) -> Decoder:
+    def decoder(
+        self,
+        *,
+        width: int,
+        height: int,
+        smoothing: int | None = None,
+        switches_only: bool = False,
+    ) -> Decoder:
         """A fresh decoder.
 
         Args:
             width: luma width.
             height: luma height.
             smoothing: pictures blended at a GoP boundary; None = as the codec thinks best.
+            switches_only: blend only where the scale changes; needs a `smoothing`.
 
         Raises:
             MorpheError: impossible smoothing.
@@ -71,7 +87,13 @@ class Core:
 
         if smoothing is None:
             return Decoder(self.model, width=width, height=height)
-        return Decoder(self.model, width=width, height=height, smoothing=smoothing)
+        return Decoder(
+            self.model,
+            width=width,
+            height=height,
+            smoothing=smoothing,
+            switches_only=switches_only,
+        )
 
     def describe(self) -> dict[str, Any]:
         """What is known of the model (JSON values)."""
@@ -86,11 +108,13 @@ class Settings:
         profile: any of `PROFILES`.
         scale: source pixels per coded pixel; 0 = chosen by the budget.
         drop: tokens to leave out besides, for comparing selections.
+        changes: further settings of the core that differ from the profile's, by name.
     """
 
     profile: str = "morphe"
     scale: int = 0
     drop: DropCondition | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
@@ -101,10 +125,18 @@ class Settings:
             raise InputError(f"scale {self.scale} is not known; allowed: {', '.join(SCALES)}")
 
     def config(self) -> EncoderConfig:
-        """The core's own settings."""
+        """The core's own settings; needs no PyTorch.
+
+        Raises:
+            InputError: the core refuses a value.
+        """
         with _needing_the_extra():
-            from morphe_core.vgc.codec import profile
-        config = replace(profile(self.profile), scale=self.scale)
+            from morphe_core.errors import CodecConfigError
+            from morphe_core.vgc.config import profile
+        try:
+            config = replace(profile(self.profile), scale=self.scale, **self.changes)
+        except (CodecConfigError, TypeError) as error:
+            raise InputError(str(error)) from None
         if (drop := self.drop) is None:
             return config
         return replace(
@@ -121,6 +153,65 @@ def parse_scale(text: str) -> int:
     if text not in SCALES:
         raise InputError(f"--scale {text}: is not known; allowed: {', '.join(SCALES)}")
     return SCALES[text]
+
+
+def weights_sha256(weights: str = "small") -> str:
+    """Hash of a weights file, as `Core.sha256` has it, without loading it or PyTorch.
+
+    Args:
+        weights: as for `load_core`.
+
+    Raises:
+        InputError: no such model or file.
+    """
+    shipped = files("morphe_core") / "weights" / f"{weights}.safetensors"
+    for path in (Path(str(shipped)), Path(weights)):
+        if path.is_file():
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+    raise InputError(f"weights {weights!r}: no such file and no shipped model")
+
+
+@cache
+def core_hash(*, coding: bool = False) -> str:
+    """First 16 hex digits of SHA-256 over the sources of the core, training left out.
+
+    Args:
+        coding: leave out as well what is about packets: encodes do not depend on it.
+    """
+    package = Path(str(files("morphe_core")))
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package).as_posix()
+        if not name.startswith("training/") and not (coding and name in _PACKETS):
+            digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def core_versions(*, coding: bool = False) -> dict[str, str]:
+    """What codes besides the weights: hash of the core's sources, version of PyTorch.
+
+    Args:
+        coding: as for `core_hash`.
+    """
+    try:
+        torch = version("torch")
+    except PackageNotFoundError:
+        torch = "none"
+    return {"core": core_hash(coding=coding), "torch": torch}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread: the same result whatever else runs, as for every other encoder."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def shipped_models() -> list[str]:

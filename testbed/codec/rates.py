@@ -53,24 +53,40 @@ class GopBudget:
         fps: frame rate, > 0.
         least_packets: the first GoP is taken to need at least this many, >= 1; the others as many
             as the one before, byte for byte.
+        header_bytes: in front of every unit or piece of one.
     """
 
-    def __init__(self, kbps: float, fps: Fraction, *, least_packets: int = 1) -> None:
+    def __init__(
+        self,
+        kbps: float,
+        fps: Fraction,
+        *,
+        least_packets: int = 1,
+        header_bytes: int = PACKET_HEADER_BYTES,
+    ) -> None:
         self._least_packets = least_packets
-        self._frame_bytes = kbps * BITS_PER_KBIT / 8 / float(fps)
+        self._header_bytes = header_bytes
+        self._fps = float(fps)
+        self._frame_bytes = 0.0
+        self.set_rate(kbps)
         self._owed = 0.0  # spent beyond the rate so far; negative: left over
-        self._packet_bytes = float(PAYLOAD_BYTES + PACKET_HEADER_BYTES)  # of the packets seen last
+        self._packet_bytes = float(PAYLOAD_BYTES + header_bytes)  # of the packets seen last
+
+    def set_rate(self, kbps: float) -> None:
+        """The rate of the GoPs to come; what is owed stays."""
+        self._frame_bytes = kbps * BITS_PER_KBIT / 8 / self._fps
 
     def next(self, frames: int) -> int:
         """Payload bytes (without packet headers) for a GoP of `frames` pictures."""
         worth = self._frame_bytes * frames
         room = min(max(worth - self._owed, LEAST_SHARE * worth), MOST_SHARE * worth)
         packets = max(self._least_packets, math.ceil(room / self._packet_bytes - 1e-9))
-        return max(LEAST_BYTES, round(room - packets * PACKET_HEADER_BYTES))
+        return max(LEAST_BYTES, round(room - packets * self._header_bytes))
 
     def record(self, frames: int, units: Sequence[int]) -> None:
-        """A GoP of `frames` pictures became units of these sizes in bytes."""
-        worth, spent = self._frame_bytes * frames, wire_bytes(units)
+        """A GoP of `frames` pictures became units, or pieces of them, of these sizes in bytes."""
+        worth = self._frame_bytes * frames
+        spent = sum(units) + len(units) * self._header_bytes
         self._owed = max(self._owed + spent - worth, -worth)
         if units:
             self._packet_bytes = spent / len(units)

@@ -83,6 +83,7 @@ def _measure(cell: Cell, result: SessionResult) -> dict[str, npt.NDArray[np.floa
         result.displayed,
         metrics=cell.quality,
         conceal=result.conceal,
+        decoder_options=result.decoder_options,
     )
 
 

@@ -66,7 +66,7 @@ class _Expansion:
         self.made_with = {"code": code_hash(), "encoders": dict(encoder_versions())}
         self._clips: dict[ClipSpec, Clip] = {}
         self._traces: dict[tuple[str, int, Scale], list[ResolvedTrace]] = {}
-        self._options: dict[int, Mapping[str, Any]] = {}
+        self._options: dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
         self._delays: dict[str, tuple[float, ...]] = {}
         self._masks: dict[str, tuple[int, ...]] = {}
         self._checked: set[str] = set()
@@ -144,8 +144,10 @@ class _Expansion:
 
     # --- names and options --------------------------------------------------------------------
 
-    def _transport_options(self, choice: TransportChoice, place: Place) -> Mapping[str, Any]:
-        """Every option of the transport, defaults included."""
+    def _transport_options(
+        self, choice: TransportChoice, place: Place
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Every option of the transport, defaults included, and what its encodes depend on."""
         import testbed.transports  # noqa: F401  (registers the built-in transports)
         from testbed.transports.base import TRANSPORTS, parse_options
 
@@ -153,7 +155,9 @@ class _Expansion:
         if key not in self._options:
             with self.at(place):
                 transport = TRANSPORTS.get(choice.name)
-                self._options[key] = dataclasses.asdict(parse_options(transport, choice.options))
+                options = parse_options(transport, choice.options)
+                made_with = transport.made_with(options)
+                self._options[key] = dataclasses.asdict(options), made_with
         return self._options[key]
 
     def _check_rate(self, point: Point) -> None:
@@ -256,7 +260,7 @@ class _Expansion:
 
     def _cell(self, point: Point, seed: int, down: Capacity, up: Capacity) -> Cell:
         scenario = self.scenario
-        options = self._transport_options(point.transport, point.places["transport"])
+        options, made_with = self._transport_options(point.transport, point.places["transport"])
         self._check_rate(point)
         self._check_compute(point)
         clip = self._clip(point)
@@ -281,7 +285,7 @@ class _Expansion:
             "label": point.transport.label,
             "seed": seed,
             "clip": {"sha256": clip.sha256, "duration_s": point.clip.duration_s},
-            "made_with": self.made_with,
+            "made_with": {**self.made_with, **made_with},
             "host": host_if_measured(point.compute),
         }
         return Cell(

@@ -8,19 +8,17 @@ so each picture that comes out carries the number of the access unit that it was
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from testbed.errors import UnknownNameError
 from testbed.media.clips import Picture
 from testbed.media.sources import Shaper
 from testbed.media.types import ReceivedFrame
-
-#: FFmpeg's names of the decoders.
-DECODERS = {"h264": "h264", "h265": "hevc", "h266": "vvc"}
+from testbed.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +36,16 @@ class DecodedFrame:
     damaged: bool = False
 
 
+#: Takes what `decode` takes but the codec; `options` as keywords.
+DecoderFactory = Callable[..., Iterator[DecodedFrame]]
+
+#: Codecs that can be decoded. `morphe` is registered by `testbed.codec.pixels`.
+DECODERS: Registry[DecoderFactory] = Registry("decoder", group="testbed.decoders")
+
+#: FFmpeg's names of the H.26x decoders.
+FFMPEG_NAMES = {"h264": "h264", "h265": "hevc", "h266": "vvc"}
+
+
 def decodable(received: Sequence[ReceivedFrame]) -> list[bool]:
     """For each frame, whether all it refers to is there.
 
@@ -53,12 +61,18 @@ def decodable(received: Sequence[ReceivedFrame]) -> list[bool]:
 
 
 def decode(
-    codec: str, received: Iterable[ReceivedFrame], *, width: int, height: int, conceal: bool
+    codec: str,
+    received: Iterable[ReceivedFrame],
+    *,
+    width: int,
+    height: int,
+    conceal: bool,
+    options: Mapping[str, Any] | None = None,
 ) -> Iterator[DecodedFrame]:
     """Decode what arrived, in order.
 
     Args:
-        codec: "h264", "h265", "h266".
+        codec: a name of `DECODERS`.
         received: one entry a source frame, in order of index.
         width: luma width of the pictures.
         height: luma height of the pictures.
@@ -66,13 +80,19 @@ def decode(
             arrived goes into the decoder, and its own concealment fills the rest; before the first
             key frame nothing comes out. How good the concealment is depends on the decoder: H.264
             has motion-compensated error concealment, H.265 and H.266 repeat or invent references.
-            A frame that did not arrive yields nothing.
+            A frame that did not arrive yields nothing. Codecs that always conceal ignore it.
+        options: keywords of the decoder; those of H.26x have none.
 
     Raises:
         UnknownNameError: no such codec.
     """
-    if codec not in DECODERS:
-        raise UnknownNameError(f"unknown decoder {codec!r}; known: {', '.join(sorted(DECODERS))}")
+    factory = DECODERS.get(codec)
+    return factory(received, width=width, height=height, conceal=conceal, **(options or {}))
+
+
+def _decode_h26x(
+    codec: str, received: Iterable[ReceivedFrame], *, width: int, height: int, conceal: bool
+) -> Iterator[DecodedFrame]:
     chain = started = False
     decoder = _Decoder(codec, width, height, conceal=conceal)
     for frame in received:
@@ -88,12 +108,16 @@ def decode(
             yield DecodedFrame(index, picture, damaged=not chain)
 
 
+for _codec in FFMPEG_NAMES:
+    DECODERS.register(_codec)(partial(_decode_h26x, _codec))
+
+
 class _Decoder:
     """One decoder; any bytes may be fed."""
 
     def __init__(self, codec: str, width: int, height: int, *, conceal: bool) -> None:
         self._conceal = conceal
-        self._name = DECODERS[codec]
+        self._name = FFMPEG_NAMES[codec]
         self._size = (width, height)
         self._context: Any = None
         self._shaper = Shaper(width, height)

@@ -17,10 +17,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +53,7 @@ def measure_displayed(
     *,
     metrics: Sequence[str],
     conceal: bool,
+    decoder_options: Mapping[str, Any] | None = None,
 ) -> Scores:
     """Quality of the screen, slot by slot, against the source at the clip's resolution.
 
@@ -63,6 +65,7 @@ def measure_displayed(
         metrics: any of `METRICS`.
         conceal: as in `testbed.media.decoding.decode`. A frame that the decoder does not give in
             spite of concealment leaves the one before on the screen.
+        decoder_options: as in `testbed.media.decoding.decode`.
 
     Returns:
         For each metric an array of len(displayed) values.
@@ -82,7 +85,9 @@ def measure_displayed(
         )
     if not metrics or not displayed:
         return {name: np.empty(0) for name in metrics}
-    pictures = screen(clip, codec, received, displayed, conceal=conceal)
+    pictures = screen(
+        clip, codec, received, displayed, conceal=conceal, decoder_options=decoder_options
+    )
     return compare(
         pictures, clip.frames(), width=clip.width, height=clip.height, metrics=metrics,
         count=len(displayed),
@@ -96,13 +101,17 @@ def screen(
     displayed: Sequence[int],
     *,
     conceal: bool,
+    decoder_options: Mapping[str, Any] | None = None,
 ) -> Iterator[Picture]:
     """The picture on the screen in each slot; arguments as for `measure_displayed`.
 
     Raises:
         BrokenLogError: see `measure_displayed`.
     """
-    decoded = decode(codec, received, width=clip.width, height=clip.height, conceal=conceal)
+    decoded = decode(
+        codec, received, width=clip.width, height=clip.height, conceal=conceal,
+        options=decoder_options,
+    )  # fmt: skip
     picture, at = black(clip.width, clip.height), -1
     ahead = next(decoded, None)
     for slot, index in enumerate(displayed):

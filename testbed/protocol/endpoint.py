@@ -17,10 +17,11 @@ class Datagram:
     Attributes:
         data: the bytes on the wire, without IP and UDP headers.
         kind: "media", "retransmission", "fec", "feedback" or "padding".
-        frame: source frame it belongs to, or -1.
+        frame: source frame it belongs to, or -1; its bytes are counted there.
         media_bytes: coded-picture bytes inside; the rest of `data` is header.
         token: the sender's own number for this datagram, from 0.
         retransmission_of: `token` of the datagram that this one repeats, or -1.
+        span: frames, from `frame` on, that need it (a group of pictures coded together).
     """
 
     data: bytes
@@ -29,6 +30,7 @@ class Datagram:
     media_bytes: int = 0
     token: int = -1
     retransmission_of: int = -1
+    span: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,5 +2,6 @@
 
 from testbed.transports.base import TRANSPORTS, Transport, parse_options
 from testbed.transports.h26x.transport import H26xTransport  # importing it registers three
+from testbed.transports.morphe.transport import MorpheTransport  # and this one `morphe`
 
-__all__ = ["TRANSPORTS", "H26xTransport", "Transport", "parse_options"]
+__all__ = ["TRANSPORTS", "H26xTransport", "MorpheTransport", "Transport", "parse_options"]

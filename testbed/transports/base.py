@@ -9,7 +9,8 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from testbed.errors import InputError
-from testbed.media.types import EncodedFrame, FrameEncoder
+from testbed.media.cache import EncodeCache
+from testbed.media.clips import Clip
 from testbed.protocol.congestion.base import RateController
 from testbed.protocol.endpoint import Endpoint, Event
 from testbed.registry import Registry
@@ -21,18 +22,18 @@ class SenderContext:
 
     Attributes:
         fps: capture rate of the clip.
-        encoder: live encoder over the clip.
+        encoder: live encoder over the clip, as the transport opened it.
         controller: rate control.
-        encode_ns: compute model: how long encoding that frame takes.
+        encode_ns: compute model: how long encoding that frame or group takes.
         playout_deadline_ns: as in the scenario.
         options: the transport's parsed options.
         ssrc: RTP source; the retransmission stream uses ssrc + 1.
     """
 
     fps: Fraction
-    encoder: FrameEncoder
+    encoder: Any
     controller: RateController
-    encode_ns: Callable[[EncodedFrame], int]
+    encode_ns: Callable[[Any], int]
     playout_deadline_ns: int
     options: Any
     ssrc: int = 0x4D6F7270
@@ -44,7 +45,8 @@ class ReceiverContext:
 
     Attributes:
         fps: capture rate of the clip, as a session description would tell.
-        decode_ns: compute model: how long decoding one frame takes.
+        decode_ns: compute model: how long decoding one frame takes; a codec of several scales
+            passes the scale.
         playout_deadline_ns: a frame decoded later than this after capture is late.
         options: the transport's parsed options.
         keep_received: keep every frame's bytes for later decoding.
@@ -52,7 +54,7 @@ class ReceiverContext:
     """
 
     fps: Fraction
-    decode_ns: Callable[[], int]
+    decode_ns: Callable[..., int]
     playout_deadline_ns: int
     options: Any
     keep_received: bool = True
@@ -66,7 +68,8 @@ class FrameEncoded(Event):
     Attributes:
         index, key, target_kbps: of the frame; the target is the encoder's, without headers.
         encode_start_ns, encode_end_ns: when the encoder took it and gave it.
-        media_bytes: size of the access unit.
+        media_bytes: size of the access unit; of a group's bytes, the frame's share.
+        mode: how it was coded, for the log; "" for a scheme that has only one way.
     """
 
     index: int
@@ -75,6 +78,7 @@ class FrameEncoded(Event):
     encode_start_ns: int
     encode_end_ns: int
     media_bytes: int
+    mode: str = ""
 
 
 @dataclass(slots=True)
@@ -117,7 +121,7 @@ class Transport(Protocol):
 
     @property
     def codec(self) -> str:
-        """Encoder and decoder to use ("h264", "h265", "h266")."""
+        """Decoder to use (a name of `testbed.media.decoding.DECODERS`)."""
 
     @property
     def options_type(self) -> type[Any]:
@@ -126,8 +130,31 @@ class Transport(Protocol):
     def check_options(self, options: Any) -> None:
         """Refuse, with ValueError, what this scheme cannot do although the type allows it."""
 
-    def encoder_options(self, options: Any) -> Mapping[str, Any]:
-        """Keywords for `testbed.media.encoders.EncoderConfig`."""
+    def made_with(self, options: Any) -> Mapping[str, Any]:
+        """What determines the encodes besides the testbed's own code (JSON values), for run names.
+
+        Raises:
+            InputError: it is not there.
+        """
+
+    def open_encoder(
+        self, clip: Clip, options: Any, cache: EncodeCache | None, *, adaptive: bool, pixels: bool
+    ) -> Any:
+        """A live encoder over `clip`, for `SenderContext.encoder`.
+
+        Args:
+            clip: what to encode.
+            options: the transport's parsed options.
+            cache: where encodes are kept; None encodes every time.
+            adaptive: the target will change with the network.
+            pixels: what arrives will be decoded.
+
+        Raises:
+            InputError: the encoder is not there, or cannot do this.
+        """
+
+    def decoder_options(self, options: Any) -> Mapping[str, Any]:
+        """Keywords for the decoder, see `testbed.media.decoding.decode`."""
 
     def make_sender(self, context: SenderContext) -> Endpoint:
         """A new sender."""

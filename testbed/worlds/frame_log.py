@@ -26,6 +26,7 @@ class FrameRecord:
         "key",
         "last_sent_ns",
         "media_bytes",
+        "mode",
         "outcome",
         "packets_lost",
         "packets_sent",
@@ -51,6 +52,7 @@ class FrameRecord:
         self.outcome = ""
         self.reason = ""
         self.target_kbps = -1.0
+        self.mode = ""
         self.media_bytes = 0
         self.header_bytes = 0
         self.fec_bytes = 0
@@ -59,7 +61,7 @@ class FrameRecord:
         self.packets_lost = 0
 
     def row(self, mode: str) -> tuple[Any, ...]:
-        """The row in the order of `testbed.tables.FRAMES`."""
+        """The row in the order of `testbed.tables.FRAMES`; `mode` for a scheme that has one."""
         outcome, reason = self.outcome, self.reason
         if not outcome:
             if self.first_sent_ns < 0:
@@ -82,7 +84,7 @@ class FrameRecord:
             _null(self.render_ns),
             outcome,
             reason,
-            mode,
+            self.mode or mode,
             None if self.target_kbps < 0 else self.target_kbps,
             self.media_bytes,
             self.header_bytes,
@@ -123,6 +125,7 @@ class FrameLog:
         record.encode_end_ns = event.encode_end_ns
         record.target_kbps = event.target_kbps
         record.media_bytes = event.media_bytes
+        record.mode = event.mode
         self.encoded_bytes += event.media_bytes
 
     def sent(self, datagram: Datagram, wire_bytes: int, *, now_ns: int) -> None:
@@ -130,15 +133,26 @@ class FrameLog:
         record = self.records[datagram.frame]
         kind = datagram.kind
         if kind == "media":
-            if record.first_sent_ns < 0:
-                record.first_sent_ns = now_ns
-            record.last_sent_ns = now_ns
+            for needing in self._span(datagram):
+                if needing.first_sent_ns < 0:
+                    needing.first_sent_ns = now_ns
+                needing.last_sent_ns = now_ns
             record.header_bytes += wire_bytes - datagram.media_bytes
         elif kind == "fec":
             record.fec_bytes += wire_bytes
         else:
             record.retransmitted_bytes += wire_bytes
         record.packets_sent += 1
+
+    def arrived(self, datagram: Datagram, *, now_ns: int) -> None:
+        """A datagram came out of the path at the receiver."""
+        if datagram.frame >= 0 and self.records[datagram.frame].first_arrival_ns < 0:
+            for needing in self._span(datagram):
+                needing.first_arrival_ns = now_ns
+
+    def _span(self, datagram: Datagram) -> list[FrameRecord]:
+        """The frames that need a datagram."""
+        return self.records[datagram.frame : datagram.frame + datagram.span]
 
     def lost(self, frame: int) -> None:
         """A datagram of `frame` (-1: of none) did not get through."""

@@ -16,7 +16,7 @@ class SessionSpec:
     """Everything that determines a session.
 
     Attributes:
-        transport: registered name ("h264", "h265", "h266").
+        transport: registered name ("h264", "h265", "h266", "morphe").
         clip: what is streamed.
         downlink: the media direction.
         uplink: the feedback direction.
@@ -57,8 +57,9 @@ class SessionResult:
         received: one entry a source frame, in order; what the decoder may work with.
         displayed: for each source frame slot, the index of the frame on the screen when the slot
             ended, or -1 before the first picture (the viewer sees black).
-        codec: decoder to use on `received` ("h264", "h265", "h266").
+        codec: decoder to use on `received`, see `testbed.media.decoding`.
         conceal: the session asked the decoder to conceal what is missing.
+        decoder_options: keywords of that decoder.
         facts: realised loss, phases and the like, for the manifest (JSON values).
     """
 
@@ -66,4 +67,5 @@ class SessionResult:
     displayed: list[int]
     codec: str
     conceal: bool = False
+    decoder_options: Mapping[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)

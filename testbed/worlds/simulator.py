@@ -17,7 +17,6 @@ import simpy
 
 from testbed.media.cache import EncodeCache
 from testbed.media.clips import open_clip
-from testbed.media.encoders import EncoderConfig, open_encoder
 from testbed.network.packet import IP_UDP_HEADER_BYTES, LINK_OVERHEAD_BYTES, Packet
 from testbed.network.path import Path, build_path
 from testbed.protocol.congestion import make_controller
@@ -141,6 +140,7 @@ class Session:
         self.transport = TRANSPORTS.get(spec.transport)
         options = parse_options(self.transport, spec.transport_options)
         compute = compute_model(spec.compute, codec=self.transport.codec, clip=self.clip)
+        self.compute = compute
 
         def rng(direction: str) -> Callable[[str], Any]:
             return lambda name: generator(spec.seed, f"{direction}/{name}")
@@ -170,11 +170,12 @@ class Session:
             rng=generator(spec.seed, "congestion"),
         )
         deadline_ns = round(spec.playout_deadline_ms * 1e6)
-        encoder = open_encoder(
-            self.transport.codec,
+        encoder = self.transport.open_encoder(
             self.clip,
-            EncoderConfig(**self.transport.encoder_options(options)),
+            options,
             EncodeCache.default(),
+            adaptive=spec.rate_control != "fixed",
+            pixels=spec.keep_received,
         )
         self.sender: Endpoint = self.transport.make_sender(
             SenderContext(
@@ -187,7 +188,8 @@ class Session:
             )
         )
         self.conceal = bool(getattr(options, "conceal", False))
-        self.facts: dict[str, Any] = {"compute": compute.facts(), "clip": self.clip.facts()}
+        self.decoder_options = self.transport.decoder_options(options)
+        self.facts: dict[str, Any] = {}
         self.sender_alarm = Alarm(self.env, self._sender_timer)
         self.receiver_alarm = Alarm(self.env, self._receiver_timer)
         self.duration_ns = -(
@@ -220,14 +222,20 @@ class Session:
             direction.settle(everything=True)
             direction.flush()
         self.sink.append("frames", [r.row(self.transport.name) for r in self.frames.records])
+        self.facts |= {"compute": self.compute.facts(), "clip": self.clip.facts()}
         for name, direction in (("down", self.down), ("up", self.up)):
             self.facts[f"loss_{name}"] = direction.path.realised_loss()
+        for name, endpoint in (("sender", self.sender), ("receiver", self.receiver)):
+            facts = getattr(endpoint, "facts", None)
+            if facts is not None:
+                self.facts[name] = facts()
         received = getattr(self.receiver, "received_frames", None)
         return SessionResult(
             received=received(len(self.frames.records)) if received is not None else [],
             displayed=self.frames.displayed(),
             codec=self.transport.codec,
             conceal=self.conceal,
+            decoder_options=self.decoder_options,
             facts=self.facts,
         )
 
@@ -282,10 +290,7 @@ class Session:
 
     def _deliver_down(self, packet: Packet, now_ns: int) -> None:
         datagram: Datagram = packet.payload  # type: ignore[assignment]
-        if datagram.frame >= 0:
-            record = self.frames.records[datagram.frame]
-            if record.first_arrival_ns < 0:
-                record.first_arrival_ns = now_ns
+        self.frames.arrived(datagram, now_ns=now_ns)
         self.receiver.receive_datagram(datagram.data, now_ns=now_ns)
 
     def _deliver_up(self, packet: Packet, now_ns: int) -> None:
@@ -356,7 +361,7 @@ class _TickState:
             min_rtt_ms,
             loss,
             controller.state,
-            session.transport.name,
+            getattr(sender, "mode", "") or session.transport.name,
             target,
             *kbps,
             down.path.capacity_bytes(now_ns - TICK_NS, now_ns) * 8e6 / TICK_NS,

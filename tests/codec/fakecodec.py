@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,10 @@ class Gop:
     units: tuple[bytes, ...]
     facts: dict[str, float]
     budgeted: tuple[int, ...]
+
+    @property
+    def mode(self) -> SimpleNamespace:
+        return SimpleNamespace(value=f"{self.scale}x")
 
 
 class FakeEncoder:

@@ -12,7 +12,9 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("network", "protocol", "transports", "media", "worlds", "experiments", "cli"):
         (package / name).mkdir(parents=True)
         (package / name / "code.py").write_text("x = 1\n")
-    for name in ("experiments/runner.py", "randomness.py", "tables.py"):
+    (package / "codec").mkdir()
+    coding = [f"codec/{name}.py" for name in ("core", "gops", "pixels", "rates", "units")]
+    for name in (*coding, "experiments/runner.py", "randomness.py", "tables.py"):
         (package / name).write_text("x = 1\n")
     monkeypatch.setattr(provenance, "_PACKAGE", package)
     return package

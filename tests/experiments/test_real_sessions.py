@@ -25,7 +25,7 @@ downlink:
     - {kind: bernoulli, rate: 0.1}
   delay_ms: 50
 uplink: {delay_ms: 50}
-transports: [h264, h265, h266]
+transports: [h264, h265, h266, morphe]
 rate: {control: fixed, kbps: 200}
 seeds: [1]
 quality: [psnr]
@@ -48,7 +48,7 @@ def test_one_and_two_jobs_give_the_same_tables(tmp_path: Path) -> None:
     one, two = (scan_runs(tmp_path / jobs) for jobs in ("1", "2"))
     assert not one.broken
     assert [run.name for run in one.runs] == [run.name for run in two.runs]
-    assert len(one.runs) == 6
+    assert len(one.runs) == 8
     for first, second in zip(one.runs, two.runs, strict=True):
         for table in ("frames", "packets", "control", "link"):
             assert pq.read_table(first.folder / f"{table}.parquet").equals(

@@ -57,7 +57,7 @@ def test_the_same_session_twice_gives_the_same_tables() -> None:
 
 def test_all_transports_meet_the_same_losses() -> None:
     masks = []
-    for transport in ("h264", "h265"):
+    for transport in ("h264", "h265", "morphe"):
         tables, _ = run(session(transport=transport, down=LOSSY))
         down = tables["packets"].query("direction == 'down' and drop != 'queue'")
         masks.append((down["drop"] == "loss").to_numpy())

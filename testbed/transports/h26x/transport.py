@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from testbed.media.cache import EncodeCache
+from testbed.media.clips import Clip
+from testbed.media.encoders import EncoderConfig, open_encoder
+from testbed.media.types import FrameEncoder
 from testbed.protocol.endpoint import Endpoint
 from testbed.protocol.payload import PAYLOADS
 from testbed.transports.base import TRANSPORTS, ReceiverContext, SenderContext
@@ -34,13 +38,30 @@ class H26xTransport:
         if options.slices > self.most_slices:
             raise ValueError(f"slices: must be in 1..{self.most_slices} (got {options.slices})")
 
-    def encoder_options(self, options: H26xOptions) -> Mapping[str, Any]:
-        """Keywords for `EncoderConfig`."""
-        return {
-            "preset": options.preset,
-            "intra_period_frames": options.intra_period_frames,
-            "slices": options.slices,
-        }
+    def made_with(self, options: H26xOptions) -> Mapping[str, Any]:  # noqa: ARG002 - contract
+        """Nothing: the versions of FFmpeg and its encoders are in every run's name."""
+        return {}
+
+    def open_encoder(
+        self,
+        clip: Clip,
+        options: H26xOptions,
+        cache: EncodeCache | None,
+        *,
+        adaptive: bool,  # noqa: ARG002 - contract
+        pixels: bool,  # noqa: ARG002 - contract
+    ) -> FrameEncoder:
+        """A live encoder; it follows any target."""
+        config = EncoderConfig(
+            preset=options.preset,
+            intra_period_frames=options.intra_period_frames,
+            slices=options.slices,
+        )
+        return open_encoder(self.codec, clip, config, cache)
+
+    def decoder_options(self, options: H26xOptions) -> Mapping[str, Any]:  # noqa: ARG002 - contract
+        """None."""
+        return {}
 
     def make_sender(self, context: SenderContext) -> Endpoint:
         """A new sender."""
