@@ -137,4 +137,5 @@ def test_transports_show_every_option_with_its_meaning(capsys: pytest.CaptureFix
         "h264",
         "h265",
         "h266",
+        "morphe",
     ]
