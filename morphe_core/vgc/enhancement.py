@@ -61,10 +61,12 @@ class Enhancer:
         self._start: float | None = None
 
     def tokens_bytes(self, budget_bytes: int) -> int:
-        """What of a GoP's budget is for its tokens; the residual gets whatever they leave."""
-        if self._config.residual == "none":
-            return budget_bytes
-        return max(1, round(budget_bytes * (1 - self._config.residual_share)))
+        """What of a GoP's budget is for its tokens; the residual gets whatever they leave.
+
+        All of it where the share is too little for a residual: it would be kept for nothing.
+        """
+        kept_bytes = round(budget_bytes * self._config.residual_share)
+        return max(1, budget_bytes - kept_bytes) if self.wants(kept_bytes) else budget_bytes
 
     def wants(self, left_bytes: int) -> bool:
         """Whether a residual is asked for and this much is worth one."""

@@ -158,12 +158,13 @@ def test_a_unit_holds_what_the_packing_says(model: Model, clip: Clip, packing: s
 
 
 def test_a_given_quality_is_kept_while_its_i_tokens_fit(model: Model, clip: Clip) -> None:
-    config = EncoderConfig(fixed_quality=40, scale=1)
+    # As the paper's form has it: rounded plainly.
+    config = EncoderConfig(fixed_quality=40, scale=1, rounding=0)
     rich = encoder(model, config).encode(clip.gop(0), budget_bytes=20_000)
     assert (rich.facts["i_quality"], rich.facts["p_quality"]) == (40, 40)
     assert rich.facts["p_sent"] == 1
     i_bytes = rich.facts["i_bits"] / 8
-    assert rich.size_bytes > 1.7 * i_bytes
+    assert rich.size_bytes > 2 * i_bytes
     poor = encoder(model, config).encode(clip.gop(0), budget_bytes=int(1.5 * i_bytes) + 150)
     assert poor.facts["i_quality"] == 40
     assert poor.facts["p_sent"] < 1

@@ -15,7 +15,7 @@ from morphe_core.models import Model
 from morphe_core.vgc.bitstream import Kind, Part, read_unit, write_unit
 from morphe_core.vgc.codec import Decoder, EncodedGop, Encoder, EncoderConfig, profile
 from morphe_core.vgc.config import RESIDUALS
-from morphe_core.vgc.enhancement import LEAST_BYTES, Enhancer
+from morphe_core.vgc.enhancement import LEAST_BYTES, Enhancer, enhance
 from tests.morphe_core.vgc.conftest import Clip, Packed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -139,7 +139,7 @@ def test_a_share_of_the_budget_is_kept_for_the_residual(
     for number in range(3):
         gop = mine.encode(clip.gop(number), budget_bytes=budget)
         assert gop.size_bytes <= 1.1 * budget
-    assert gop.size_bytes >= 0.85 * budget
+    assert gop.size_bytes >= 0.9 * budget
     if share * budget >= 400:
         # What a unit cannot be cut to, and what the tokens' estimate was off.
         assert gop.facts["residual_bytes"] == pytest.approx(share * budget, rel=0.5)
@@ -253,7 +253,6 @@ def hostile(residual: list[bytes], name: str) -> list[bytes]:
     *others, last = residual
     payload = read_unit(last).payload
     wrong = {
-        "cut off": changed(last, payload[: len(payload) // 4]),
         "empty": changed(last, b""),
         "window beyond": changed(last, bytes([payload[0] & 0xF0 | 3, *payload[1:]])),
         "rows beyond": changed(last, bytes([payload[0], payload[1], 200, *payload[3:]])),
@@ -267,8 +266,7 @@ def hostile(residual: list[bytes], name: str) -> list[bytes]:
 
 
 HOSTILE = (
-    "cut off", "empty", "window beyond", "rows beyond", "other count", "other window",
-    "another's rows",
+    "empty", "window beyond", "rows beyond", "other count", "other window", "another's rows",
 )  # fmt: skip
 
 
@@ -282,6 +280,34 @@ def test_a_wrong_residual_unit_is_a_lost_one(
     shown = mine.decode([*tokens, *hostile(residual, name)])
     assert mine.refused_units == 1
     assert same(shown, decoder(model).decode([*tokens, *residual[:-1]]))
+
+
+def test_a_residual_unit_that_is_cut_off_is_a_lost_one(
+    model: Model, gops: list[EncodedGop]
+) -> None:
+    """Wherever it is cut: its checksum says so."""
+    tokens, residual = tokens_of(gops[0]), residual_of(gops[0])
+    *others, last = residual
+    without = decoder(model).decode([*tokens, *others])
+    for length in range(0, len(last), 7):
+        mine = decoder(model)
+        assert same(mine.decode([*tokens, *others, last[:length]]), without)
+        assert mine.refused_units == 1
+
+
+def test_a_cut_whose_checksum_was_made_to_fit_is_found_nearly_always(
+    gops: list[EncodedGop],
+) -> None:
+    """Nobody but a forger makes one; what the range coder cannot know to be wrong is a band."""
+    found = []
+    for data in residual_of(gops[0]):
+        unit = read_unit(data)
+        for length in range(len(unit.payload)):
+            forged = read_unit(changed(data, unit.payload[:length]))
+            pictures = [np.full(SIZE[0] * SIZE[1] * 3 // 2, 128, np.uint8) for _ in range(9)]
+            found.append(enhance(pictures, [forged]))
+    assert set(found) == {0, 1}
+    assert np.mean(found) > 0.8
 
 
 @pytest.mark.parametrize("length", [0, 10, 127])
