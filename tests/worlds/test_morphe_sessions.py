@@ -138,7 +138,9 @@ def test_smoothing_is_an_option_of_the_decoder() -> None:
 )
 def test_other_forms_of_the_codec_run_through(options: dict[str, object]) -> None:
     tables, result = run(morphe(down=LOSSY, options=options))
-    assert (tables["frames"].outcome == "rendered").mean() > 0.6
+    outcome = tables["frames"].outcome
+    assert outcome.isin(["rendered", "concealed"]).mean() > 0.6
+    assert (outcome == "concealed").any()
     assert result.facts["receiver"]["refused"] == 0
     assert result.facts["receiver"]["malformed"] == 0
 
@@ -178,7 +180,10 @@ def test_a_ladder_follows_a_changing_target_without_pixels() -> None:
 @pytest.mark.parametrize("control", ["bbr", "gcc"])
 def test_a_real_controller_finds_the_link_and_its_padding_is_no_media(control: str) -> None:
     spec = session(transport="morphe", duration_s=8.0, down=path(kbps=300.0))
-    spec = replace(spec, rate_control=control, rate_options={}, keep_received=False)
+    # At 15 fps the packets of a GoP may take 0.6 s to leave at the rate of the link.
+    spec = replace(
+        spec, rate_control=control, rate_options={}, keep_received=False, playout_deadline_ms=1000.0
+    )
     tables, result = run(spec)
     sent = tables["packets"].query("direction == 'down'")
     in_last_half = sent[sent.sent_ns > 4e9].size_bytes.sum() * 8 / 4.0 / 1e3

@@ -10,6 +10,7 @@ the probe with whatever serves it best: residual, redundancy or padding.
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -21,8 +22,8 @@ from testbed.registry import Registry
 class RateController(Protocol):
     """What a sender asks of its rate control.
 
-    `ControllerDefaults` implements all but `state` and `target_kbps` for a controller that does
-    not care; derive from it.
+    `ControllerDefaults` gives all but `state` and `target_kbps` to a controller that does not care;
+    derive from it.
     """
 
     #: Whether `on_packet_sent` wants to be called; a sender may leave it out otherwise.
@@ -63,14 +64,22 @@ class RateController(Protocol):
         """The time of `next_timer` has come (or passed)."""
 
 
-class ControllerDefaults:
-    """A controller that neither paces, limits nor probes, and learns nothing from feedback."""
+class ControllerDefaults(ABC):
+    """A controller that neither paces, limits nor probes, and learns nothing from feedback.
+
+    Methods have the contract's arguments, whether a default looks at them or not.
+    """
 
     tracks_packets: bool = False
 
+    @property
+    @abstractmethod
+    def state(self) -> str:
+        """Name of the controller's state, for the log."""
+
+    @abstractmethod
     def target_kbps(self, *, now_ns: int) -> float:
-        """To be given by the controller."""
-        raise NotImplementedError
+        """What the source should put on the wire, in kbit/s, headers included."""
 
     def estimate_kbps(self, *, now_ns: int) -> float:
         """The target: there is no other belief."""

@@ -363,13 +363,14 @@ class MorpheReceiver:
         if self._context.keep_received:
             self._kept[gop] = taken
         self._scale = taken.header.scale
-        self._show(gop, taken.header.frames, now_ns)
+        outcome = "rendered" if taken.complete else "concealed"
+        self._show(gop, taken.header.frames, outcome, now_ns)
 
     def _abandon(self, gop: int, reason: str) -> None:
         first = gop * GOP_FRAMES
         self._events += [FrameAbandoned(first + n, reason) for n in range(GOP_FRAMES)]
 
-    def _show(self, gop: int, frames: int, now_ns: int) -> None:
+    def _show(self, gop: int, frames: int, outcome: str, now_ns: int) -> None:
         """Decode and show: all pictures are ready at once, and are shown at the clip's pace.
 
         A GoP cannot be sent before its last frame is captured, so its frames are late when they are
@@ -385,7 +386,7 @@ class MorpheReceiver:
                 self._events.append(FrameDecoded(first + n, now_ns, end_ns, -1, "late"))
             return
         for n, render_ns in enumerate(self._playout.show(captured, ready_ns=end_ns)):
-            self._events.append(FrameDecoded(first + n, now_ns, end_ns, render_ns, "rendered"))
+            self._events.append(FrameDecoded(first + n, now_ns, end_ns, render_ns, outcome))
 
     # --- feedback -------------------------------------------------------------------------
 
