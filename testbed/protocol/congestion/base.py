@@ -10,7 +10,7 @@ the probe with whatever serves it best: residual, redundancy or padding.
 from __future__ import annotations
 
 import inspect
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -30,9 +30,11 @@ class RateController(Protocol):
     tracks_packets: bool
 
     @property
+    @abstractmethod
     def state(self) -> str:
         """Name of the controller's state, for the log."""
 
+    @abstractmethod
     def target_kbps(self, *, now_ns: int) -> float:
         """What the source should put on the wire, in kbit/s, headers included."""
 
@@ -64,22 +66,13 @@ class RateController(Protocol):
         """The time of `next_timer` has come (or passed)."""
 
 
-class ControllerDefaults(ABC):
+class ControllerDefaults(RateController):
     """A controller that neither paces, limits nor probes, and learns nothing from feedback.
 
     Methods have the contract's arguments, whether a default looks at them or not.
     """
 
     tracks_packets: bool = False
-
-    @property
-    @abstractmethod
-    def state(self) -> str:
-        """Name of the controller's state, for the log."""
-
-    @abstractmethod
-    def target_kbps(self, *, now_ns: int) -> float:
-        """What the source should put on the wire, in kbit/s, headers included."""
 
     def estimate_kbps(self, *, now_ns: int) -> float:
         """The target: there is no other belief."""
