@@ -8,10 +8,8 @@ from typing import Final
 from testbed.errors import RemoteProtocolError
 from testbed.media.types import EncodedFrame
 from testbed.protocol.endpoint import Datagram, Event, SourceFrame
-from testbed.protocol.nack import RetransmissionHistory
-from testbed.protocol.outlet import IP_UDP_HEADER_BYTES, Outlet
+from testbed.protocol.outlet import IP_UDP_HEADER_BYTES
 from testbed.protocol.payload import PayloadFormat
-from testbed.protocol.reception import ntp_of, round_trip_ns
 from testbed.protocol.rtcp import (
     CongestionFeedback,
     FullIntraRequest,
@@ -19,32 +17,15 @@ from testbed.protocol.rtcp import (
     PictureLossIndication,
     ReceiverReport,
     RtcpMessage,
-    SenderReport,
-    SourceDescription,
-    pack_rtcp,
-    parse_rtcp,
 )
-from testbed.protocol.rtp import (
-    MAX_PADDING_BYTES,
-    RTP_HEADER_BYTES,
-    VIDEO_CLOCK_HZ,
-    is_rtcp,
-    pack_padding,
-    pack_rtp,
-    pack_rtx,
-    parse_rtp,
-    timestamp_of_frame,
-)
-from testbed.protocol.rtt import RttEstimator
+from testbed.protocol.rtp import RTP_HEADER_BYTES, timestamp_of_frame
+from testbed.protocol.source import RtpSource, feedback_in
 from testbed.transports.base import FrameEncoded, SenderContext
 from testbed.transports.h26x.options import H26xOptions
 
 #: Dynamic payload types (RFC 3551 section 3) of the media and of its RFC 4588 retransmissions.
 MEDIA_PAYLOAD_TYPE: Final = 96
 RTX_PAYLOAD_TYPE: Final = 97
-#: Between sender reports. The receiver echoes them, which is how the sender learns the round
-#: trip; RFC 4585 allows this often at our rates (RTCP stays far below 5 % of the session).
-REPORT_INTERVAL_NS: Final = 1_000_000_000
 #: The encoder never gets less than this share of the target, however small the frames are.
 LEAST_MEDIA_SHARE: Final = 0.5
 
@@ -81,33 +62,25 @@ class H26xSender:
         self._options = options
         self._format = payload_format
         self._fps = float(context.fps)
-        self._rtt = RttEstimator()
-        self._history: RetransmissionHistory[Datagram] = RetransmissionHistory(
-            rtt=self._rtt,
-            max_age_ns=max(1_000_000_000, 2 * context.playout_deadline_ns),
-            max_tries=options.max_tries,
-        )
-        self._outlet = Outlet(
+        self._source = RtpSource(
             context.controller,
-            factor=options.pacing_factor,
+            ssrc=context.ssrc,
+            payload_types=(MEDIA_PAYLOAD_TYPE, RTX_PAYLOAD_TYPE),
+            pacing_factor=options.pacing_factor,
             burst_bytes=2 * options.payload_bytes,
-            make_fill=self._make_padding if options.probe_fill == "padding" else None,
+            playout_deadline_ns=context.playout_deadline_ns,
+            max_tries=options.max_tries if options.retransmission else 0,
+            pads=options.probe_fill == "padding",
         )
+        self._outlet = self._source.outlet
         self._wire_kbps = context.controller.target_kbps(now_ns=0)
         self._media_kbps = self._share_of_media(self._wire_kbps)
         self._encoding: deque[tuple[int, EncodedFrame]] = deque()
         self._encoder_free_ns = 0
         self._key_wanted = False
         self._last_key_ns = -(10**18)
-        self._sequence = 0
-        self._timestamp = 0
-        self._rtx_sequence = 0
-        self._token = 0
-        self._octets = 0
-        self._next_report_ns = 0
         self._control: list[Datagram] = []
         self._events: list[Event] = []
-        self._loss: float | None = None
         self.malformed_datagrams = 0
 
     # --- the contract ---------------------------------------------------------------------
@@ -136,11 +109,8 @@ class H26xSender:
 
     def receive_datagram(self, data: bytes, *, now_ns: int) -> None:
         """Feedback came in; what is not RTCP is counted and ignored."""
-        if not is_rtcp(data):
-            self.malformed_datagrams += 1
-            return
         try:
-            messages = parse_rtcp(data)
+            messages = feedback_in(data)
         except RemoteProtocolError:
             self.malformed_datagrams += 1
             return
@@ -157,7 +127,7 @@ class H26xSender:
 
     def next_timer(self) -> int | None:
         """Earliest of outlet, encoder and sender report."""
-        at_ns = self._next_report_ns
+        at_ns = self._source.next_report_ns
         outlet_ns = self._outlet.next_timer()
         if outlet_ns is not None and outlet_ns < at_ns:
             at_ns = outlet_ns
@@ -169,8 +139,9 @@ class H26xSender:
         """Packetise what the encoder has finished; report."""
         self._outlet.on_timer(now_ns=now_ns)
         self._release(now_ns)
-        if now_ns >= self._next_report_ns:
-            self._report(now_ns)
+        report = self._source.report_if_due(now_ns=now_ns)
+        if report is not None:
+            self._control.append(report)
 
     def events(self) -> list[Event]:
         """`FrameEncoded` events since the last call."""
@@ -179,8 +150,7 @@ class H26xSender:
 
     def control_view(self) -> tuple[float | None, float | None]:
         """For the log: last reported loss share, and minimum round trip in ms."""
-        min_rtt_ms = self._rtt.min_ns / 1e6 if self._rtt.samples else None
-        return self._loss, min_rtt_ms
+        return self._source.control_view()
 
     # --- inside ---------------------------------------------------------------------------
 
@@ -206,98 +176,32 @@ class H26xSender:
             self._packetise(encoded, now_ns)
 
     def _packetise(self, encoded: EncodedFrame, now_ns: int) -> None:
-        options, ssrc, index = self._options, self._context.ssrc, encoded.index
-        payloads = self._format.packetize(encoded.data, max_payload_bytes=options.payload_bytes)
-        timestamp = self._timestamp = timestamp_of_frame(index, fps=self._fps)
-        push = self._outlet.push
+        index = encoded.index
+        payloads = self._format.packetize(
+            encoded.data, max_payload_bytes=self._options.payload_bytes
+        )
+        timestamp = timestamp_of_frame(index, fps=self._fps)
+        send = self._source.send
         self._outlet.before_push(now_ns=now_ns)
-        remember = self._history.remember if options.retransmission else None
         left = len(payloads)
         for payload in payloads:
             left -= 1
-            sequence = self._sequence
-            data = pack_rtp(
+            send(
                 payload,
-                payload_type=MEDIA_PAYLOAD_TYPE,
                 marker=not left,
-                sequence=sequence,
                 timestamp=timestamp,
-                ssrc=ssrc,
+                frame=index,
+                media_bytes=len(payload),
+                now_ns=now_ns,
             )
-            size = len(data) + IP_UDP_HEADER_BYTES
-            datagram = Datagram(data, "media", index, len(payload), self._token)
-            push(datagram, now_ns=now_ns)
-            if remember is not None:
-                remember(sequence, datagram, size_bytes=size, now_ns=now_ns)
-            self._sequence = sequence + 1
-            self._token += 1
-            self._octets += len(payload)
 
     def _on_message(self, message: RtcpMessage, now_ns: int) -> None:
         if isinstance(message, GenericNack):
-            self._resend(message.lost, now_ns)
+            self._source.resend(message.lost, now_ns=now_ns)
         elif isinstance(message, PictureLossIndication | FullIntraRequest):
             if now_ns - self._last_key_ns >= self._options.key_interval_ms * 1_000_000:
                 self._key_wanted = True
         elif isinstance(message, ReceiverReport):
-            for block in message.reports:
-                if block.ssrc != self._context.ssrc:
-                    continue
-                self._loss = block.fraction_lost / 256
-                rtt_ns = round_trip_ns(block, now_ns=now_ns)
-                if rtt_ns is not None:
-                    self._rtt.on_sample(rtt_ns, now_ns=now_ns)
+            self._source.on_receiver_report(message, now_ns=now_ns)
         elif isinstance(message, CongestionFeedback):
             self._outlet.on_feedback(message, now_ns=now_ns)
-
-    def _resend(self, lost: tuple[int, ...], now_ns: int) -> None:
-        if not self._options.retransmission:
-            return
-        self._outlet.before_push(now_ns=now_ns)
-        # Each resend goes ahead of the media queue; the pacer keeps them in this order.
-        for sent in self._history.resends(lost, now_ns=now_ns):
-            original = parse_rtp(sent.data)
-            data = pack_rtx(
-                original.payload,
-                payload_type=RTX_PAYLOAD_TYPE,
-                marker=original.marker,
-                sequence=self._rtx_sequence,
-                timestamp=original.timestamp,
-                ssrc=self._context.ssrc + 1,
-                original_sequence=original.sequence,
-            )
-            self._rtx_sequence += 1
-            datagram = Datagram(
-                data, "retransmission", sent.frame, sent.media_bytes, self._token, sent.token
-            )
-            self._token += 1
-            self._outlet.push(datagram, now_ns=now_ns, front=True)
-
-    def _make_padding(self, size_bytes: int, now_ns: int) -> Datagram | None:  # noqa: ARG002
-        """RTP padding on the retransmission's source, as libwebrtc sends it; none before media."""
-        if not self._sequence:
-            return None
-        padding = size_bytes - RTP_HEADER_BYTES - IP_UDP_HEADER_BYTES
-        data = pack_padding(
-            min(max(padding, 1), MAX_PADDING_BYTES),
-            payload_type=RTX_PAYLOAD_TYPE,
-            sequence=self._rtx_sequence,
-            timestamp=self._timestamp,
-            ssrc=self._context.ssrc + 1,
-        )
-        self._rtx_sequence += 1
-        datagram = Datagram(data, "padding", -1, 0, self._token)
-        self._token += 1
-        return datagram
-
-    def _report(self, now_ns: int) -> None:
-        self._next_report_ns = now_ns + REPORT_INTERVAL_NS
-        report = SenderReport(
-            self._context.ssrc,
-            ntp_of(now_ns),
-            now_ns * VIDEO_CLOCK_HZ // 10**9,
-            self._sequence,
-            self._octets,
-        )
-        cname = SourceDescription.of_cname(self._context.ssrc, "sender@morphe-testbed")
-        self._control.append(Datagram(pack_rtcp([report, cname]), "feedback"))

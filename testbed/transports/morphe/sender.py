@@ -17,43 +17,19 @@ from testbed.codec.rates import PACKET_HEADER_BYTES, GopBudget
 from testbed.errors import RemoteProtocolError
 from testbed.media.types import EncodedGop, GopEncoder
 from testbed.protocol.endpoint import Datagram, Event, SourceFrame
-from testbed.protocol.nack import RetransmissionHistory
-from testbed.protocol.outlet import Outlet
-from testbed.protocol.reception import ntp_of, round_trip_ns
 from testbed.protocol.rtcp import (
     CongestionFeedback,
     GenericNack,
     Goodbye,
     ReceiverReport,
     RtcpMessage,
-    SenderReport,
-    SourceDescription,
-    pack_rtcp,
-    parse_rtcp,
 )
-from testbed.protocol.rtp import (
-    MAX_PADDING_BYTES,
-    RTP_HEADER_BYTES,
-    VIDEO_CLOCK_HZ,
-    is_rtcp,
-    pack_padding,
-    pack_rtp,
-    pack_rtx,
-    parse_rtp,
-)
-from testbed.protocol.rtt import RttEstimator
+from testbed.protocol.source import RtpSource, feedback_in
 from testbed.transports.base import FrameEncoded, SenderContext
 from testbed.transports.morphe.losses import LossLedger
 from testbed.transports.morphe.options import MorpheOptions
-from testbed.transports.morphe.wire import (
-    IP_UDP_HEADER_BYTES,
-    MEDIA_PAYLOAD_TYPE,
-    RTX_PAYLOAD_TYPE,
-    GopClock,
-)
+from testbed.transports.morphe.wire import MEDIA_PAYLOAD_TYPE, RTX_PAYLOAD_TYPE, GopClock
 
-#: Between sender reports, as in the H.26x sender.
-REPORT_INTERVAL_NS: Final = 1_000_000_000
 #: Packets that may leave back to back.
 BURST_PACKETS: Final = 2
 #: In front of every unit, or piece of one.
@@ -75,18 +51,17 @@ class MorpheSender:
         self._options = options
         self._encoder: GopEncoder = context.encoder
         self._clock = GopClock(context.fps)
-        self._rtt = RttEstimator()
-        self._history: RetransmissionHistory[Datagram] = RetransmissionHistory(
-            rtt=self._rtt,
-            max_age_ns=max(1_000_000_000, 2 * context.playout_deadline_ns),
-            max_tries=1,
-        )
-        self._outlet = Outlet(
+        self._source = RtpSource(
             context.controller,
-            factor=options.pacing_factor,
+            ssrc=context.ssrc,
+            payload_types=(MEDIA_PAYLOAD_TYPE, RTX_PAYLOAD_TYPE),
+            pacing_factor=options.pacing_factor,
             burst_bytes=BURST_PACKETS * options.payload_bytes,
-            make_fill=self._make_padding,
+            playout_deadline_ns=context.playout_deadline_ns,
+            max_tries=1 if options.retransmission else 0,
+            pads=True,
         )
+        self._outlet = self._source.outlet
         self._budget = GopBudget(
             context.controller.target_kbps(now_ns=0),
             context.fps,
@@ -98,16 +73,9 @@ class MorpheSender:
         self._gop = 0
         self._encoding: deque[tuple[int, EncodedGop]] = deque()
         self._encoder_free_ns = 0
-        self._sequence = 0
-        self._timestamp = 0
-        self._rtx_sequence = 0
-        self._token = 0
-        self._octets = 0
-        self._next_report_ns = 0
         self._last = False  # the clip's last GoP was encoded
         self._control: list[Datagram] = []
         self._events: list[Event] = []
-        self._loss: float | None = None
         self._modes: dict[str, int] = {}
         #: How the latest GoP was coded, for the log.
         self.mode = ""
@@ -128,11 +96,8 @@ class MorpheSender:
 
     def receive_datagram(self, data: bytes, *, now_ns: int) -> None:
         """Feedback came in; what is not RTCP is counted and ignored."""
-        if not is_rtcp(data):
-            self.malformed_datagrams += 1
-            return
         try:
-            messages = parse_rtcp(data)
+            messages = feedback_in(data)
         except RemoteProtocolError:
             self.malformed_datagrams += 1
             return
@@ -147,12 +112,13 @@ class MorpheSender:
             self._control = []
         if self._last and not self._encoding and not self._outlet.queue_bytes:
             self._last = False
-            out.append(self._reports(now_ns, Goodbye((self._context.ssrc,))))
+            # Its packet count tells the receiver at the end what there was.
+            out.append(self._source.report(Goodbye((self._context.ssrc,)), now_ns=now_ns))
         return out
 
     def next_timer(self) -> int | None:
         """Earliest of outlet, encoder and sender report."""
-        at_ns = self._next_report_ns
+        at_ns = self._source.next_report_ns
         outlet_ns = self._outlet.next_timer()
         if outlet_ns is not None and outlet_ns < at_ns:
             at_ns = outlet_ns
@@ -164,8 +130,9 @@ class MorpheSender:
         """Packetise what the encoder has finished; report."""
         self._outlet.on_timer(now_ns=now_ns)
         self._release(now_ns)
-        if now_ns >= self._next_report_ns:
-            self._report(now_ns)
+        report = self._source.report_if_due(now_ns=now_ns)
+        if report is not None:
+            self._control.append(report)
 
     def events(self) -> list[Event]:
         """`FrameEncoded` events since the last call."""
@@ -174,8 +141,7 @@ class MorpheSender:
 
     def control_view(self) -> tuple[float | None, float | None]:
         """For the log: last reported loss share, and minimum round trip in ms."""
-        min_rtt_ms = self._rtt.min_ns / 1e6 if self._rtt.samples else None
-        return self._loss, min_rtt_ms
+        return self._source.control_view()
 
     def facts(self) -> dict[str, Any]:
         """The encoder and what it did, for the manifest."""
@@ -220,121 +186,39 @@ class MorpheSender:
 
     def _packetise(self, gop: EncodedGop, now_ns: int) -> None:
         units = sending_order(gop.units)
-        timestamp = self._timestamp = self._clock.timestamp(gop.index)
+        timestamp = self._clock.timestamp(gop.index)
         self._outlet.before_push(now_ns=now_ns)
         for packet in packetize(units, most_bytes=self._options.payload_bytes):
-            data = pack_rtp(
+            if self._ledger is not None:
+                self._remember_rows(self._ledger, read_unit(units[packet.unit]).header, gop.index)
+            self._source.send(
                 packet.payload,
-                payload_type=MEDIA_PAYLOAD_TYPE,
                 marker=packet.last,
-                sequence=self._sequence,
                 timestamp=timestamp,
-                ssrc=self._context.ssrc,
-            )
-            size = len(data) + IP_UDP_HEADER_BYTES
-            media_bytes = len(packet.payload) - DESCRIPTOR_BYTES
-            datagram = Datagram(
-                data,
-                "media",
-                gop.index * self._encoder.gop_frames,
-                media_bytes,
-                self._token,
+                frame=gop.index * self._encoder.gop_frames,
+                media_bytes=len(packet.payload) - DESCRIPTOR_BYTES,
+                now_ns=now_ns,
                 span=gop.frames,
             )
-            self._outlet.push(datagram, now_ns=now_ns)
-            if self._options.retransmission:
-                self._history.remember(self._sequence, datagram, size_bytes=size, now_ns=now_ns)
-            if self._ledger is not None:
-                header = read_unit(units[packet.unit]).header
-                self._remember_rows(header, gop.index)
-            self._sequence += 1
-            self._token += 1
-            self._octets += len(packet.payload)
 
-    def _remember_rows(self, header: UnitHeader, gop: int) -> None:
-        if self._ledger is not None and header.kind is Kind.TOKENS:
-            self._ledger.on_sent(
-                self._sequence, gop=gop, rows=header.rows, of_rows=header.grid.rows
+    def _remember_rows(self, ledger: LossLedger, header: UnitHeader, gop: int) -> None:
+        """What the next packet carries."""
+        if header.kind is Kind.TOKENS:
+            ledger.on_sent(
+                self._source.sequence, gop=gop, rows=header.rows, of_rows=header.grid.rows
             )
 
     # --- feedback -------------------------------------------------------------------------
 
     def _on_message(self, message: RtcpMessage, now_ns: int) -> None:
         if isinstance(message, GenericNack):
-            self._resend(message.lost, now_ns)
+            repairs = self._source.resend(message.lost, now_ns=now_ns)
+            if self._ledger is not None:
+                for number, original in repairs:
+                    self._ledger.on_repaired(number, original)
         elif isinstance(message, ReceiverReport):
-            for block in message.reports:
-                if block.ssrc != self._context.ssrc:
-                    continue
-                self._loss = block.fraction_lost / 256
-                rtt_ns = round_trip_ns(block, now_ns=now_ns)
-                if rtt_ns is not None:
-                    self._rtt.on_sample(rtt_ns, now_ns=now_ns)
+            self._source.on_receiver_report(message, now_ns=now_ns)
         elif isinstance(message, CongestionFeedback):
             self._outlet.on_feedback(message, now_ns=now_ns)
             if self._ledger is not None:
                 self._ledger.on_feedback(message)
-
-    def _resend(self, lost: tuple[int, ...], now_ns: int) -> None:
-        if not self._options.retransmission:
-            return
-        self._outlet.before_push(now_ns=now_ns)
-        # Each resend goes ahead of the media queue; the pacer keeps them in this order.
-        for sent in self._history.resends(lost, now_ns=now_ns):
-            original = parse_rtp(sent.data)
-            data = pack_rtx(
-                original.payload,
-                payload_type=RTX_PAYLOAD_TYPE,
-                marker=original.marker,
-                sequence=self._rtx_sequence,
-                timestamp=original.timestamp,
-                ssrc=self._context.ssrc + 1,
-                original_sequence=original.sequence,
-            )
-            if self._ledger is not None:
-                self._ledger.on_repaired(self._rtx_sequence, original.sequence)
-            self._rtx_sequence += 1
-            datagram = Datagram(
-                data,
-                "retransmission",
-                sent.frame,
-                sent.media_bytes,
-                self._token,
-                sent.token,
-                sent.span,
-            )
-            self._token += 1
-            self._outlet.push(datagram, now_ns=now_ns, front=True)
-
-    def _make_padding(self, size_bytes: int, now_ns: int) -> Datagram | None:  # noqa: ARG002
-        """RTP padding on the retransmission's source, as the H.26x sender; none before media."""
-        if not self._sequence:
-            return None
-        padding = size_bytes - RTP_HEADER_BYTES - IP_UDP_HEADER_BYTES
-        data = pack_padding(
-            min(max(padding, 1), MAX_PADDING_BYTES),
-            payload_type=RTX_PAYLOAD_TYPE,
-            sequence=self._rtx_sequence,
-            timestamp=self._timestamp,
-            ssrc=self._context.ssrc + 1,
-        )
-        self._rtx_sequence += 1
-        datagram = Datagram(data, "padding", -1, 0, self._token)
-        self._token += 1
-        return datagram
-
-    def _report(self, now_ns: int) -> None:
-        self._next_report_ns = now_ns + REPORT_INTERVAL_NS
-        self._control.append(self._reports(now_ns))
-
-    def _reports(self, now_ns: int, *more: RtcpMessage) -> Datagram:
-        """A compound packet; its packet count tells the receiver at the end what there was."""
-        report = SenderReport(
-            self._context.ssrc,
-            ntp_of(now_ns),
-            now_ns * VIDEO_CLOCK_HZ // 10**9,
-            self._sequence,
-            self._octets,
-        )
-        cname = SourceDescription.of_cname(self._context.ssrc, "sender@morphe-testbed")
-        return Datagram(pack_rtcp([report, cname, *more]), "feedback")

@@ -14,8 +14,6 @@ MEDIA_PAYLOAD_TYPE: Final = 98
 RTX_PAYLOAD_TYPE: Final = 99
 #: Pictures of a GoP (paper, section 4.3).
 GOP_FRAMES: Final = 9
-#: IPv4 and UDP headers, which a rate in kbit/s on the wire includes.
-IP_UDP_HEADER_BYTES: Final = 28
 
 
 class GopClock:
