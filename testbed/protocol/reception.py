@@ -20,6 +20,9 @@ from testbed.protocol.rtcp import ReportBlock, SenderReport
 from testbed.protocol.sequence import wrap_distance
 
 __all__ = [
+    "AHEAD_NS",
+    "FEEDBACK_OVERLAP",
+    "RECEIVER_SSRC",
     "VIRTUAL_EPOCH_NTP_S",
     "ArrivalRecorder",
     "ReceptionStatistics",
@@ -28,6 +31,14 @@ __all__ = [
     "ntp_of",
     "round_trip_ns",
 ]
+
+#: A receiver's own SSRC.
+RECEIVER_SSRC: Final = 0x52656376
+#: Every packet is reported in this many reports after its first, so that three in a row may be
+#: lost (RFC 8888 section 3 leaves the overlap to the implementation).
+FEEDBACK_OVERLAP: Final = 3
+#: A packet this far ahead of the session's clock is of nothing that was captured.
+AHEAD_NS: Final = 1_000_000_000
 
 _SECOND_NS: Final = 1_000_000_000
 _MASK32: Final = 0xFFFFFFFF

@@ -11,7 +11,13 @@ from testbed.protocol.assembler import AssembledFrame, FrameAssembler
 from testbed.protocol.endpoint import Datagram, Event, SourceFrame
 from testbed.protocol.nack import NackGenerator
 from testbed.protocol.payload import PayloadFormat
-from testbed.protocol.reception import ArrivalRecorder, ReceptionStatistics
+from testbed.protocol.reception import (
+    AHEAD_NS,
+    FEEDBACK_OVERLAP,
+    RECEIVER_SSRC,
+    ArrivalRecorder,
+    ReceptionStatistics,
+)
 from testbed.protocol.rtcp import (
     GenericNack,
     PictureLossIndication,
@@ -33,18 +39,11 @@ from testbed.transports.base import FrameAbandoned, FrameDecoded, ReceiverContex
 from testbed.transports.h26x.chain import ChainEvent, ReferenceChain
 from testbed.transports.h26x.options import H26xOptions
 
-#: Every packet is reported in this many reports after its first, so that three in a row may be
-#: lost (RFC 8888 section 3 leaves the overlap to the implementation).
-FEEDBACK_OVERLAP: Final = 3
 #: How many payloads of a frame are searched for its kind.
 FIRST_PAYLOADS: Final = 4
-#: A packet this far ahead of the session's clock is of no frame that was captured.
-AHEAD_NS: Final = 1_000_000_000
 #: Packets given up that are remembered: as many as the assembler's window is wide. Beyond it, the
 #: whole frames that follow tell as well that something is lost.
 MAX_GIVEN_UP: Final = 8192
-#: The receiver's own SSRC.
-RECEIVER_SSRC: Final = 0x52656376
 
 
 class WholeFrame(NamedTuple):

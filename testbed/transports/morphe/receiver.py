@@ -14,7 +14,13 @@ from testbed.protocol.endpoint import Datagram, Event, SourceFrame
 from testbed.protocol.nack import OVERDUE_DENOMINATOR, OVERDUE_NUMERATOR
 from testbed.protocol.ntp import ntp_of
 from testbed.protocol.playout import PlayoutClock
-from testbed.protocol.reception import ArrivalRecorder, ReceptionStatistics
+from testbed.protocol.reception import (
+    AHEAD_NS,
+    FEEDBACK_OVERLAP,
+    RECEIVER_SSRC,
+    ArrivalRecorder,
+    ReceptionStatistics,
+)
 from testbed.protocol.rtcp import (
     GenericNack,
     Goodbye,
@@ -32,15 +38,8 @@ from testbed.transports.morphe.arrival import GopArrivals
 from testbed.transports.morphe.options import MorpheOptions
 from testbed.transports.morphe.wire import GOP_FRAMES, GopClock
 
-#: Every packet is reported in this many reports after its first, so that three in a row may be
-#: lost (RFC 8888 section 3 leaves the overlap to the implementation).
-FEEDBACK_OVERLAP: Final = 3
-#: A packet this far ahead of the session's clock is of no GoP that was captured.
-AHEAD_NS: Final = 1_000_000_000
 #: Longest request: half a GoP of the largest size; more is not asked for at a time.
 MAX_ASKED: Final = 512
-#: The receiver's own SSRC.
-RECEIVER_SSRC: Final = 0x52656376
 _NEVER: Final = 1 << 62
 
 
