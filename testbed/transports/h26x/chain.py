@@ -19,7 +19,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from testbed.errors import LocalProtocolError
+from testbed.protocol.transitions import moved
 
 
 class ChainState(Enum):
@@ -71,12 +71,7 @@ class ReferenceChain:
         Raises:
             LocalProtocolError: the table has no such transition; the state stays.
         """
-        try:
-            self.state = TRANSITIONS[self.state, event]
-        except KeyError:
-            raise LocalProtocolError(
-                f"reference chain: {event.value!r} is not allowed while {self.state.value!r}"
-            ) from None
+        self.state = moved(TRANSITIONS, self.state, event, of="reference chain")
 
     @property
     def broken(self) -> bool:

@@ -25,8 +25,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, NamedTuple
 
-from testbed.errors import LocalProtocolError
 from testbed.protocol.congestion.bbr import constants as c
+from testbed.protocol.transitions import moved
 
 
 class State(Enum):
@@ -125,10 +125,5 @@ class StateMachine:
         Raises:
             LocalProtocolError: the table has no such transition; the state stays.
         """
-        try:
-            self.state = TRANSITIONS[self.state, event]
-        except KeyError:
-            raise LocalProtocolError(
-                f"BBR: {event.value!r} is not allowed while {self.state.value!r}"
-            ) from None
+        self.state = moved(TRANSITIONS, self.state, event, of="BBR")
         self.gains = GAINS[self.state]
