@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from testbed.analysis.metrics.delay import PERCENTILES
+from testbed.analysis.metrics.delay import FAST_MS, PERCENTILES
 from testbed.errors import UnknownNameError
 
 
@@ -52,6 +52,16 @@ def _delays() -> list[Metric]:
                 )
                 for p in PERCENTILES
             )
+    found.append(
+        Metric(
+            "frame_delay_under_150ms_share",
+            "Frame delay under 150 ms",
+            "share",
+            "higher",
+            f"frames rendered (or concealed) in time whose frame delay is below {FAST_MS:g} ms / "
+            "all source frames",
+        )
+    )
     return found
 
 

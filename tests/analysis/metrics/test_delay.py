@@ -37,6 +37,14 @@ def test_linear_percentiles_over_rendered_and_censored_frames() -> None:
     assert found["frame_delay_ms_censored_p50"] == 82
 
 
+def test_fast_frames_are_counted_over_all_source_frames() -> None:
+    # Delays of 52, 152 and 149 ms by hand, and one frame that was never shown.
+    table = handmade.frames([60, 160, None, 157])
+    assert delay_metrics(frame_columns(table), SESSION)["frame_delay_under_150ms_share"] == 0.5
+    never = delay_metrics(frame_columns(handmade.frames([None, None])), SESSION)
+    assert never["frame_delay_under_150ms_share"] == 0
+
+
 def test_nothing_rendered_is_undefined_and_censored_at_the_deadline() -> None:
     found = delay_metrics(frame_columns(handmade.frames([None, None])), SESSION)
     assert found["latency_ms_p50"] is None
