@@ -129,6 +129,7 @@ def measure_morphe(case: Case) -> dict[str, float]:
     writing.watch(packing, "encode_units")
     reading.watch(packing, "decode_units")
     estimating.watch(allocation, "token_bits")
+    estimating.watch(allocation, "measured_bits")
     gops = gops_of(case)
     model = load_model("small", device=case.device)
     model.network.use_half(case.half)
