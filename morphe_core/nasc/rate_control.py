@@ -23,11 +23,10 @@ from types import MappingProxyType
 from typing import Final
 
 from morphe_core.errors import CodecConfigError
+from morphe_core.vgc.tokens import INDICES_PER_OCTAVE
 
 #: Octaves of bits per octave of the step: the usual of our tokens. The rate control starts from it.
 BITS_SLOPE: Final = 0.75
-#: Quality indices an octave of the step has.
-_INDICES_PER_OCTAVE: Final = 16
 #: Bytes of whole tokens at 2x over those at 3x of one quality: 1.9 and 2.1 on two test clips. Known
 #: better as soon as both have been seen.
 ANCHOR_RATIO: Final = 2.0
@@ -129,7 +128,7 @@ class Anchors:
             whole_bytes: what all of its tokens come to, > 0.
             p_quality: their P tokens' quality index.
         """
-        pace = BITS_SLOPE / _INDICES_PER_OCTAVE
+        pace = BITS_SLOPE / INDICES_PER_OCTAVE
         return cls(*(whole_bytes * 2 ** (pace * (q - p_quality)) for q in ANCHOR_QUALITIES[scale]))
 
     @classmethod

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from morphe_core.nasc.rate_control import BITS_SLOPE
 from morphe_core.vgc.bitstream import HEADER_BYTES
 from morphe_core.vgc.config import EncoderConfig
 from morphe_core.vgc.entropy import (
@@ -24,7 +25,7 @@ from morphe_core.vgc.entropy import (
     token_bits,
 )
 from morphe_core.vgc.estimate import Motion
-from morphe_core.vgc.quantiser import DEAD_ZONE, INDICES_PER_OCTAVE, coding_cost, step_of
+from morphe_core.vgc.quantiser import DEAD_ZONE, coding_cost, step_of
 from morphe_core.vgc.rounding import (
     DEAD_ZONE_BEFORE,
     Values,
@@ -32,7 +33,14 @@ from morphe_core.vgc.rounding import (
     without_the_dear,
 )
 from morphe_core.vgc.selection import Candidates, select_by_similarity, strategy
-from morphe_core.vgc.tokens import MOTION_COLS, QUALITIES, Grid, Mask, Tokens
+from morphe_core.vgc.tokens import (
+    INDICES_PER_OCTAVE,
+    MOTION_COLS,
+    QUALITIES,
+    Grid,
+    Mask,
+    Tokens,
+)
 
 #: I tokens are quantised finer than P tokens, as eight pictures are predicted from the I picture:
 #: by sixteen indices, which is half the step. Of 8, 16 and 24 it gave the best VMAF on three clips
@@ -54,8 +62,8 @@ _I_NEAR = 0.03
 _P_NEAR = 0.045
 #: Rows that a search looks at, at least; more rows add time and hardly certainty.
 _SAMPLE_ROWS = 8
-#: Octaves of bits per octave of the step, of all tokens and of P tokens: where a search starts.
-_SLOPE, _P_SLOPE = 0.75, 2.0
+#: Octaves of bits per octave of the step, of P tokens alone: where their search starts.
+_P_SLOPE = 2.0
 #: Bits of a mask per token when it is neither all nor none: small beside the tokens, learnt away.
 _MASK_BITS = 0.7
 
@@ -342,7 +350,7 @@ def expected_units(config: EncoderConfig, budget_bytes: int, grid: Grid) -> int:
 
 def search(
     cost: Callable[[int], float], wanted: float, start: int, *, near: float = _NEAR,
-    slope: float = _SLOPE,
+    slope: float = BITS_SLOPE,
 ) -> int:  # fmt: skip
     """The finest quality whose cost is within `wanted`, or one whose cost is near it.
 

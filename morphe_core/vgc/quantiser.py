@@ -13,12 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from morphe_core.vgc.tokens import QUALITIES, TOKEN_MAX
+from morphe_core.vgc.tokens import INDICES_PER_OCTAVE, QUALITIES, TOKEN_MAX
 
 #: Step of quality 0, the coarsest; a little more than H.265's at QP 51 (224 for orthonormal 8x8).
 COARSEST_STEP = 256.0
-#: Sixteen indices halve the step: one index changes the rate by about three per cent.
-INDICES_PER_OCTAVE = 16
 #: Values within this share of a step from the lower integer's edge are rounded down. Towards zero
 #: costs little distortion and saves many bits (dead zone; codec practice is 1/3 to 1/6 of a step
 #: from the edge at a half). Of 0.03, 0.06, 0.1, 0.15 and 0.2 it gave the best mean VMAF at equal

@@ -36,6 +36,8 @@ MOTION_MAX = 255
 TOKEN_MAX = 4095
 #: Quality indices: 0 is the coarsest. See `vgc.quantiser`.
 QUALITIES = 128
+#: Sixteen indices halve the step: one index changes the rate by about three per cent.
+INDICES_PER_OCTAVE = 16
 
 Tokens = npt.NDArray[np.int16]
 Mask = npt.NDArray[np.bool_]
