@@ -9,6 +9,7 @@ import torch
 
 from morphe_core.errors import BitstreamError, CodecConfigError
 from morphe_core.models import Model
+from morphe_core.threads import one_blas_thread
 from morphe_core.vgc.bitstream import Kind, Unit, UnitHeader, read_unit
 from morphe_core.vgc.concealment import fill_motion
 from morphe_core.vgc.enhancement import enhance
@@ -53,6 +54,7 @@ class Decoder:
         #: nothing of it came.
         self.missing_rows: Mask | None = None
 
+    @one_blas_thread
     @torch.inference_mode()
     def decode(self, units: Sequence[bytes], *, frames: int = GOP_FRAMES) -> list[Packed]:
         """Decode the next GoP.

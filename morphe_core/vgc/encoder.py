@@ -20,6 +20,7 @@ from torch import Tensor
 from morphe_core.errors import CodecConfigError
 from morphe_core.models import Model
 from morphe_core.nasc.rate_control import Anchors, Mode, ModeControl, StreamModes
+from morphe_core.threads import one_blas_thread
 from morphe_core.vgc.allocation import (
     I_FINER,
     IPlan,
@@ -170,6 +171,7 @@ class Encoder:
         if 0 <= gop < self._index:
             self._refresh.report(gop, missing)
 
+    @one_blas_thread
     @torch.inference_mode()
     def encode(self, pictures: Sequence[Packed], *, budget_bytes: int) -> EncodedGop:
         """Encode the next GoP.
