@@ -94,4 +94,21 @@ LINK: Final = pa.schema(
     ]
 )
 
+#: One row a flow of the media direction and 100 ms bin in which it was there; only where others
+#: compete with the session.
+#: Bytes are sizes on the link.
+FLOWS: Final = pa.schema(
+    [
+        pa.field("time_ns", NS, nullable=False),  # start of the bin
+        pa.field("flow", pa.int32(), nullable=False),  # 0: the session's own
+        pa.field("kind", pa.string(), nullable=False),  # "media" or "tcp"
+        pa.field("sent_bytes", pa.int64(), nullable=False),
+        pa.field("delivered_bytes", pa.int64(), nullable=False),  # came out of the path
+        ("target_kbps", pa.float64()),  # null for tcp
+    ]
+)
+
 TABLES: Final = {"frames": FRAMES, "packets": PACKETS, "control": CONTROL, "link": LINK}
+
+#: Tables that a run has only if there was something to put into them.
+OPTIONAL_TABLES: Final = {"flows": FLOWS}

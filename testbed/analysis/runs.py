@@ -113,6 +113,11 @@ class Run:
         return self.table("link")
 
     @cached_property
+    def flows(self) -> pd.DataFrame | None:
+        """`flows.parquet`, one row a flow and 100 ms bin; None where nothing competed."""
+        return self.table("flows") if (self.folder / "flows.parquet").exists() else None
+
+    @cached_property
     def summary(self) -> dict[str, Any]:
         """The run's metrics (see `testbed.analysis.metrics`).
 
@@ -133,6 +138,7 @@ class Run:
                 self.table("control"),
                 self.table("link"),
                 manifest=self.manifest,
+                flows=self.flows,
             )
 
     @cached_property
@@ -285,14 +291,15 @@ def _read_table(path: Path, name: str, columns: Sequence[str] | None) -> pd.Data
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from testbed.tables import TABLES
+    from testbed.tables import OPTIONAL_TABLES, TABLES
 
     if not path.exists():
         raise BrokenLogError(f"{path}: missing")
     try:
         with pq.ParquetFile(path) as file:
             present = set(file.schema_arrow.names)
-            wanted = list(TABLES[name].names) if columns is None else list(columns)
+            known = (TABLES | OPTIONAL_TABLES)[name].names
+            wanted = list(known if columns is None else columns)
             missing = [column for column in wanted if column not in present]
             if missing:
                 raise BrokenLogError(f"{path}: lacks column {', '.join(missing)}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.network.spec import LossSpec, QueueSpec
-from testbed.worlds.session import SessionSpec
+from testbed.worlds.session import CompetingSpec, SessionSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,29 @@ def digest(value: Any, *, length: int = 16) -> str:
     """First hex digits of SHA-256 over the value as canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def describe_competing(competing: Sequence[CompetingSpec]) -> str:
+    """`3 media + 1 tcp from 10 s`, or `none`."""
+    return " + ".join(_sort_label(sort) for sort in competing) or "none"
+
+
+def _sort_label(sort: CompetingSpec) -> str:
+    words = [f"{sort.count} {sort.kind}"]
+    if sort.reverse:
+        words.append("the other way")
+    if sort.rate_control:
+        words.append(sort.rate_control)
+        words += [f"{number(value)} kbps" for value in sort.rate_options.values()]
+    if sort.start_s:
+        words.append(f"from {number(sort.start_s)} s")
+    if sort.every_s and sort.count > 1:
+        words.append(f"every {number(sort.every_s)} s")
+    if sort.stop_s is not None:
+        words.append(f"to {number(sort.stop_s)} s")
+    if sort.extra_delay_ms:
+        words.append(f"+{number(sort.extra_delay_ms)} ms")
+    return " ".join(words)
 
 
 def number(value: float) -> str:

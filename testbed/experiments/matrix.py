@@ -19,6 +19,7 @@ from testbed.experiments.scenario import Scenario
 from testbed.experiments.yamlfile import Place
 from testbed.media.spec import ClipSpec
 from testbed.network.spec import LossSpec, QueueSpec
+from testbed.worlds.session import CompetingSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class Point:
     uplink: Direction
     control: str
     rate_options: Mapping[str, Any]
+    competing: tuple[CompetingSpec, ...]
     compute: str
     deadline_ms: float
     transport: TransportChoice
@@ -106,7 +108,8 @@ def points(scenario: Scenario) -> Iterator[Point]:
         list(_directions("uplink", scenario.uplink)),
         list(_rates(scenario.rate)),
     ):
-        for (c, compute), deadline_ms, (transport, transport_place) in product(
+        for (others, competing), (c, compute), deadline_ms, (transport, transport_place) in product(
+            list(_competing(scenario)),
             enumerate(scenario.compute),
             scenario.playout.deadline_ms,
             list(_transports(scenario.transports)),
@@ -118,12 +121,14 @@ def points(scenario: Scenario) -> Iterator[Point]:
                 uplink=up,
                 control=str(options.pop("control")),
                 rate_options=options,
+                competing=competing,
                 compute=compute,
                 deadline_ms=deadline_ms,
                 transport=transport,
                 places={
                     "clip": clip_place,
                     "rate": rate_place,
+                    "competing": ("competing", others),
                     "compute": ("compute", c),
                     "transport": transport_place,
                 },
@@ -232,6 +237,21 @@ def _rates(entries: tuple[RateEntry, ...]) -> Iterator[tuple[dict[str, Any], Pla
     for index, entry in enumerate(entries):
         for options in spread(entry):
             yield options, ("rate", index)
+
+
+def _competing(scenario: Scenario) -> Iterator[tuple[int, tuple[CompetingSpec, ...]]]:
+    for index, sorts in enumerate(scenario.competing):
+        for combination in product(*(list(spread(sort)) for sort in sorts)):
+            yield index, tuple(_flows(given) for given in combination if given["kind"] != "none")
+
+
+def _flows(given: dict[str, Any]) -> CompetingSpec:
+    kbps = given.pop("kbps", None)
+    return CompetingSpec(
+        rate_control=given.pop("control", ""),
+        rate_options={} if kbps is None else {"kbps": kbps},
+        **given,
+    )
 
 
 def _transports(

@@ -155,6 +155,40 @@ class RateEntry(OpenPart):
         return self
 
 
+class CompetingEntry(Part):
+    """Flows that share both directions of the path with the session."""
+
+    kind: Literal["none", "media", "tcp"]
+    """`media`: more of the session's own transport and clip; `tcp`: bulk data under CUBIC; `none`:
+    nobody."""
+    count: Many[Annotated[int, Field(ge=1, le=64)]] = (1,)
+    """Flows of this sort."""
+    start_s: NonNegativeNumber = 0.0
+    """When the first of them starts."""
+    every_s: NonNegativeNumber = 0.0
+    """Time between the start of one and that of the next."""
+    stop_s: PositiveNumber | None = None
+    """When they end; with the session by default."""
+    extra_delay_ms: NonNegativeNumber = 0.0
+    """One-way delay that only they have, in both directions."""
+    reverse: bool = False
+    """Their data goes the way of the session's feedback, and the other way round."""
+    control: Name | None = None
+    """Rate control of media flows with its defaults; the session's by default."""
+    kbps: PositiveNumber | None = None
+    """Target of `control: fixed`."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.kind != "media" and self.control is not None:
+            raise PydanticCustomError("control", "only media flows have a `control`")
+        if (self.control == "fixed") != (self.kbps is not None):
+            raise PydanticCustomError("no_kbps", "`control: fixed` and `kbps` need each other")
+        if self.stop_s is not None and self.stop_s <= self.start_s:
+            raise PydanticCustomError("stop", "stop_s must be more than start_s")
+        return self
+
+
 class PlayoutEntry(Part):
     """The viewer's patience."""
 

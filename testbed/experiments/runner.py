@@ -96,4 +96,5 @@ def _summarise(writer: RunWriter, content: Mapping[str, Any]) -> dict[str, Any]:
         writer.table("control"),
         writer.table("link"),
         manifest=content,
+        flows=writer.optional_table("flows"),
     )

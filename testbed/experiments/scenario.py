@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from testbed.experiments.fields import Many, Name, NonNegativeInt, NonNegativeNumber, Part, Values
 from testbed.experiments.parts import (
     ClipField,
+    CompetingEntry,
     FrameRate,
     PathEntry,
     PlayoutEntry,
@@ -67,6 +68,8 @@ class Scenario(Part):
     """Schemes to compare; all see the same loss realisation and trace phase."""
     rate: Many[RateEntry]
     """Rate control."""
+    competing: Many[Many[CompetingEntry]] = ((CompetingEntry(kind="none"),),)
+    """What else is on the path; a list is an axis, a list inside it is several sorts at once."""
     compute: Many[Name] = ("zero",)
     """Compute model: what coding a frame costs in virtual time."""
     playout: PlayoutEntry = PlayoutEntry()

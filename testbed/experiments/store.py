@@ -121,18 +121,21 @@ class RunWriter:
         self._files: dict[str, Any] = {}
 
     def __enter__(self) -> RunWriter:
-        import pyarrow.parquet as pq
-
         from testbed.tables import TABLES
 
         with writing(self.folder):
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir()
             for name, schema in TABLES.items():
-                path = str(self.path(name))
-                self._writers[name] = pq.ParquetWriter(path, schema, compression=_COMPRESSION)
-                self._rows[name] = []
+                self._open(name, schema)
         return self
+
+    def _open(self, name: str, schema: Any) -> None:
+        import pyarrow.parquet as pq
+
+        path = str(self.path(name))
+        self._writers[name] = pq.ParquetWriter(path, schema, compression=_COMPRESSION)
+        self._rows[name] = []
 
     def __exit__(self, *_: object) -> None:
         for writer in self._writers.values():
@@ -154,9 +157,14 @@ class RunWriter:
             OutputError: the disk is full.
             LocalProtocolError: no such table, or a row that does not fit it.
         """
+        from testbed.tables import OPTIONAL_TABLES
+
+        if table in OPTIONAL_TABLES and table not in self._rows:
+            with writing(self.folder):
+                self._open(table, OPTIONAL_TABLES[table])
         held = self._rows.get(table)
         if held is None:
-            known = ", ".join(self._rows)
+            known = ", ".join((*self._rows, *OPTIONAL_TABLES))
             raise LocalProtocolError(f"no table {table!r} to append to; known: {known}")
         held += rows
         while len(held) >= GROUP_ROWS:
@@ -166,9 +174,9 @@ class RunWriter:
     def _write(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
         import pyarrow as pa
 
-        from testbed.tables import TABLES
+        from testbed.tables import OPTIONAL_TABLES, TABLES
 
-        schema = TABLES[table]
+        schema = (TABLES | OPTIONAL_TABLES)[table]
         try:
             columns = zip(*rows, strict=True)
             arrays = [
@@ -216,6 +224,10 @@ class RunWriter:
             frames = frames.append_column(name, pa.array(values, pa.float64(), from_pandas=True))
         with writing(path):
             pq.write_table(frames, path, compression=_COMPRESSION, row_group_size=GROUP_ROWS)
+
+    def optional_table(self, name: str) -> pd.DataFrame | None:
+        """A closed table of `testbed.tables.OPTIONAL_TABLES`; None if it is not there."""
+        return self.table(name) if self.path(name).exists() else None
 
     def table(self, name: str) -> pd.DataFrame:
         """A table that has been closed."""

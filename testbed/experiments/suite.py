@@ -14,7 +14,13 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from testbed.errors import InputError, ScenarioError
-from testbed.experiments.cell import Cell, describe_loss, describe_queue, digest
+from testbed.experiments.cell import (
+    Cell,
+    describe_competing,
+    describe_loss,
+    describe_queue,
+    digest,
+)
 from testbed.experiments.inputs import (
     Capacity,
     check_keywords,
@@ -170,6 +176,16 @@ class _Expansion:
                 check_keywords(factory, f"rate control {point.control}", point.rate_options)
             self._checked.add(key)
 
+    def _check_competing(self, point: Point) -> None:
+        from testbed.protocol.congestion import CONTROLLERS
+
+        for sort in point.competing:
+            if sort.rate_control:
+                with self.at(point.places["competing"]):
+                    factory: Callable[..., Any] = CONTROLLERS.get(sort.rate_control)
+                    what = f"rate control {sort.rate_control}"
+                    check_keywords(factory, what, sort.rate_options)
+
     def _check_compute(self, point: Point) -> None:
         from testbed.worlds.compute import COMPUTE_MODELS
 
@@ -262,6 +278,7 @@ class _Expansion:
         scenario = self.scenario
         options, made_with = self._transport_options(point.transport, point.places["transport"])
         self._check_rate(point)
+        self._check_competing(point)
         self._check_compute(point)
         clip = self._clip(point)
         downlink = self._path(point.downlink, down, seed)
@@ -273,6 +290,7 @@ class _Expansion:
             "downlink": path_data(downlink, down),
             "uplink": path_data(uplink, up),
             "rate": {"control": point.control, **point.rate_options},
+            "competing": [dataclasses.asdict(sort) for sort in point.competing],
             "compute": point.compute,
             "playout_deadline_ms": point.deadline_ms,
             "warmup_s": scenario.warmup_s,
@@ -305,6 +323,7 @@ class _Expansion:
                 playout_deadline_ms=point.deadline_ms,
                 seed=seed,
                 keep_received=bool(scenario.quality),
+                competing=point.competing,
             ),
             base=self.loaded.base,
             world=self.world,
@@ -344,6 +363,7 @@ class _Expansion:
                 for key, value in point.rate_options.items()
                 if key != "kbps" and isinstance(value, int | float | str)
             },
+            "competing": describe_competing(point.competing),
             "queue": describe_queue(downlink.queue),
             "uplink_queue": describe_queue(uplink.queue),
             "delay_ms": downlink.delay_ms,

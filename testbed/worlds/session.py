@@ -12,6 +12,33 @@ from testbed.network.spec import PathSpec
 
 
 @dataclass(frozen=True, slots=True)
+class CompetingSpec:
+    """Flows that share both directions of the path with the session.
+
+    Attributes:
+        kind: "media" (the session's own transport and clip) or "tcp" (bulk data under CUBIC).
+        count: flows of this sort, >= 1.
+        start_s: when the first of them starts, >= 0.
+        every_s: time between the start of one and that of the next.
+        stop_s: when they end; None: with the session.
+        extra_delay_ms: one-way delay that only they have, in both directions, before the path.
+        reverse: their data goes where the session's feedback goes.
+        rate_control: of media flows; "": the session's.
+        rate_options: its keywords.
+    """
+
+    kind: str
+    count: int = 1
+    start_s: float = 0.0
+    every_s: float = 0.0
+    stop_s: float | None = None
+    extra_delay_ms: float = 0.0
+    reverse: bool = False
+    rate_control: str = ""
+    rate_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class SessionSpec:
     """Everything that determines a session.
 
@@ -27,6 +54,7 @@ class SessionSpec:
         playout_deadline_ms: a frame is late when not decoded this long after capture.
         seed: >= 0.
         keep_received: keep every frame's bytes in the result, for pixels (costs memory).
+        competing: what else is on the path.
     """
 
     transport: str
@@ -40,6 +68,7 @@ class SessionSpec:
     playout_deadline_ms: float = 400.0
     seed: int = 1
     keep_received: bool = True
+    competing: tuple[CompetingSpec, ...] = ()
 
 
 class TableSink(Protocol):

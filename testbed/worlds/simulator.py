@@ -8,19 +8,17 @@ be called.
 from __future__ import annotations
 
 import gc
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
 from typing import Any, Final
 
-import simpy
-
 from testbed.media.cache import EncodeCache
 from testbed.media.clips import open_clip
-from testbed.network.packet import IP_UDP_HEADER_BYTES, LINK_OVERHEAD_BYTES, Packet
+from testbed.network.packet import IP_UDP_HEADER_BYTES, Packet
 from testbed.network.path import Path, build_path
 from testbed.protocol.congestion import make_controller
-from testbed.protocol.endpoint import Datagram, Endpoint, SourceFrame
+from testbed.protocol.endpoint import Datagram, SourceFrame
+from testbed.protocol.tcp import BulkReceiver, BulkSender
 from testbed.randomness import generator
 from testbed.transports import TRANSPORTS, parse_options
 from testbed.transports.base import (
@@ -31,7 +29,9 @@ from testbed.transports.base import (
     SenderContext,
 )
 from testbed.worlds.alarm import Alarm, EventLoop
+from testbed.worlds.competing import Ends, Flow, FlowTable, Source, starts
 from testbed.worlds.compute import compute_model
+from testbed.worlds.direction import Direction
 from testbed.worlds.frame_log import FrameLog
 from testbed.worlds.session import SessionResult, SessionSpec, TableSink
 
@@ -39,93 +39,6 @@ from testbed.worlds.session import SessionResult, SessionSpec, TableSink
 TICK_NS: Final = 100_000_000
 #: How long after the last frame's deadline the world still runs.
 DRAIN_NS: Final = 200_000_000
-#: Rows handed to the sink at a time.
-CHUNK_ROWS: Final = 8192
-
-
-class Direction:
-    """One direction of the path with its alarm and its packet log."""
-
-    def __init__(
-        self,
-        name: str,
-        env: simpy.Environment,
-        path: Path,
-        sink: TableSink,
-        deliver: Callable[[Packet, int], None],
-        after: Callable[[int], None],
-        lost: Callable[[int], None],
-    ) -> None:
-        self.name = name
-        self.env = env
-        self.path = path
-        self.sink = sink
-        self.deliver = deliver
-        self.after = after
-        self.lost = lost
-        self.alarm = Alarm(env, self._wake)
-        self.sent_bytes = 0
-        self.arrived_bytes = 0
-        self._sequence = 0
-        self._open: deque[tuple[Packet, Datagram, int, int]] = deque()
-        self._tokens: dict[int, int] = {}
-        self._rows: list[tuple[Any, ...]] = []
-
-    def send(self, datagrams: list[Datagram], *, now_ns: int) -> None:
-        """Put datagrams on the path, in order."""
-        path, log = self.path, self._open
-        for datagram in datagrams:
-            packet = Packet(len(datagram.data) + LINK_OVERHEAD_BYTES, datagram, 0, datagram.frame)
-            log.append((packet, datagram, self._sequence, now_ns))
-            if datagram.token >= 0:
-                self._tokens[datagram.token] = self._sequence
-            self._sequence += 1
-            self.sent_bytes += packet.size_bytes
-            path.enqueue(packet, now_ns=now_ns)
-        self.alarm.arm(path.next_time(), now_ns)
-
-    def _wake(self, now_ns: int) -> None:
-        for packet in self.path.pop(now_ns=now_ns):
-            self.arrived_bytes += packet.size_bytes
-            self.deliver(packet, now_ns)
-        self.after(now_ns)
-        self.alarm.arm(self.path.next_time(), now_ns)
-
-    def settle(self, *, everything: bool = False) -> None:
-        """Log packets whose fate is known (at the end: all), in order of entry."""
-        rows, log = self._rows, self._open
-        while log:
-            packet, datagram, sequence, sent_ns = log[0]
-            if packet.arrival_ns < 0 and packet.drop == "none" and not everything:
-                break
-            log.popleft()
-            if packet.drop != "none":
-                self.lost(datagram.frame)
-            original = datagram.retransmission_of
-            rows.append(
-                (
-                    self.name,
-                    sequence,
-                    datagram.kind,
-                    None if datagram.frame < 0 else datagram.frame,
-                    packet.size_bytes,
-                    sent_ns,
-                    None if packet.link_in_ns < 0 else packet.link_in_ns,
-                    None if packet.link_out_ns < 0 else packet.link_out_ns,
-                    None if packet.arrival_ns < 0 else packet.arrival_ns,
-                    packet.drop,
-                    None if original < 0 else self._tokens[original],
-                )
-            )
-            if len(rows) >= CHUNK_ROWS:
-                self.flush()
-                rows = self._rows
-
-    def flush(self) -> None:
-        """Hand the finished rows to the sink."""
-        if self._rows:
-            self.sink.append("packets", self._rows)
-            self._rows = []
 
 
 class Session:
@@ -163,40 +76,82 @@ class Session:
             self._after_sender,
             self.frames.lost,
         )
-        self.controller = make_controller(
-            spec.rate_control,
-            spec.rate_options,
-            capacity_kbps=self._capacity_kbps,
-            rng=generator(spec.seed, "congestion"),
+        self.deadline_ns = round(spec.playout_deadline_ms * 1e6)
+        self.options = options
+        self.duration_ns = -(
+            -self.clip.frame_count * 10**9 * self.clip.fps.denominator // self.clip.fps.numerator
         )
-        deadline_ns = round(spec.playout_deadline_ms * 1e6)
-        encoder = self.transport.open_encoder(
-            self.clip,
-            options,
-            EncodeCache.default(),
-            adaptive=spec.rate_control != "fixed",
-            pixels=spec.keep_received,
+        self.end_ns = self.duration_ns + self.deadline_ns + DRAIN_NS
+        ends = self._media_ends(
+            spec.rate_control, spec.rate_options, "congestion", 0, keep_received=spec.keep_received
         )
-        self.sender: Endpoint = self.transport.make_sender(
-            SenderContext(
-                self.clip.fps, encoder, self.controller, compute.encode_ns, deadline_ns, options
-            )
-        )
-        self.receiver: Endpoint = self.transport.make_receiver(
-            ReceiverContext(
-                self.clip.fps, compute.decode_ns, deadline_ns, options, spec.keep_received
-            )
-        )
+        assert ends.controller is not None
+        self.controller, self.sender, self.receiver = ends.controller, ends.sender, ends.receiver
+        self.flows = self._competition()
         self.conceal = bool(getattr(options, "conceal", False))
         self.decoder_options = self.transport.decoder_options(options)
         self.facts: dict[str, Any] = {}
         self.sender_alarm = Alarm(self.env, self._sender_timer)
         self.receiver_alarm = Alarm(self.env, self._receiver_timer)
-        self.duration_ns = -(
-            -self.clip.frame_count * 10**9 * self.clip.fps.denominator // self.clip.fps.numerator
-        )
-        self.end_ns = self.duration_ns + deadline_ns + DRAIN_NS
         self._tick_state = _TickState()
+        self._flow_table = FlowTable(
+            self.down, lambda now_ns: self.controller.target_kbps(now_ns=now_ns), self.flows
+        )
+
+    def _media_ends(
+        self, control: str, rate_options: Mapping[str, Any], name: str, start_ns: int, *,
+        keep_received: bool,
+    ) -> Ends:  # fmt: skip
+        """Both ends of a stream of the session's clip, for a flow that begins at `start_ns`."""
+        clip, transport = self.clip, self.transport
+        controller = make_controller(
+            control,
+            rate_options,
+            capacity_kbps=lambda now_ns: self._capacity_kbps(now_ns + start_ns),
+            rng=generator(self.spec.seed, name),
+        )
+        encoder = transport.open_encoder(
+            clip,
+            self.options,
+            EncodeCache.default(),
+            adaptive=control != "fixed",
+            pixels=keep_received,
+        )
+        sender = transport.make_sender(
+            SenderContext(
+                clip.fps, encoder, controller, self.compute.encode_ns, self.deadline_ns,
+                self.options,
+            )
+        )  # fmt: skip
+        receiver = transport.make_receiver(
+            ReceiverContext(
+                clip.fps, self.compute.decode_ns, self.deadline_ns, self.options, keep_received
+            )
+        )
+        frame_ns = (10**9 * clip.fps.denominator, clip.fps.numerator)
+        return Ends(sender, receiver, controller, Source(clip.frame_count, frame_ns))
+
+    def _competition(self) -> list[Flow]:
+        """Everybody else on the path."""
+        flows = []
+        for number, (sort, start_ns, stop_ns) in enumerate(
+            starts(self.spec.competing, self.duration_ns), start=1
+        ):
+            if sort.kind == "tcp":
+                ends = Ends(BulkSender(), BulkReceiver())
+            else:
+                control, options = sort.rate_control, sort.rate_options
+                if not control:
+                    control, options = self.spec.rate_control, self.spec.rate_options
+                name = f"flow/{number}/congestion"
+                ends = self._media_ends(control, options, name, start_ns, keep_received=False)
+            flows.append(
+                Flow(
+                    number, sort, start_ns=start_ns, stop_ns=stop_ns, ends=ends, env=self.env,
+                    down=self.down, up=self.up,
+                )
+            )  # fmt: skip
+        return flows
 
     # --- the loop -------------------------------------------------------------------------
 
@@ -229,6 +184,8 @@ class Session:
             facts = getattr(endpoint, "facts", None)
             if facts is not None:
                 self.facts[name] = facts()
+        if self.flows:
+            self.facts["flows"] = [flow.facts() for flow in self.flows]
         received = getattr(self.receiver, "received_frames", None)
         return SessionResult(
             received=received(len(self.frames.records)) if received is not None else [],
@@ -314,6 +271,8 @@ class Session:
             rows.append(state.link_row(direction, path, start_ns, now_ns))
         self.sink.append("link", rows)
         self.sink.append("control", [state.control_row(self, now_ns)])
+        if self.flows:
+            self.sink.append("flows", self._flow_table.rows(start_ns, now_ns))
         for direction in (self.down, self.up):
             direction.settle()
         if now_ns + TICK_NS <= self.duration_ns:

@@ -54,6 +54,27 @@ def test_all_transports_of_a_cell_see_the_same_path_and_phase(write: Write) -> N
     assert all(0 <= phase < 30_000 for phase in phases.values())
 
 
+def test_competition_is_an_axis_and_separates_cells(write: Write) -> None:
+    path = write(
+        "seeds: [1, 2, 3]",
+        "seeds: [1]\ncompeting:\n  - {kind: none}\n  - {kind: media, count: [1, 3], every_s: 2}\n"
+        "  - [{kind: tcp, start_s: 5}, {kind: media, control: fixed, kbps: 100, reverse: true}]",
+    )
+    cells = [cell for cell in cells_of(path, "downlink.loss={kind: none}") if cell.seed == 1]
+    by_label = {str(cell.conditions["competing"]): cell for cell in cells}
+    assert list(by_label) == [
+        "none",
+        "1 media",
+        "3 media every 2 s",
+        "1 tcp from 5 s + 1 media the other way fixed 100 kbps",
+    ]
+    assert len({cell.cell_id for cell in cells}) == 4
+    assert by_label["none"].session.competing == ()
+    tcp, media = list(by_label.values())[3].session.competing
+    assert (tcp.kind, tcp.start_s, tcp.rate_control) == ("tcp", 5, "")
+    assert (media.rate_control, media.rate_options, media.reverse) == ("fixed", {"kbps": 100}, True)
+
+
 def test_combined_losses_act_one_after_the_other(write: Write) -> None:
     path = write(
         "    - {kind: bernoulli, rate: [0, 0.05]}",
@@ -212,6 +233,11 @@ def test_clips_with_a_form_of_their_own_meet_the_axes_once(write: Write) -> None
         ("constant:2000kbps", "empty.mahi", ":6: downlink.trace[0]: "),
         ("constant:2000kbps", "mahimahi:falling.mahi", ":6: downlink.trace[0]: "),
         ("some-clip", "missing", ":3: clips[0]: missing: no such clip"),
+        (
+            "seeds: [1, 2, 3]",
+            "competing: {kind: media, control: magic}",
+            ":13: competing: unknown rate control 'magic'; known: bbr, fixed",
+        ),
         (
             "seeds: [1, 2, 3]",
             "compute: abacus",

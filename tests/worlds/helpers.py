@@ -9,8 +9,8 @@ import pyarrow as pa
 from testbed.media.spec import ClipSpec
 from testbed.network.spec import DelaySpec, LossSpec, PathSpec, QueueSpec
 from testbed.network.trace import RateTrace
-from testbed.tables import TABLES
-from testbed.worlds.session import SessionResult, SessionSpec
+from testbed.tables import OPTIONAL_TABLES, TABLES
+from testbed.worlds.session import CompetingSpec, SessionResult, SessionSpec
 from testbed.worlds.simulator import run_session
 
 
@@ -18,14 +18,16 @@ class MemorySink:
     """Keeps the rows; `tables()` checks them against the schemas."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in TABLES}
+        self.rows: dict[str, list[tuple[Any, ...]]] = {
+            name: [] for name in TABLES | OPTIONAL_TABLES
+        }
 
     def append(self, table: str, rows: list[tuple[Any, ...]]) -> None:
         self.rows[table].extend(rows)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         made = {}
-        for name, schema in TABLES.items():
+        for name, schema in (TABLES | OPTIONAL_TABLES).items():
             columns = list(zip(*self.rows[name], strict=True)) or [()] * len(schema)
             arrays = [
                 pa.array(column, type=field.type)
@@ -70,6 +72,7 @@ def session(
     compute: str = "zero",
     clip: str = "test:testsrc2",
     rate: dict[str, Any] | None = None,
+    competing: tuple[CompetingSpec, ...] = (),
 ) -> SessionSpec:
     return SessionSpec(
         transport=transport,
@@ -82,6 +85,7 @@ def session(
         compute=compute,
         playout_deadline_ms=deadline_ms,
         seed=seed,
+        competing=competing,
     )
 
 

@@ -88,7 +88,7 @@ def test_frames_and_packets_tell_the_same_story() -> None:
 
 def test_no_packet_row_is_lost_between_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = run(session(down=LOSSY))
-    monkeypatch.setattr("testbed.worlds.simulator.CHUNK_ROWS", 7)
+    monkeypatch.setattr("testbed.worlds.direction.CHUNK_ROWS", 7)
     chunked, _ = run(session(down=LOSSY))
     key = ["direction", "seq"]
     pd.testing.assert_frame_equal(

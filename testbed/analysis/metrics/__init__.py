@@ -22,7 +22,7 @@ __all__ = ["DEFINITIONS", "METRICS_VERSION", "Metric", "definition", "summarise"
 
 #: Raised whenever a definition changes, so that stored summaries of older versions are not mixed
 #: with new ones.
-METRICS_VERSION: Final = 2
+METRICS_VERSION: Final = 3
 
 
 def summarise(
@@ -32,6 +32,7 @@ def summarise(
     link: pd.DataFrame,
     *,
     manifest: Mapping[str, Any],
+    flows: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """All metrics of one run as a flat mapping of JSON values.
 
@@ -43,6 +44,7 @@ def summarise(
         control: `control.parquet`.
         link: `link.parquet`.
         manifest: read for `cell.fps`, `cell.duration_s`, `cell.playout_deadline_ms`, `warmup_s`.
+        flows: `flows.parquet`, where others competed.
 
     Raises:
         BrokenLogError: the tables contradict themselves or each other.
@@ -54,6 +56,7 @@ def summarise(
         session,
     )
     from testbed.analysis.metrics.delay import delay_metrics
+    from testbed.analysis.metrics.fairness import fairness_metrics
     from testbed.analysis.metrics.picture import quality_metrics
     from testbed.analysis.metrics.playback import playback_metrics
     from testbed.analysis.metrics.wire import wire_metrics
@@ -64,6 +67,7 @@ def summarise(
         **playback_metrics(checked, facts),
         **delay_metrics(checked, facts),
         **wire_metrics(checked, packet_columns(packets), control, link_columns(link), facts),
+        **fairness_metrics(flows, facts),
         **quality_metrics(checked),
     }
     return {"metrics_version": METRICS_VERSION, **{key: found.pop(key) for key in DEFINITIONS}}

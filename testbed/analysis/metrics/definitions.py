@@ -203,6 +203,21 @@ DEFINITIONS: Final[dict[str, Metric]] = {
             "lower",
             "media-direction packets dropped by the queue / packets sent",
         ),
+        Metric(
+            "jain_index",
+            "Jain's index",
+            "",
+            "higher",
+            "(Σ x)² / (n · Σ x²) over the bytes x that each of the n flows got through while all "
+            "were there, without the warm-up of that time; only where others compete",
+        ),
+        Metric(
+            "fair_share_ratio",
+            "Share of a fair share",
+            "",
+            "neither",
+            "bytes that the session got through / mean of all flows, over the same time",
+        ),
         Metric("vmaf_mean", "VMAF", "", "higher", "mean over displayed frames, frozen included"),
         Metric(
             "vmaf_p5", "VMAF p5", "", "higher", "5th percentile (numpy linear), displayed frames"
