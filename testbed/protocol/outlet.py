@@ -72,8 +72,19 @@ class Outlet:
         """Bytes waiting."""
         return self._pacer.queue_bytes
 
-    def source_kbps(self, *, now_ns: int) -> float:
-        """The controller's target, less what it takes to work off what waits here."""
+    def source_kbps(self, *, now_ns: int, fills_probes: bool = False) -> float:
+        """The controller's target, less what it takes to work off what waits here.
+
+        Args:
+            now_ns: time.
+            fills_probes: the source makes more while the controller probes: as much as it paces.
+        """
+        kbps = self._source_kbps(now_ns)
+        if fills_probes and self._controller.probe_bytes(now_ns=now_ns) > 0:
+            return max(kbps, self._controller.pacing_kbps(now_ns=now_ns) or 0.0)
+        return kbps
+
+    def _source_kbps(self, now_ns: int) -> float:
         target = self._controller.target_kbps(now_ns=now_ns)
         if not self.paced_by_controller:
             if target != self._target_kbps:

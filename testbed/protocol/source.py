@@ -7,6 +7,7 @@ The transport decides what a packet holds and when a frame is packetised.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
@@ -27,6 +28,7 @@ from testbed.protocol.rtcp import (
 from testbed.protocol.rtp import (
     MAX_PADDING_BYTES,
     RTP_HEADER_BYTES,
+    RTX_HEADER_BYTES,
     VIDEO_CLOCK_HZ,
     is_rtcp,
     pack_padding,
@@ -55,6 +57,8 @@ class RtpSource:
         playout_deadline_ns: how long a packet can matter; it is kept for twice that.
         max_tries: times that a packet is repeated at most; 0: never, and none is kept.
         pads: fill the controller's probes with RTP padding.
+        repeats: fill them with the packets of the latest frame before that, as repairs (RFC 4588)
+            that nobody asked for: redundancy, of which the log says "fec".
 
     Attributes:
         outlet: what packets leave through.
@@ -62,6 +66,8 @@ class RtpSource:
         next_report_ns: when the next sender report is due.
         loss: the loss share that the receiver reported last; None before the first report.
         rtt: round trips, from receiver reports.
+        repeated: sequence numbers of repairs that filled probes, and of what they repeat; the
+            owner may clear it.
     """
 
     def __init__(
@@ -75,6 +81,7 @@ class RtpSource:
         playout_deadline_ns: int,
         max_tries: int,
         pads: bool,
+        repeats: bool = False,
     ) -> None:
         self._ssrc = ssrc
         self._media_type, self._rtx_type = payload_types
@@ -90,8 +97,11 @@ class RtpSource:
             controller,
             factor=pacing_factor,
             burst_bytes=burst_bytes,
-            make_fill=self._padding if pads else None,
+            make_fill=self._fill if pads or repeats else None,
         )
+        self._pads, self._repeats = pads, repeats
+        self._latest: deque[Datagram] = deque()  # of the latest frame, not yet repeated
+        self.repeated: list[tuple[int, int]] = []
         self.sequence = 0
         self.next_report_ns = 0
         self.loss: float | None = None
@@ -133,6 +143,10 @@ class RtpSource:
         )
         datagram = Datagram(data, "media", frame, media_bytes, self._token, span=span)
         self.outlet.push(datagram, now_ns=now_ns)
+        if self._repeats:
+            if self._latest and self._latest[0].frame != frame:
+                self._latest.clear()
+            self._latest.append(datagram)
         if self._history is not None:
             size_bytes = len(data) + IP_UDP_HEADER_BYTES
             self._history.remember(sequence, datagram, size_bytes=size_bytes, now_ns=now_ns)
@@ -157,30 +171,30 @@ class RtpSource:
         repairs = []
         # Each resend goes ahead of the media queue; the pacer keeps them in this order.
         for sent in self._history.resends(lost, now_ns=now_ns):
-            original = parse_rtp(sent.data)
-            data = pack_rtx(
-                original.payload,
-                payload_type=self._rtx_type,
-                marker=original.marker,
-                sequence=self._rtx_sequence,
-                timestamp=original.timestamp,
-                ssrc=self._ssrc + 1,
-                original_sequence=original.sequence,
-            )
-            repairs.append((self._rtx_sequence, original.sequence))
-            self._rtx_sequence += 1
-            datagram = Datagram(
-                data,
-                "retransmission",
-                sent.frame,
-                sent.media_bytes,
-                self._token,
-                sent.token,
-                sent.span,
-            )
-            self._token += 1
+            datagram, repair = self._repair(sent, "retransmission")
+            repairs.append(repair)
             self.outlet.push(datagram, now_ns=now_ns, front=True)
         return repairs
+
+    def _repair(self, sent: Datagram, kind: str) -> tuple[Datagram, tuple[int, int]]:
+        """A packet once more (RFC 4588), its sequence number and that of what it repeats."""
+        original = parse_rtp(sent.data)
+        number = self._rtx_sequence
+        data = pack_rtx(
+            original.payload,
+            payload_type=self._rtx_type,
+            marker=original.marker,
+            sequence=number,
+            timestamp=original.timestamp,
+            ssrc=self._ssrc + 1,
+            original_sequence=original.sequence,
+        )
+        self._rtx_sequence += 1
+        datagram = Datagram(
+            data, kind, sent.frame, sent.media_bytes, self._token, sent.token, sent.span
+        )
+        self._token += 1
+        return datagram, (number, original.sequence)
 
     def on_receiver_report(self, report: ReceiverReport, *, now_ns: int) -> None:
         """Learn loss and round trip from the block that is of this source."""
@@ -214,6 +228,17 @@ class RtpSource:
     def control_view(self) -> tuple[float | None, float | None]:
         """For the log: last reported loss share, and minimum round trip in ms."""
         return self.loss, self.rtt.min_ns / 1e6 if self.rtt.samples else None
+
+    def _fill(self, size_bytes: int, now_ns: int) -> Datagram | None:
+        """What fills a probe: the latest frame's next packet that fits, else padding."""
+        most = size_bytes - IP_UDP_HEADER_BYTES - RTX_HEADER_BYTES
+        for sent in self._latest:
+            if len(sent.data) <= most:
+                self._latest.remove(sent)
+                datagram, repair = self._repair(sent, "fec")
+                self.repeated.append(repair)
+                return datagram
+        return self._padding(size_bytes, now_ns) if self._pads else None
 
     def _padding(self, size_bytes: int, now_ns: int) -> Datagram | None:  # noqa: ARG002 - a fill
         """RTP padding on the retransmission's source, as libwebrtc sends it; none before media."""

@@ -120,6 +120,49 @@ def test_padding_fills_a_probe_but_not_before_there_was_media() -> None:
     assert [d.kind for d in send(source(Hungry(), pads=False), 1)] == ["media"]
 
 
+class Starving(Hungry):
+    """Wants to see so many packets of up to 500 bytes more."""
+
+    def __init__(self, packets: int) -> None:
+        super().__init__()
+        self.packets = packets
+
+    def on_packet_sent(self, *, ssrc: int, sequence: int, size_bytes: int, now_ns: int) -> None:
+        if ssrc == SSRC + 1:
+            self.packets -= 1
+            self.wanted = 500 if self.packets else 0
+
+
+def test_the_latest_frame_fills_a_probe_once_and_then_padding_does() -> None:
+    mine = source(Starving(4), repeats=True)
+    assert mine.outlet.pop(now_ns=0) == []
+    out = send(mine, 3)
+    assert [d.kind for d in out] == ["media"] * 3 + ["fec"] * 3 + ["padding"]
+    for media, repair in zip(out[:3], out[3:6], strict=True):
+        packet = parse_rtp(repair.data)
+        assert packet.ssrc == SSRC + 1
+        assert parse_rtx(packet) == (parse_rtp(media.data).sequence, parse_rtp(media.data).payload)
+        assert (repair.frame, repair.span, repair.retransmission_of) == (4, 9, media.token)
+    assert mine.repeated == [(0, 0), (1, 1), (2, 2)]
+    assert parse_rtp(out[6].data).sequence == 3
+
+
+def test_only_the_latest_frame_is_repeated_and_only_what_fits() -> None:
+    controller = Starving(2)
+    controller.wanted = 0
+    mine = source(controller, repeats=True, pads=False)
+    send(mine, 2)
+    for size, now_ns in ((600, MS), (100, MS)):  # with headers more than 500 bytes, and less
+        mine.send(
+            bytes(size), marker=False, timestamp=6000, frame=5, media_bytes=size, now_ns=now_ns
+        )
+    controller.wanted = 500
+    out = mine.outlet.pop(now_ns=MS)
+    assert [(d.kind, len(d.data) > 400) for d in out] == [
+        ("media", True), ("media", False), ("fec", False),
+    ]  # fmt: skip
+
+
 def test_reports_are_due_once_a_second_and_count_what_was_sent() -> None:
     mine = source()
     send(mine, 3)

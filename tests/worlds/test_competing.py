@@ -114,6 +114,8 @@ def test_the_other_way_only_meets_the_feedback() -> None:
     )  # fmt: skip
     assert facts["flows"][0]["reverse"] is True
     assert set(both["flows"].flow) == {0}
+    lonely = Session(fps=15.0, duration_s=6.0, deadline_ms=400.0, warmup_s=0.0)
+    assert fairness_metrics(both["flows"], lonely)["jain_index"] is None
     down = [
         one["packets"][one["packets"].direction == "down"].kind.eq("media").sum()
         for one in (alone, both)

@@ -87,7 +87,8 @@ class H26xSender:
 
     def push_frame(self, frame: SourceFrame, *, now_ns: int) -> None:
         """Encode a captured frame; its packets leave when the encoder's time is over."""
-        wire_kbps = self._source_kbps(now_ns)
+        fills_probes = self._options.probe_fill == "media"
+        wire_kbps = self._outlet.source_kbps(now_ns=now_ns, fills_probes=fills_probes)
         if wire_kbps != self._wire_kbps:
             self._wire_kbps = wire_kbps
             self._media_kbps = self._share_of_media(wire_kbps)
@@ -153,14 +154,6 @@ class H26xSender:
         return self._source.control_view()
 
     # --- inside ---------------------------------------------------------------------------
-
-    def _source_kbps(self, now_ns: int) -> float:
-        """What the encoder should put on the wire; more than that in a probe filled with media."""
-        wire_kbps = self._outlet.source_kbps(now_ns=now_ns)
-        controller = self._context.controller
-        if self._options.probe_fill == "media" and controller.probe_bytes(now_ns=now_ns) > 0:
-            return max(wire_kbps, controller.pacing_kbps(now_ns=now_ns) or 0.0)
-        return wire_kbps
 
     def _share_of_media(self, wire_kbps: float) -> float:
         """What the encoder gets of a target on the wire."""

@@ -12,6 +12,8 @@ SELECTIONS: Final = ("", "energy", "similarity", "random")
 RESIDUALS: Final = ("", "none", "pixel", "transform")
 BOUNDARIES: Final = ("all", "switches")
 ENCODERS: Final = ("auto", "live", "ladder")
+#: Known values of `probe_fill`.
+PROBE_FILLS: Final = ("media", "redundancy", "padding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,10 @@ class MorpheOptions:
         catch_up: how many times faster than captured pictures may follow each other after a stall,
             1-100; 1: the delay stays.
         report_interval_ms: time between the receiver's reports, 10-1000 (paper: 100).
+        probe_fill: what fills a probe of the rate control for bandwidth: media (a GoP that is
+            encoded meanwhile gets so much more: a residual, where the profile has one, else finer
+            tokens; then redundancy), redundancy (the latest GoP's packets once more, I tokens
+            first; then padding) or padding.
         encoder: live (the codec's own encoder, exactly), ladder (switches between constant-rate
             encodes; quick under a changing target, without pixels only) or auto (ladder where the
             target changes and no pixels are looked at).
@@ -72,6 +78,7 @@ class MorpheOptions:
     reorder_ms: float = 5.0
     catch_up: float = 1.1
     report_interval_ms: int = 100
+    probe_fill: str = "media"
     encoder: str = "auto"
     weights: str = "small"
 
@@ -113,6 +120,7 @@ class MorpheOptions:
             ("selection", SELECTIONS),
             ("residual", RESIDUALS),
             ("smoothing_at", BOUNDARIES),
+            ("probe_fill", PROBE_FILLS),
             ("encoder", ENCODERS),
         ):
             if getattr(self, name) not in known:

@@ -60,6 +60,7 @@ class MorpheSender:
             playout_deadline_ns=context.playout_deadline_ns,
             max_tries=1 if options.retransmission else 0,
             pads=True,
+            repeats=options.probe_fill != "padding",
         )
         self._outlet = self._source.outlet
         self._budget = GopBudget(
@@ -85,7 +86,8 @@ class MorpheSender:
 
     def push_frame(self, frame: SourceFrame, *, now_ns: int) -> None:
         """Collect a captured frame; with the last one of a GoP, or of the clip, encode."""
-        self._budget.set_rate(self._outlet.source_kbps(now_ns=now_ns))
+        fills_probes = self._options.probe_fill == "media"
+        self._budget.set_rate(self._outlet.source_kbps(now_ns=now_ns, fills_probes=fills_probes))
         self._collected += 1
         last = frame.index == self._encoder.frame_count - 1
         if last or self._collected == self._encoder.gop_frames:
@@ -107,6 +109,10 @@ class MorpheSender:
     def datagrams_to_send(self, *, now_ns: int) -> list[Datagram]:
         """What the pacer lets go, and reports that are due."""
         out = self._outlet.pop(now_ns=now_ns)
+        if self._ledger is not None:
+            for number, original in self._source.repeated:
+                self._ledger.on_repaired(number, original)
+        self._source.repeated.clear()
         if self._control:
             out = self._control + out
             self._control = []
