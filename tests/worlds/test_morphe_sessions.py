@@ -192,6 +192,30 @@ def test_a_real_controller_finds_the_link_and_its_padding_is_no_media(control: s
     assert (tables["frames"].outcome == "rendered").mean() > 0.7
 
 
+def test_probes_repeat_the_latest_gop_and_repair_what_was_lost() -> None:
+    shown = {}
+    for fill in ("padding", "redundancy"):
+        spec = session(
+            transport="morphe", duration_s=8.0,
+            options={"probe_fill": fill, "retransmission": False},
+            down=path(kbps=300.0, loss=LossSpec("bernoulli", {"rate": 0.1})),
+        )  # fmt: skip
+        spec = replace(
+            spec, rate_control="bbr", rate_options={"loss_response": False}, keep_received=False,
+            playout_deadline_ms=1000.0,
+        )  # fmt: skip
+        tables, result = run(spec)
+        sent = tables["packets"].query("direction == 'down'")
+        shown[fill] = set(sent.kind), result.facts["receiver"]["duplicates"]
+        # Every repeat says of which packet it is one.
+        repeats = sent[sent.kind == "fec"]
+        assert sent.set_index("seq").loc[repeats.retransmission_of].kind.eq("media").all()
+    assert shown["padding"][0] == {"media", "padding", "feedback"}
+    assert shown["padding"][1] == 0
+    assert shown["redundancy"][0] >= {"media", "fec", "feedback"}
+    assert shown["redundancy"][1] > 0
+
+
 def test_the_wire_carries_the_target_rate() -> None:
     spec = session(transport="morphe", duration_s=6.0, kbps=120.0)
     down = run(spec)[0]["packets"].query("direction == 'down' and kind == 'media'")
