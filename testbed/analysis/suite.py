@@ -47,6 +47,8 @@ _FORMATS: Final[dict[str, Callable[[Any], str]]] = {
     "phase_ms": lambda v: f"trace from {v:g} ms" if isinstance(v, int | float) else f"{v} phase",
     "uplink_phase_ms": lambda v: f"uplink trace phase {v}",
     "control": lambda v: f"{v} rate",
+    "rate_variant": str,
+    "competing": lambda v: "nobody beside" if v == "none" else f"beside {v}",
     "queue": lambda v: f"{v} queue",
     "compute": lambda v: f"{v} compute",
     "world": lambda v: f"{v} world",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from testbed.analysis.plots import (
     delay_cdf,
+    flows,
     quality,
     rendered_fps,
     timeline,
@@ -17,6 +18,7 @@ __all__ = [
     "FigureKind",
     "Plan",
     "delay_cdf",
+    "flows",
     "quality",
     "rendered_fps",
     "timeline",

@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from synthetic_runs import Cell, write_suite
 
 from testbed.analysis import style
 from testbed.analysis.runs import Run, scan_runs
+from testbed.tables import OPTIONAL_TABLES
 
 
 def _loss(folder: Path) -> None:
@@ -51,8 +53,6 @@ def _unlimited(folder: Path) -> None:
         table = pq.read_table(path)
         zero = table.column("capacity_bytes").to_pandas() * 0
         at = table.schema.get_field_index("capacity_bytes")
-        import pyarrow as pa
-
         field = table.schema.field(at)
         pq.write_table(table.set_column(at, field, pa.array(zero, pa.int64())), path)
 
@@ -63,6 +63,25 @@ def _no_quality(folder: Path) -> None:
         pq.write_table(pq.read_table(path).drop_columns(["vmaf", "ssim", "psnr"]), path)
 
 
+#: Who is there in `_shared`, from and to which second, at which rate (kbit/s).
+FLOWS = ((0, "media", 0, 6, 800), (1, "media", 1, 6, 400), (2, "tcp", 2, 5, 900))
+
+
+def _shared(folder: Path) -> None:
+    cells = [
+        Cell(loss_rate=0.0, loss_kind="none", kbps=400 + n, duration_s=6.0) for n in range(5)
+    ]  # fmt: skip
+    write_suite(folder, cells, transports=("h264", "morphe"), seeds=(2, 1))
+    rows = [
+        (at * 10**8, number, kind, rate * 15, rate * 100 // 8, None)
+        for number, kind, first, end, rate in FLOWS
+        for at in range(first * 10, end * 10)
+    ]
+    for run in (folder / "runs").iterdir():
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        pq.write_table(pa.table(columns, schema=OPTIONAL_TABLES["flows"]), run / "flows.parquet")
+
+
 SUITES: dict[str, Callable[[Path], None]] = {
     "loss": _loss,
     "tracking": _tracking,
@@ -70,6 +89,7 @@ SUITES: dict[str, Callable[[Path], None]] = {
     "all-lost": _all_lost,
     "unlimited": _unlimited,
     "no-quality": _no_quality,
+    "shared": _shared,
 }
 
 

@@ -16,13 +16,17 @@ from testbed.analysis.runs import Run
 from testbed.analysis.style import PAGE_IN
 
 Suite = Callable[[str], tuple[Run, ...]]
-SUITES = ("loss", "tracking", "traces", "all-lost", "unlimited", "no-quality")
-NAMES = ("delay-cdf", "latency-cdf", "rendered-fps", "quality", "tracking", "tradeoff", "timeline")
+SUITES = ("loss", "tracking", "traces", "all-lost", "unlimited", "no-quality", "shared")
+NAMES = (
+    "delay-cdf", "latency-cdf", "rendered-fps", "quality", "tracking", "flows", "tradeoff",
+    "timeline",
+)  # fmt: skip
 
 #: Where a figure has nothing to show, it must not appear.
 ABSENT = {
-    "quality": {"tracking", "traces", "all-lost", "unlimited", "no-quality"},
-    "tracking": {"loss", "traces", "all-lost", "unlimited", "no-quality"},
+    "quality": {"tracking", "traces", "all-lost", "unlimited", "no-quality", "shared"},
+    "tracking": {"loss", "traces", "all-lost", "unlimited", "no-quality", "shared"},
+    "flows": {"loss", "tracking", "traces", "all-lost", "unlimited", "no-quality"},
     "tradeoff": {"all-lost", "unlimited"},  # a single run, no capacity
 }
 

@@ -109,6 +109,22 @@ def test_a_capacity_far_above_does_not_flatten_the_rates(
     assert rate_limit(np.array(capacity), [np.array(rates)]) == limit
 
 
+def test_flows_are_drawn_while_they_are_there_at_what_they_got(suite: Suite) -> None:
+    plans = FIGURES.get("flows").plan(suite("shared"))
+    assert [plan.stem for plan in plans] == ["flows--h264", "flows--morphe"]
+    figure = plans[1].draw()
+    assert len([axis for axis in figure.axes if axis.get_visible()]) == 5
+    lines = {str(line.get_label()): line for line in figure.axes[0].lines}
+    assert list(lines) == ["Capacity", scheme("morphe").label, "Flow 1", "TCP"]
+    for label, first, end, rate in (
+        (scheme("morphe").label, 0, 6, 800), ("Flow 1", 1, 6, 400), ("TCP", 2, 5, 900),
+    ):  # fmt: skip
+        drawn = np.asarray(lines[label].get_ydata(), dtype=float)[:6]
+        assert drawn[first:end] == pytest.approx(rate, rel=0.001)
+        assert np.isnan(drawn[:first]).all()
+        assert np.isnan(drawn[end:]).all()
+
+
 def test_timelines_are_one_run_a_transport_at_the_highest_loss(suite: Suite) -> None:
     plans = FIGURES.get("timeline").plan(suite("loss"))
     assert len(plans) == 3
