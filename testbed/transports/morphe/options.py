@@ -32,6 +32,8 @@ class MorpheOptions:
         least_units: an interleaved GoP is cut into at least so many units, 1-255; -1: the
             profile's.
         selection: P tokens that are left out first: energy, similarity (Eq. 3) or random.
+        free_quality: let the budget choose the tokens' step where the profile fixes it
+            (`morphe-paper`); tokens are then left out only where the coarsest step is too much.
         residual: what is sent of what the tokens lost: none, pixel or transform.
         residual_share: share of the budget that tokens leave to the residual, 0-0.9; -1: the
             profile's.
@@ -61,6 +63,7 @@ class MorpheOptions:
     unit_bytes: int = -1
     least_units: int = -1
     selection: str = ""
+    free_quality: bool = False
     residual: str = ""
     residual_share: float = -1.0
     smoothing: int = 0
@@ -118,8 +121,9 @@ class MorpheOptions:
             if getattr(self, name) not in known:
                 allowed = ", ".join(value for value in known if value)
                 raise ValueError(f"{name}: must be one of {allowed} (got {getattr(self, name)!r})")
-        if not isinstance(self.retransmission, bool):
-            raise ValueError(f"retransmission: must be true or false (got {self.retransmission!r})")
+        for name in ("retransmission", "free_quality"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name}: must be true or false (got {getattr(self, name)!r})")
         if not isinstance(self.weights, str) or not self.weights:
             raise ValueError(f"weights: must be a name or a file (got {self.weights!r})")
         assert self.scale in SCALES.values()
@@ -144,4 +148,6 @@ class MorpheOptions:
             "residual_share": self.residual_share,
         }
         changes = {name: value for name, value in given.items() if value not in ("", -1)}
+        if self.free_quality:
+            changes["fixed_quality"] = -1
         return Settings(self.profile, self.scale, changes=changes)

@@ -1,5 +1,6 @@
 """Options of the Morphe transport."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,6 +32,13 @@ def test_what_is_given_reaches_the_codec() -> None:
     assert (config.residual, config.residual_share) == ("transform", 0.1)
 
 
+def test_a_free_quality_takes_the_place_of_the_profiles() -> None:
+    fixed = parse_options(TRANSPORT, {"profile": "morphe-paper"}).settings().config()
+    free = parse_options(TRANSPORT, {"profile": "morphe-paper", "free_quality": True})
+    assert fixed.fixed_quality >= 0
+    assert free.settings().config() == replace(fixed, fixed_quality=-1)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -46,6 +54,7 @@ def test_what_is_given_reaches_the_codec() -> None:
         ({"payload_bytes": 1461}, "payload_bytes: must be in 200..1460"),
         ({"retransmit_threshold": 1.2}, "retransmit_threshold: must be in 0..1"),
         ({"retransmission": 1}, "retransmission: must be true or false"),
+        ({"free_quality": 1}, "free_quality: must be true or false"),
         ({"encoder": "fast"}, "encoder: must be one of auto, live, ladder"),
         ({"reorder_ms": "5"}, "reorder_ms: must be a number"),
         ({"catch_up": 0.5}, "catch_up: must be in 1..100"),
