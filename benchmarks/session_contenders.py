@@ -6,6 +6,9 @@ encoder (from the cache), RTP, pacing, link, loss, retransmission, RTCP both way
 It leaves what it put on the downlink in FOLDER; the peers carry the same packets (ns.py), or as
 many of the same mean size in the same time (ns-3), over a
 link of the same rate, and do nothing else.
+
+`morphe` is the same session by Morphe; `session-bbr` and `morphe-bbr` find their rate on the link by
+BBR, Morphe with its ladder of encodes.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import sys
 import time
 import types
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +32,7 @@ ONE_WAY_MS = 50.0
 Result = dict[str, float]
 
 
-def session(folder: Path) -> Callable[[], Result]:
+def session(folder: Path, transport: str = "h264", control: str = "fixed") -> Callable[[], Result]:
     """A whole session of ours, with its four tables written as in a suite."""
     import numpy as np
     import pyarrow as pa
@@ -52,11 +56,12 @@ def session(folder: Path) -> Callable[[], Result]:
         )
 
     spec = SessionSpec(
-        transport="h264",
+        transport=transport,
         clip=ClipSpec("bbb-720p", 640, 360, 30.0, MEDIA_S),
         downlink=path(LossSpec("bernoulli", {"rate": 0.01})),
         uplink=path(),
-        rate_options={"kbps": TARGET_KBPS},
+        rate_control=control,
+        rate_options={"kbps": TARGET_KBPS} if control == "fixed" else {},
         keep_received=False,
     )
 
@@ -85,7 +90,8 @@ def session(folder: Path) -> Callable[[], Result]:
         sink.write()
         seconds = time.process_time() - started
         down = [(row[5], row[4]) for row in sink.rows["packets"] if row[0] == "down"]
-        (folder / "traffic.json").write_text(json.dumps({"packets": down}))
+        if (transport, control) == ("h264", "fixed"):
+            (folder / "traffic.json").write_text(json.dumps({"packets": down}))
         return {"packets": len(down), "delivered": len(down), "seconds": seconds}
 
     run()  # fills the encode cache and loads everything
@@ -142,6 +148,9 @@ def ns3(folder: Path) -> Callable[[], Result]:
 
 CONTENDERS: dict[str, Callable[[Path], Callable[[], Result]]] = {
     "session": session,
+    "morphe": partial(session, transport="morphe"),
+    "session-bbr": partial(session, control="bbr"),
+    "morphe-bbr": partial(session, transport="morphe", control="bbr"),
     "ns.py": nspy,
     "ns-3": ns3,
 }

@@ -225,6 +225,7 @@ def test_the_promised_scenarios_are_shipped() -> None:
     assert {path.stem for path in SHIPPED} >= {
         "quickstart", "loss-random", "loss-clustered", "bandwidth-tracking", "rail", "driving",
         "puffer", "rfc8867-5.1", "rate-control", "morphe-packets", "morphe-threshold",
+        "morphe-ablations", "morphe-switches",
     }  # fmt: skip
 
 
