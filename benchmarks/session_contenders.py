@@ -7,8 +7,8 @@ It leaves what it put on the downlink in FOLDER; the peers carry the same packet
 many of the same mean size in the same time (ns-3), over a
 link of the same rate, and do nothing else.
 
-`morphe` is the same session by Morphe; `session-bbr` and `morphe-bbr` find their rate on the link by
-BBR, Morphe with its ladder of encodes.
+`h264-400` and `morphe-400` are the same at 400 kbit/s. `h264-bbr` and `morphe-bbr` find the rate of
+the scenario `bandwidth-tracking` by BBR, without loss; Morphe does so with its ladder of encodes.
 """
 
 from __future__ import annotations
@@ -32,8 +32,17 @@ ONE_WAY_MS = 50.0
 Result = dict[str, float]
 
 
-def session(folder: Path, transport: str = "h264", control: str = "fixed") -> Callable[[], Result]:
-    """A whole session of ours, with its four tables written as in a suite."""
+def session(
+    folder: Path, transport: str = "h264", *, kbps: float | None = TARGET_KBPS, peers: bool = False
+) -> Callable[[], Result]:
+    """A whole session of ours, with its four tables written as in a suite.
+
+    Args:
+        folder: for the tables.
+        transport: a registered name.
+        kbps: target rate over the constant link; None: BBR over a capacity that changes.
+        peers: leave the traffic in `folder` for the peers.
+    """
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -42,10 +51,15 @@ def session(folder: Path, transport: str = "h264", control: str = "fixed") -> Ca
     from testbed.network.spec import DelaySpec, LossSpec, PathSpec, QueueSpec
     from testbed.network.trace import RateTrace
     from testbed.tables import TABLES
+    from testbed.traces.parametric import sine
     from testbed.worlds.session import SessionSpec
     from testbed.worlds.simulator import run_session
 
     trace = RateTrace(np.array([1_000_000]), np.array([LINK_KBPS]))
+    loss: tuple[LossSpec, ...] = (LossSpec("bernoulli", {"rate": 0.01}),)
+    control, options = "fixed", {"kbps": kbps}
+    if kbps is None:
+        trace, loss, control, options = sine(200, 500, 30_000_000), (), "bbr", {}
 
     def path(*loss: LossSpec) -> PathSpec:
         return PathSpec(
@@ -58,10 +72,10 @@ def session(folder: Path, transport: str = "h264", control: str = "fixed") -> Ca
     spec = SessionSpec(
         transport=transport,
         clip=ClipSpec("bbb-720p", 640, 360, 30.0, MEDIA_S),
-        downlink=path(LossSpec("bernoulli", {"rate": 0.01})),
+        downlink=path(*loss),
         uplink=path(),
         rate_control=control,
-        rate_options={"kbps": TARGET_KBPS} if control == "fixed" else {},
+        rate_options=options,
         keep_received=False,
     )
 
@@ -90,7 +104,7 @@ def session(folder: Path, transport: str = "h264", control: str = "fixed") -> Ca
         sink.write()
         seconds = time.process_time() - started
         down = [(row[5], row[4]) for row in sink.rows["packets"] if row[0] == "down"]
-        if (transport, control) == ("h264", "fixed"):
+        if peers:
             (folder / "traffic.json").write_text(json.dumps({"packets": down}))
         return {"packets": len(down), "delivered": len(down), "seconds": seconds}
 
@@ -147,10 +161,11 @@ def ns3(folder: Path) -> Callable[[], Result]:
 
 
 CONTENDERS: dict[str, Callable[[Path], Callable[[], Result]]] = {
-    "session": session,
-    "morphe": partial(session, transport="morphe"),
-    "session-bbr": partial(session, control="bbr"),
-    "morphe-bbr": partial(session, transport="morphe", control="bbr"),
+    "session": partial(session, peers=True),
+    "h264-400": partial(session, kbps=400.0),
+    "morphe-400": partial(session, transport="morphe", kbps=400.0),
+    "h264-bbr": partial(session, kbps=None),
+    "morphe-bbr": partial(session, transport="morphe", kbps=None),
     "ns.py": nspy,
     "ns-3": ns3,
 }

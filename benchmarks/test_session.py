@@ -14,7 +14,7 @@ import pytest
 
 ROUNDS = 5
 MEDIA_S = 60.0
-OURS = ("session", "morphe", "session-bbr", "morphe-bbr")
+OURS = ("session", "h264-400", "morphe-400", "h264-bbr", "morphe-bbr")
 PEERS = ("ns.py", "ns-3")
 SCRIPT = Path(__file__).with_name("session_contenders.py")
 
