@@ -6,6 +6,9 @@ encoder (from the cache), RTP, pacing, link, loss, retransmission, RTCP both way
 It leaves what it put on the downlink in FOLDER; the peers carry the same packets (ns.py), or as
 many of the same mean size in the same time (ns-3), over a
 link of the same rate, and do nothing else.
+
+`h264-400` and `morphe-400` are the same at 400 kbit/s. `h264-bbr` and `morphe-bbr` find the rate of
+the scenario `bandwidth-tracking` by BBR, without loss; Morphe does so with its ladder of encodes.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import sys
 import time
 import types
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -28,8 +32,17 @@ ONE_WAY_MS = 50.0
 Result = dict[str, float]
 
 
-def session(folder: Path) -> Callable[[], Result]:
-    """A whole session of ours, with its four tables written as in a suite."""
+def session(
+    folder: Path, transport: str = "h264", *, kbps: float | None = TARGET_KBPS, peers: bool = False
+) -> Callable[[], Result]:
+    """A whole session of ours, with its four tables written as in a suite.
+
+    Args:
+        folder: for the tables.
+        transport: a registered name.
+        kbps: target rate over the constant link; None: BBR over a capacity that changes.
+        peers: leave the traffic in `folder` for the peers.
+    """
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -38,10 +51,15 @@ def session(folder: Path) -> Callable[[], Result]:
     from testbed.network.spec import DelaySpec, LossSpec, PathSpec, QueueSpec
     from testbed.network.trace import RateTrace
     from testbed.tables import TABLES
+    from testbed.traces.parametric import sine
     from testbed.worlds.session import SessionSpec
     from testbed.worlds.simulator import run_session
 
     trace = RateTrace(np.array([1_000_000]), np.array([LINK_KBPS]))
+    loss: tuple[LossSpec, ...] = (LossSpec("bernoulli", {"rate": 0.01}),)
+    control, options = "fixed", {"kbps": kbps}
+    if kbps is None:
+        trace, loss, control, options = sine(200, 500, 30_000_000), (), "bbr", {}
 
     def path(*loss: LossSpec) -> PathSpec:
         return PathSpec(
@@ -52,11 +70,12 @@ def session(folder: Path) -> Callable[[], Result]:
         )
 
     spec = SessionSpec(
-        transport="h264",
+        transport=transport,
         clip=ClipSpec("bbb-720p", 640, 360, 30.0, MEDIA_S),
-        downlink=path(LossSpec("bernoulli", {"rate": 0.01})),
+        downlink=path(*loss),
         uplink=path(),
-        rate_options={"kbps": TARGET_KBPS},
+        rate_control=control,
+        rate_options=options,
         keep_received=False,
     )
 
@@ -85,7 +104,8 @@ def session(folder: Path) -> Callable[[], Result]:
         sink.write()
         seconds = time.process_time() - started
         down = [(row[5], row[4]) for row in sink.rows["packets"] if row[0] == "down"]
-        (folder / "traffic.json").write_text(json.dumps({"packets": down}))
+        if peers:
+            (folder / "traffic.json").write_text(json.dumps({"packets": down}))
         return {"packets": len(down), "delivered": len(down), "seconds": seconds}
 
     run()  # fills the encode cache and loads everything
@@ -141,7 +161,11 @@ def ns3(folder: Path) -> Callable[[], Result]:
 
 
 CONTENDERS: dict[str, Callable[[Path], Callable[[], Result]]] = {
-    "session": session,
+    "session": partial(session, peers=True),
+    "h264-400": partial(session, kbps=400.0),
+    "morphe-400": partial(session, transport="morphe", kbps=400.0),
+    "h264-bbr": partial(session, kbps=None),
+    "morphe-bbr": partial(session, transport="morphe", kbps=None),
     "ns.py": nspy,
     "ns-3": ns3,
 }

@@ -47,6 +47,8 @@ TABLES: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
             "target_kbps",
             "tracking_error",
             "overshoot_share",
+            "mode_switches",
+            "queue_delay_ms_p95",
             "media_share",
             "header_share",
             "fec_share",

@@ -227,6 +227,7 @@ def test_the_promised_scenarios_are_shipped() -> None:
         "puffer", "rfc8867-5.1", "rate-control", "morphe-packets", "morphe-threshold",
         "rfc8867-5.2", "rfc8867-5.3", "rfc8867-5.4", "rfc8867-5.5", "rfc8867-5.6", "fairness",
         "rate-steps",
+        "morphe-ablations", "morphe-switches",
     }  # fmt: skip
 
 

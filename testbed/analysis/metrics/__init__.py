@@ -22,7 +22,7 @@ __all__ = ["DEFINITIONS", "METRICS_VERSION", "Metric", "definition", "summarise"
 
 #: Raised whenever a definition changes, so that stored summaries of older versions are not mixed
 #: with new ones.
-METRICS_VERSION: Final = 3
+METRICS_VERSION: Final = 4
 
 
 def summarise(

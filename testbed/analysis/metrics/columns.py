@@ -56,6 +56,7 @@ class Frames:
     decodable_ns: Floats
     render_ns: Floats
     outcome: Texts
+    mode: Texts  # "": the scheme named none
     shown: Bools
     target_kbps: Floats
     media_bytes: Ints
@@ -81,6 +82,8 @@ class Packets:
     frame: Ints  # -1: belongs to no frame
     ip_bytes: Ints
     sent_ns: Floats
+    link_in_ns: Floats
+    link_out_ns: Floats
     arrival_ns: Floats
     drop: Texts
 
@@ -169,6 +172,7 @@ def frame_columns(frames: pd.DataFrame) -> Frames:
         decodable_ns=times["decodable_ns"],
         render_ns=times["render_ns"],
         outcome=outcome,
+        mode=_column(frames, "frames", "mode").to_numpy(dtype=object),
         shown=shown,
         target_kbps=_floats(frames, "frames", "target_kbps"),
         media_bytes=sizes["media_bytes"],
@@ -227,6 +231,8 @@ def packet_columns(packets: pd.DataFrame) -> Packets:
         frame=np.where(np.isnan(frame), -1, frame).astype(np.int64)[down],
         ip_bytes=size[down] - TUN_HEADER_BYTES,
         sent_ns=sent[down],
+        link_in_ns=times["link_in_ns"][down],
+        link_out_ns=times["link_out_ns"][down],
         arrival_ns=arrival[down],
         drop=drop[down],
     )

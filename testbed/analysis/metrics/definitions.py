@@ -190,6 +190,21 @@ DEFINITIONS: Final[dict[str, Metric]] = {
             "1 s windows with encoded > target / all 1 s windows",
         ),
         Metric(
+            "mode_switches",
+            "Mode switches",
+            "",
+            "lower",
+            "changes of the encoder's mode from one frame to the next, after the warm-up",
+        ),
+        Metric(
+            "queue_delay_ms_p95",
+            "Queueing delay p95",
+            "ms",
+            "lower",
+            "entry into the bottleneck → out of it, waiting and transmission; 95th percentile "
+            "(numpy linear) over media-direction packets sent from warm-up to end of media",
+        ),
+        Metric(
             "realised_loss",
             "Realised loss",
             "share",

@@ -129,6 +129,30 @@ def tracking(frames: Frames, session: Session) -> dict[str, float | None]:
     }
 
 
+def queue_delay_ms_p95(packets: Packets, session: Session) -> float | None:
+    """95th percentile (numpy linear) of the time from entry into the bottleneck to leaving it, ms.
+
+    Waiting and transmission, over media-direction packets sent from the warm-up to the end of
+    media; what the queue dropped never left. None over nothing.
+    """
+    start, end = session.warmup_s * _NS, session.duration_s * _NS
+    inside = (packets.sent_ns >= start) & (packets.sent_ns < end)
+    delay = (packets.link_out_ns - packets.link_in_ns)[inside] / 1e6
+    delay = delay[~np.isnan(delay)]
+    return float(np.percentile(delay, 95, method="linear")) if delay.size else None
+
+
+def mode_switches(frames: Frames, session: Session) -> int | None:
+    """How often the encoder's mode changed from one frame to the next, after the warm-up.
+
+    Over frames captured from the warm-up on that name a mode; modes change between GoPs only. None
+    where no frame names one.
+    """
+    counted = frames.capture_ns >= session.warmup_s * _NS
+    modes = frames.mode[counted & (frames.mode != "")]
+    return int(np.count_nonzero(modes[1:] != modes[:-1])) if modes.size else None
+
+
 def losses(packets: Packets) -> dict[str, float | None]:
     """Realised random loss and queue drops of the media direction.
 
@@ -187,5 +211,7 @@ def wire_metrics(
         **byte_shares(frames, packets, session),
         **rates(packets, control, session),
         **tracking(frames, session),
+        "mode_switches": mode_switches(frames, session),
+        "queue_delay_ms_p95": queue_delay_ms_p95(packets, session),
         **losses(packets),
     }

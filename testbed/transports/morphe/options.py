@@ -12,6 +12,9 @@ SELECTIONS: Final = ("", "energy", "similarity", "random")
 RESIDUALS: Final = ("", "none", "pixel", "transform")
 BOUNDARIES: Final = ("all", "switches")
 ENCODERS: Final = ("auto", "live", "ladder")
+#: Missing share of a GoP's tokens beyond which they are asked for: paper, section 6.2, and ours.
+PAPER_THRESHOLD: Final = 0.5
+THRESHOLD: Final = 0.75
 #: Known values of `probe_fill`.
 PROBE_FILLS: Final = ("media", "redundancy", "padding")
 
@@ -34,6 +37,8 @@ class MorpheOptions:
         least_units: an interleaved GoP is cut into at least so many units, 1-255; -1: the
             profile's.
         selection: P tokens that are left out first: energy, similarity (Eq. 3) or random.
+        free_quality: let the budget choose the tokens' step where the profile fixes it
+            (`morphe-paper`); tokens are then left out only where the coarsest step is too much.
         residual: what is sent of what the tokens lost: none, pixel or transform.
         residual_share: share of the budget that tokens leave to the residual, 0-0.9; -1: the
             profile's.
@@ -43,8 +48,9 @@ class MorpheOptions:
         pacing_factor: pacing rate over target rate, 1-50. A GoP is ready at once, and leaves within
             its duration divided by this.
         retransmission: ask again for tokens.
-        retransmit_threshold: ask when more than this share of a GoP's tokens is missing, 0-1
-            (paper: "typically 50%"); 1: never.
+        retransmit_threshold: ask when more than this share of a GoP's tokens is missing, 0-1; 1:
+            never; -1: 0.5 for morphe-paper ("typically 50%"), 0.75 for the others, which by
+            measurement keeps delays under clustered loss (docs/guides/morphe-transport.md).
         reorder_ms: how long after the last packet of a GoP earlier ones may still come, 0-1000.
         catch_up: how many times faster than captured pictures may follow each other after a stall,
             1-100; 1: the delay stays.
@@ -67,6 +73,7 @@ class MorpheOptions:
     unit_bytes: int = -1
     least_units: int = -1
     selection: str = ""
+    free_quality: bool = False
     residual: str = ""
     residual_share: float = -1.0
     smoothing: int = 0
@@ -74,7 +81,7 @@ class MorpheOptions:
     payload_bytes: int = 1440
     pacing_factor: float = 5.0
     retransmission: bool = True
-    retransmit_threshold: float = 0.5
+    retransmit_threshold: float = -1.0
     reorder_ms: float = 5.0
     catch_up: float = 1.1
     report_interval_ms: int = 100
@@ -88,12 +95,12 @@ class MorpheOptions:
             ("smoothing", 0, 8),
             ("payload_bytes", 200, 1460),
             ("pacing_factor", 1, 50),
-            ("retransmit_threshold", 0, 1),
             ("reorder_ms", 0, 1000),
             ("catch_up", 1, 100),
             ("report_interval_ms", 10, 1000),
         )
         unless_default: tuple[tuple[str, float, float], ...] = (
+            ("retransmit_threshold", 0, 1),
             ("hysteresis", 0, 1),
             ("dwell_gops", 0, 1000),
             ("unit_bytes", 64, 1400),
@@ -126,8 +133,9 @@ class MorpheOptions:
             if getattr(self, name) not in known:
                 allowed = ", ".join(value for value in known if value)
                 raise ValueError(f"{name}: must be one of {allowed} (got {getattr(self, name)!r})")
-        if not isinstance(self.retransmission, bool):
-            raise ValueError(f"retransmission: must be true or false (got {self.retransmission!r})")
+        for name in ("retransmission", "free_quality"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name}: must be true or false (got {getattr(self, name)!r})")
         if not isinstance(self.weights, str) or not self.weights:
             raise ValueError(f"weights: must be a name or a file (got {self.weights!r})")
         assert self.scale in SCALES.values()
@@ -138,6 +146,13 @@ class MorpheOptions:
             raise ValueError(f"{name}: must be a number (got {value!r})")
         if not low <= value <= high:
             raise ValueError(f"{name}: must be in {low}..{high} (got {value})")
+
+    @property
+    def ask_above(self) -> float:
+        """Share of a GoP's tokens that has to be missing before they are asked for."""
+        if self.retransmit_threshold != -1:
+            return self.retransmit_threshold
+        return PAPER_THRESHOLD if self.profile == "morphe-paper" else THRESHOLD
 
     def settings(self) -> Settings:
         """Of the codec."""
@@ -152,4 +167,6 @@ class MorpheOptions:
             "residual_share": self.residual_share,
         }
         changes = {name: value for name, value in given.items() if value not in ("", -1)}
+        if self.free_quality:
+            changes["fixed_quality"] = -1
         return Settings(self.profile, self.scale, changes=changes)

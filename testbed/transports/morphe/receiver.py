@@ -73,7 +73,7 @@ class MorpheReceiver:
         options: MorpheOptions = context.options
         self._context = context
         self._clock = GopClock(context.fps)
-        self._policy = LossPolicy(options.retransmit_threshold, options.retransmission)
+        self._policy = LossPolicy(options.ask_above, options.retransmission)
         self._reorder_ns = round(options.reorder_ms * 1e6)
         self._reassembly = Reassembly()
         self._arrivals = GopArrivals(slack_ns=self._reorder_ns)

@@ -17,6 +17,8 @@ from testbed.analysis.metrics.columns import (
 from testbed.analysis.metrics.wire import (
     byte_shares,
     losses,
+    mode_switches,
+    queue_delay_ms_p95,
     rates,
     tracking,
     utilisation,
@@ -216,3 +218,35 @@ def test_byte_shares_sum_to_one(extra: list[tuple[str, int, int]]) -> None:
     assert goodput is not None
     assert media is not None
     assert goodput <= media + 1e-12
+
+
+def test_mode_switches_are_changes_after_the_warmup() -> None:
+    modes = ["3x", "2x", "2x", "3x", "3x-select", "3x-select", "", "3x-select", "", "3x"]
+    frames = frame_columns(handmade.frames([60] * 10, mode=modes))
+    assert mode_switches(frames, session()) == 4
+    # From frame 2 on: into 3x, 3x-select, and back to 3x; a frame without a mode changes nothing.
+    assert mode_switches(frames, session(warmup_s=0.2)) == 3
+    assert mode_switches(frames, session(warmup_s=0.9)) == 0
+
+
+def test_a_scheme_of_one_mode_never_switches_and_one_without_has_no_count() -> None:
+    assert mode_switches(frame_columns(handmade.frames([60] * 4)), session()) == 0
+    nameless = frame_columns(handmade.frames([60] * 4, mode=[""] * 4))
+    assert mode_switches(nameless, session()) is None
+
+
+def test_queueing_delay_is_that_of_packets_which_left_the_bottleneck() -> None:
+    ms = handmade.MS
+    waits = range(1, 102)  # 1..101 ms: the 95th percentile is 96 ms
+    rows = [
+        handmade.packet(0, 5 * at, link_in_ns=5 * at * ms, link_out_ns=(5 * at + wait) * ms,
+                        arrival_ns=(5 * at + wait + 50) * ms)
+        for at, wait in enumerate(waits)
+    ]  # fmt: skip
+    dropped = handmade.packet(0, 1, link_out_ns=None, drop="queue")
+    back = handmade.packet(0, 1, direction="up", link_out_ns=900 * ms, arrival_ns=950 * ms)
+    packets = packet_columns(handmade.packets([*rows, dropped, back]))
+    assert queue_delay_ms_p95(packets, session()) == pytest.approx(96)
+    # From 500 ms on only the last is left; and none is after the end.
+    assert queue_delay_ms_p95(packets, session(warmup_s=0.5)) == pytest.approx(101)
+    assert queue_delay_ms_p95(packets, session(warmup_s=0.6)) is None

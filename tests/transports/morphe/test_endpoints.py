@@ -132,9 +132,21 @@ def ready_ms(events: list[Event], gop: int) -> float:
     return first.decodable_ns / MS - (9 * gop + 8) * 1000 / 30
 
 
+@pytest.mark.parametrize(
+    ("profile", "lost", "asked"),
+    [("morphe", 6, 0), ("morphe", 7, 7), ("morphe-paper", 4, 0), ("morphe-paper", 5, 5)],
+)
+def test_by_default_three_quarters_have_to_be_missing_or_the_papers_half(
+    profile: str, lost: int, asked: int
+) -> None:
+    sender, receiver = pair(FakeGops(90), profile=profile)
+    _, sent = drive(sender, receiver, count=90, lose=Loss(5, set(range(lost))))
+    assert [d.kind for d in sent].count("retransmission") == asked
+
+
 def test_half_of_the_tokens_are_decoded_at_once() -> None:
     encoder = FakeGops(90)
-    sender, receiver = pair(encoder)
+    sender, receiver = pair(encoder, retransmit_threshold=0.5)
     events, sent = drive(sender, receiver, count=90, lose=Loss(5, {0, 2, 4, 6}))
     assert not [d for d in sent if d.kind == "retransmission"]
     assert ready_ms(events, 5) == pytest.approx(ready_ms(events, 4) + 5, abs=3)
@@ -145,7 +157,7 @@ def test_half_of_the_tokens_are_decoded_at_once() -> None:
 
 def test_more_than_half_missing_is_asked_for_and_repaired() -> None:
     encoder = FakeGops(90)
-    sender, receiver = pair(encoder)
+    sender, receiver = pair(encoder, retransmit_threshold=0.5)
     lose = Loss(5, {0, 1, 2, 4, 6})
     events, sent = drive(sender, receiver, count=90, lose=lose)
     again = [d for d in sent if d.kind == "retransmission"]
@@ -157,7 +169,7 @@ def test_more_than_half_missing_is_asked_for_and_repaired() -> None:
 
 
 def test_when_the_answer_is_lost_too_what_came_is_decoded() -> None:
-    sender, receiver = pair(FakeGops(90))
+    sender, receiver = pair(FakeGops(90), retransmit_threshold=0.5)
     lose = Loss(5, {0, 1, 2, 4, 6}, repairs=True)
     events, sent = drive(sender, receiver, count=90, lose=lose)
     assert [d.kind for d in sent].count("retransmission") == 5  # once, not again

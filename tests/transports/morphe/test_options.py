@@ -1,5 +1,6 @@
 """Options of the Morphe transport."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,6 +32,24 @@ def test_what_is_given_reaches_the_codec() -> None:
     assert (config.residual, config.residual_share) == ("transform", 0.1)
 
 
+def test_a_free_quality_takes_the_place_of_the_profiles() -> None:
+    fixed = parse_options(TRANSPORT, {"profile": "morphe-paper"}).settings().config()
+    free = parse_options(TRANSPORT, {"profile": "morphe-paper", "free_quality": True})
+    assert fixed.fixed_quality >= 0
+    assert free.settings().config() == replace(fixed, fixed_quality=-1)
+
+
+def test_the_threshold_is_the_profiles_unless_it_is_given() -> None:
+    found = [
+        parse_options(TRANSPORT, given).ask_above
+        for given in (
+            {}, {"profile": "morphe-keep"}, {"profile": "morphe-paper"},
+            {"profile": "morphe-paper", "retransmit_threshold": 0}, {"retransmit_threshold": 1},
+        )
+    ]  # fmt: skip
+    assert found == [0.75, 0.75, 0.5, 0, 1]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -45,7 +64,9 @@ def test_what_is_given_reaches_the_codec() -> None:
         ({"residual": "all"}, "residual: must be one of none, pixel, transform"),
         ({"payload_bytes": 1461}, "payload_bytes: must be in 200..1460"),
         ({"retransmit_threshold": 1.2}, "retransmit_threshold: must be in 0..1"),
+        ({"probe_fill": "fec"}, "probe_fill: must be one of media, redundancy, padding"),
         ({"retransmission": 1}, "retransmission: must be true or false"),
+        ({"free_quality": 1}, "free_quality: must be true or false"),
         ({"encoder": "fast"}, "encoder: must be one of auto, live, ladder"),
         ({"reorder_ms": "5"}, "reorder_ms: must be a number"),
         ({"catch_up": 0.5}, "catch_up: must be in 1..100"),
