@@ -159,7 +159,8 @@ def link_use(log: LinkLog, *, start_ms: int, end_ms: int) -> LinkUse:
 
     Args:
         log: of one direction.
-        start_ms, end_ms: after the base timestamp, which is where the trace begins.
+        start_ms: after the base timestamp, which is where the trace begins.
+        end_ms: the same.
 
     Raises:
         InputError: the log ends before the part does, or nothing was offered or left in it.

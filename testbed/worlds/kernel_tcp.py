@@ -8,6 +8,7 @@ has namespaces of its own, as in `mahimahi`; the half that works inside is `kern
 from __future__ import annotations
 
 import contextlib
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class TcpRun:
         queue: of the bottleneck.
         delay_ms: one way, both ways.
         seconds: of the trace that the flow must cover.
+        max_kbps: bound on the pacing rate, of TCP segments with their IP headers; None: none.
     """
 
     name: str
@@ -60,6 +62,21 @@ class TcpRun:
     queue: QueueSpec
     delay_ms: int
     seconds: float
+    max_kbps: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TcpFlow:
+    """What came of a run.
+
+    Attributes:
+        log: the bottleneck's.
+        lag_ms: by how much processes beside the flow woke up too late, at the 99th percentile. A
+            machine with other work serves mm-link late, and the flow then looks worse than it is.
+    """
+
+    log: LinkLog
+    lag_ms: float
 
 
 def available() -> tuple[str, ...]:
@@ -85,7 +102,7 @@ def require_algorithms(names: Sequence[str]) -> None:
             )
 
 
-def run_flows(runs: Sequence[TcpRun], *, at_once: int = 2) -> dict[str, LinkLog]:
+def run_flows(runs: Sequence[TcpRun], *, at_once: int = 2) -> dict[str, TcpFlow]:
     """Run bulk flows in real time.
 
     Args:
@@ -93,7 +110,7 @@ def run_flows(runs: Sequence[TcpRun], *, at_once: int = 2) -> dict[str, LinkLog]
         at_once: shells at the same time, >= 1; each has its own namespaces and its own link.
 
     Returns:
-        The bottleneck's log by name.
+        What came of them, by name.
 
     Raises:
         ToolMissingError: mm-link, or a congestion control, is not there.
@@ -104,15 +121,19 @@ def run_flows(runs: Sequence[TcpRun], *, at_once: int = 2) -> dict[str, LinkLog]
         raise InputError("two runs of kernel TCP have the same name")
     require_mahimahi()
     require_algorithms([run.algorithm for run in runs])
-    logs = {}
+    flows = {}
     for at in range(0, len(runs), at_once):
         with contextlib.ExitStack() as stack:
-            started = [(run, *stack.enter_context(_started(run))) for run in runs[at : at + at_once]]
+            started = [
+                (run, *stack.enter_context(_started(run))) for run in runs[at : at + at_once]
+            ]
             for run, process, work in started:
                 finish(run.name, process, traffic_s=run.seconds + MARGIN_S)
                 path = work / f"{run.name}.up.log"
-                logs[run.name] = parse_log(path.read_text(), path.name)
-    return logs
+                log = parse_log(path.read_text(), path.name)
+                lags_ms = json.loads((work / "lags.json").read_text())
+                flows[run.name] = TcpFlow(log, float(np.percentile(lags_ms, 99)))
+    return flows
 
 
 @contextlib.contextmanager
@@ -129,10 +150,11 @@ def _started(run: TcpRun) -> Iterator[tuple[subprocess.Popen[str], Path]]:
             },
             "algorithm": run.algorithm,
             "seconds": run.seconds + MARGIN_S,
+            "max_kbps": run.max_kbps,
             "user": UNPRIVILEGED_ID,
         }
         with in_namespaces("testbed.worlds.kernel_tcp_inside", work, config) as process:
             yield process, work
 
 
-__all__ = ["MARGIN_S", "TcpRun", "available", "require_algorithms", "run_flows"]
+__all__ = ["MARGIN_S", "TcpFlow", "TcpRun", "available", "require_algorithms", "run_flows"]
