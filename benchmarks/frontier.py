@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -38,6 +38,7 @@ from testbed.analysis.style import (
 from testbed.errors import InputError, TestbedError
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -51,6 +52,8 @@ LOOKS: Final = {
     "oracle": (GREY, "*", "oracle"),
     "kernel bbr": (_BLUE, "D", "kernel BBR"),
     "kernel cubic": (_SKY, "P", "kernel CUBIC"),
+    "kernel bbr max_kbps=1000": (_BLUE, ">", "kernel BBR ≤ 1000 kbps"),
+    "kernel bbr max_kbps=500": (_BLUE, "<", "kernel BBR ≤ 500 kbps"),
 }
 _OTHERS: Final = "<>hXpd8"
 _MOST_COLUMNS: Final = 3
@@ -86,14 +89,29 @@ def panel(axis: Axes, points: Sequence[Point], flows: Sequence[str]) -> None:
     )  # fmt: skip
     for flow in flows:
         mine = [p for p in points if p.flow == flow]
+        if not mine:
+            continue
         colour, marker, label = look(flow, flows)
+        behind = flow in ALL_KNOWING
         axis.plot(
             [p.queueing_ms_p95 for p in mine], [p.utilisation * 100 for p in mine],
-            linestyle="none", color=colour, marker=marker, label=label, zorder=3,
+            linestyle="none", color=colour, marker=marker, label=label, zorder=2 if behind else 3,
+            clip_on=False,
             markersize=7 if marker == "*" else 5, markeredgecolor="white", markeredgewidth=0.5,
         )  # fmt: skip
     axis.set_xscale("log")
     axis.set_title(title(points[0]), loc="left")
+
+
+def legend_of(axes: Iterable[Axes], order: Sequence[str]) -> tuple[list[Artist], list[str]]:
+    """Handles and labels of all panels, each once: a flow need not be in every panel."""
+    found = {
+        label: handle
+        for axis in axes
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    labels = [label for label in order if label in found]
+    return [found[label] for label in labels], labels
 
 
 def title(point: Point) -> str:
@@ -119,11 +137,11 @@ def draw(points: Sequence[Point]) -> Figure:
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.tick_params(labelbottom=True)
-    axes[0].set_ylim(0, 103)
-    handles, labels = axes[0].get_legend_handles_labels()
+    axes[0].set_ylim(0, 105)
+    handles, labels = legend_of(axes, [look(flow, flows)[2] for flow in flows])
     if len(groups) < len(axes):
         spare = axes[len(groups)]
-        spare.legend(handles, labels, loc="center left")
+        spare.legend(handles, labels, loc="center").set_in_layout(False)
         for axis in axes[len(groups) :]:
             axis.set_axis_off()
     else:
@@ -182,8 +200,10 @@ def main(argv: list[str] | None = None) -> int:
         with paper_style():
             picture = io.BytesIO()
             draw(points).savefig(picture, format="png", dpi=PNG_DPI)
-        write_whole(arguments.out.with_suffix(".png"), picture.getvalue())
-        write_whole(arguments.out.with_suffix(".csv"), write_points(points).encode())
+        write_whole(arguments.out.with_name(f"{arguments.out.name}.png"), picture.getvalue())
+        write_whole(
+            arguments.out.with_name(f"{arguments.out.name}.csv"), write_points(points).encode()
+        )
     except TestbedError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
