@@ -135,6 +135,58 @@ def _header_queue(kind: str, limits: str) -> QueueSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkUse:
+    """What was made of a link within a part of its trace.
+
+    Attributes:
+        utilisation: bytes that left / bytes of the opportunities.
+        capacity_kbps: what was offered, on average.
+        queueing_ms_p50, queueing_ms_p95, queueing_ms_mean: a packet's entry into the queue to its
+            last byte's leaving, over the packets that left; the percentiles by numpy's "linear".
+        packets: that left.
+    """
+
+    utilisation: float
+    capacity_kbps: float
+    queueing_ms_p50: float
+    queueing_ms_p95: float
+    queueing_ms_mean: float
+    packets: int
+
+
+def link_use(log: LinkLog, *, start_ms: int, end_ms: int) -> LinkUse:
+    """Utilisation and queueing delay in (start, end] of the trace's time.
+
+    Args:
+        log: of one direction.
+        start_ms: after the base timestamp, which is where the trace begins.
+        end_ms: the same.
+
+    Raises:
+        InputError: the log ends before the part does, or nothing was offered or left in it.
+    """
+    first, last = log.base_ms + start_ms, log.base_ms + end_ms
+    if log.end_ms < last:
+        raise InputError(
+            f"the log covers {log.end_ms - log.base_ms} ms of its trace, not {end_ms} ms"
+        )
+    offered = sum(first < at <= last for at in log.opportunities) * OPPORTUNITY_BYTES
+    left = [(size, delay) for at, size, delay in log.departures if first < at <= last]
+    if not offered or not left:
+        raise InputError(f"nothing left the link between {start_ms} and {end_ms} ms of its trace")
+    delays = np.array([delay for _, delay in left], dtype=np.float64)
+    p50, p95 = np.percentile(delays, [50, 95])
+    return LinkUse(
+        utilisation=sum(size for size, _ in left) / offered,
+        capacity_kbps=offered * 8 / (end_ms - start_ms),
+        queueing_ms_p50=float(p50),
+        queueing_ms_p95=float(p95),
+        queueing_ms_mean=float(delays.mean()),
+        packets=len(left),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Replay:
     """What our link did with the arrivals of a log, up to the log's last line.
 

@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from testbed.errors import ToolFailedError, ToolMissingError
 from testbed.network.mmlog import MM_ARGUMENTS
@@ -132,7 +132,8 @@ def run_shells(runs: Sequence[ShellRun], folder: Path) -> dict[str, tuple[Path, 
                 (run, stack.enter_context(_started(run))) for run in runs[at : at + _AT_ONCE]
             ]
             for run, (process, work) in started:
-                _finish(run, process)
+                last_ns = run.traffic[-1][0] if run.traffic else 0
+                finish(run.name, process, traffic_s=last_ns / 1e9)
                 target = folder / f"{run.name}.up.log", folder / f"{run.name}.down.log"
                 for path in target:
                     shutil.copyfile(work / path.name, path)
@@ -145,51 +146,77 @@ def _started(run: ShellRun) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """Start one shell in a temporary folder that its ordinary user can write."""
     with tempfile.TemporaryDirectory(prefix="mm-link-") as name:
         work = Path(name)
-        for direction, trace in (("up", run.uplink), ("down", run.downlink)):
-            lines = "\n".join(map(str, trace.times_ms.tolist()))
-            (work / f"{run.name}.{direction}.trace").write_text(lines + "\n")
+        write_traces(work, run.name, uplink=run.uplink, downlink=run.downlink)
         config = {
             "name": run.name,
             "queues": {
-                "uplink": _queue_arguments(run.uplink_queue),
-                "downlink": _queue_arguments(run.downlink_queue),
+                "uplink": queue_arguments(run.uplink_queue),
+                "downlink": queue_arguments(run.downlink_queue),
             },
             "traffic": run.traffic,
             "user": UNPRIVILEGED_ID,
         }
-        (work / "config.json").write_text(json.dumps(config))
-        os.chown(work, UNPRIVILEGED_ID, UNPRIVILEGED_ID)
-        process = subprocess.Popen(
-            [
-                *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child"),
-                *("--mount-proc", sys.executable, "-m", "testbed.worlds.mahimahi_inside", name),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PATH": f"{_PATH}:{os.environ.get('PATH', '')}"},
-        )
-        try:
+        with in_namespaces("testbed.worlds.mahimahi_inside", work, config) as process:
             yield process, work
-        finally:
-            process.kill()  # with --kill-child this ends everything inside
-            process.communicate()
 
 
-def _finish(run: ShellRun, process: subprocess.Popen[str]) -> None:
-    last_ns = run.traffic[-1][0] if run.traffic else 0
+def write_traces(
+    work: Path, name: str, *, uplink: OpportunityTrace, downlink: OpportunityTrace
+) -> None:
+    """Write `NAME.up.trace` and `NAME.down.trace` as mm-link reads them."""
+    for direction, trace in (("up", uplink), ("down", downlink)):
+        lines = "\n".join(map(str, trace.times_ms.tolist()))
+        (work / f"{name}.{direction}.trace").write_text(lines + "\n")
+
+
+@contextlib.contextmanager
+def in_namespaces(
+    module: str, work: Path, config: dict[str, Any]
+) -> Iterator[subprocess.Popen[str]]:
+    """Run `python -m MODULE WORK` in network, mount and process namespaces of its own.
+
+    Args:
+        module: what runs inside; it finds `config` in WORK/config.json.
+        work: a folder; it is handed to the ordinary user that mm-link is called by.
+        config: JSON values.
+    """
+    (work / "config.json").write_text(json.dumps(config))
+    os.chown(work, UNPRIVILEGED_ID, UNPRIVILEGED_ID)
+    process = subprocess.Popen(
+        [
+            *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child"),
+            *("--mount-proc", sys.executable, "-m", module, str(work)),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PATH": f"{_PATH}:{os.environ.get('PATH', '')}"},
+    )
     try:
-        _, stderr = process.communicate(timeout=last_ns / 1e9 + _GRACE_S)
+        yield process
+    finally:
+        process.kill()  # with --kill-child this ends everything inside
+        process.communicate()
+
+
+def finish(name: str, process: subprocess.Popen[str], *, traffic_s: float) -> None:
+    """Wait for the end of what `in_namespaces` started, which has traffic for `traffic_s`.
+
+    Raises:
+        ToolFailedError: it failed, or did not end in time; the message carries its last line.
+    """
+    try:
+        _, stderr = process.communicate(timeout=traffic_s + _GRACE_S)
     except subprocess.TimeoutExpired:
-        raise ToolFailedError(f"mm-link run {run.name}: did not end in time") from None
+        raise ToolFailedError(f"mm-link run {name}: did not end in time") from None
     if process.returncode != 0:
         # Ours is the last line; what mm-link itself had to say comes before it.
         last = stderr.strip().splitlines()[-2:] or [f"exit status {process.returncode}"]
-        raise ToolFailedError(f"mm-link run {run.name}: {'; '.join(last)}")
+        raise ToolFailedError(f"mm-link run {name}: {'; '.join(last)}")
 
 
-def _queue_arguments(queue: QueueSpec) -> tuple[str, str]:
+def queue_arguments(queue: QueueSpec) -> tuple[str, str]:
     """Name and arguments as mm-link takes them."""
     theirs = {ours: name for (kind, name), ours in MM_ARGUMENTS.items() if kind == queue.kind}
     options = {theirs.get(name, name): value for name, value in queue.options.items()}
@@ -251,7 +278,11 @@ __all__ = [
     "ShellRun",
     "TrafficSpec",
     "find_problems",
+    "finish",
+    "in_namespaces",
     "make_traffic",
+    "queue_arguments",
     "require_mahimahi",
     "run_shells",
+    "write_traces",
 ]

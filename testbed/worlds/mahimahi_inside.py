@@ -17,8 +17,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
 
 #: mahimahi's addresses on the two ends of its TUN device (F29).
 OUTER: Final = "100.64.0.1"
@@ -81,8 +84,8 @@ def _mount_iptables_shim(folder: Path) -> None:
     subprocess.run(["mount", "--bind", str(shim), str(target)], check=True)
 
 
-def start_shell(folder: Path, config: dict[str, Any]) -> subprocess.Popen[str]:
-    """Start mm-link as an ordinary user; its command ends when our end of its stdin closes."""
+def link_command(config: dict[str, Any]) -> list[str]:
+    """mm-link, with a command that says its process id and ends when its stdin does."""
     name = config["name"]
     arguments = []
     for link, short in (("uplink", "up"), ("downlink", "down")):
@@ -91,13 +94,16 @@ def start_shell(folder: Path, config: dict[str, Any]) -> subprocess.Popen[str]:
         if kind != "infinite":  # the default; 0.98 knows no name for it on the command line
             arguments.append(f"--{link}-queue={kind}")
             arguments.append(f"--{link}-queue-args={limits}")
-    user = config["user"]
+    return [
+        *("mm-link", f"{name}.up.trace", f"{name}.down.trace", *arguments),
+        *("--", "sh", "-c", "echo $$; exec cat"),
+    ]
+
+
+def start_shell(folder: Path, user: int, command: list[str]) -> subprocess.Popen[str]:
+    """Start a shell of mahimahi as an ordinary user; it ends when our end of its stdin closes."""
     return subprocess.Popen(
-        [
-            *("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"),
-            *("mm-link", f"{name}.up.trace", f"{name}.down.trace", *arguments),
-            *("--", "sh", "-c", "echo $$; exec cat"),
-        ],
+        ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *command],
         cwd=folder,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -116,26 +122,54 @@ def inner_pid(shell: subprocess.Popen[str]) -> int:
     return int(line)
 
 
-def udp_socket(pid: int | None) -> socket.socket:
-    """A socket on `PORT`, here or in the network namespace of process `pid`."""
-    made: list[socket.socket] = []
+def within(pid: int, act: Callable[[], T]) -> T:
+    """What `act` returns in the network namespace of process `pid`.
 
-    def make() -> None:
-        if pid is not None:
-            libc = ctypes.CDLL(None, use_errno=True)
-            with Path(f"/proc/{pid}/ns/net").open() as namespace:
-                if libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
-                    return
-        made.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        made[0].bind(("", PORT))
+    A namespace belongs to a thread, so `act` runs in one of its own; a socket that it makes keeps
+    the namespace that it was made in.
+    """
+    results: list[T] = []
 
-    # A namespace belongs to a thread; a socket keeps the one that it was made in.
-    thread = threading.Thread(target=make)
+    def run() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        with Path(f"/proc/{pid}/ns/net").open() as namespace:
+            if libc.setns(namespace.fileno(), _CLONE_NEWNET) == 0:
+                results.append(act())
+
+    thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    if not made:
-        sys.exit("cannot enter the network namespace of mm-link's shell")
-    return made[0]
+    if not results:
+        sys.exit("cannot enter the network namespace of the shell")
+    return results[0]
+
+
+def udp_socket() -> socket.socket:
+    """A socket on `PORT`."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.bind(("", PORT))
+    return made
+
+
+def end_shell(shell: subprocess.Popen[str]) -> None:
+    """Close the shell's stdin and wait; exit with a message where it does not end well."""
+    assert shell.stdin is not None
+    shell.stdin.close()
+    try:
+        status = shell.wait(timeout=_END_S)
+    except subprocess.TimeoutExpired:
+        sys.exit("mm-link did not end")
+    if status != 0:
+        sys.exit(f"mm-link ended with status {status}")
+
+
+def prepare(folder: Path) -> dict[str, Any]:
+    """Prepare folder and namespaces for a shell; the configuration in FOLDER/config.json."""
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    os.umask(0o022)
+    folder.chmod(0o755)
+    prepare_namespace(folder, config["user"])
+    return config
 
 
 def send(traffic: list[tuple[int, str, int]], outer: socket.socket, inner: socket.socket) -> None:
@@ -156,23 +190,13 @@ def send(traffic: list[tuple[int, str, int]], outer: socket.socket, inner: socke
 
 def main(folder: Path) -> None:
     """Run the shell that FOLDER/config.json describes; its logs stay in FOLDER."""
-    config = json.loads((folder / "config.json").read_text())
-    os.umask(0o022)
-    folder.chmod(0o755)
-    prepare_namespace(folder, config["user"])
-    shell = start_shell(folder, config)
-    inner = udp_socket(inner_pid(shell))
-    outer = udp_socket(None)
+    config = prepare(folder)
+    shell = start_shell(folder, config["user"], link_command(config))
+    inner = within(inner_pid(shell), udp_socket)
+    outer = udp_socket()
     send(config["traffic"], outer, inner)
     time.sleep(_DRAIN_S)
-    assert shell.stdin is not None
-    shell.stdin.close()
-    try:
-        status = shell.wait(timeout=_END_S)
-    except subprocess.TimeoutExpired:
-        sys.exit("mm-link did not end")
-    if status != 0:
-        sys.exit(f"mm-link ended with status {status}")
+    end_shell(shell)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.errors import InputError
-from testbed.network.mmlog import parse_log, replay
+from testbed.network.mmlog import link_use, parse_log, replay
 from testbed.network.queues import parse_queue
 from testbed.network.spec import QueueSpec
 from testbed.network.trace import OpportunityTrace
@@ -143,3 +143,48 @@ def test_the_slightest_other_model_is_noticed(
     shifted = parse_log(text.replace(base, f"# base timestamp: {log.base_ms + base_ms}"), "log")
     ours = replay(shifted, trace(GOLDEN / "steps.trace"), parse_queue(queue), rng())
     assert ours.departures != log.departures
+
+
+def constant_log(packets: int, every_ms: int) -> str:
+    """Opportunities every 10 ms from 45 on; full packets arrive `every_ms` from 35 on."""
+    lines, departs = [], 35
+    for k in range(packets):
+        arrives = 35 + k * every_ms
+        departs = max(departs, arrives) // 10 * 10 + (5 if max(departs, arrives) % 10 < 5 else 15)
+        lines.append((arrives, 0, f"{arrives} + 1504"))
+        lines.append((departs, 2, f"{departs} - 1504 {departs - arrives}"))
+    lines += [(at, 1, f"{at} # 1504") for at in range(45, 1036, 10)]
+    return HEADER + "".join(f"{text}\n" for _, _, text in sorted(lines))
+
+
+def test_a_constant_overload_grows_the_queue_by_what_is_too_much() -> None:
+    # Packet k arrives at 35 + 5k and leaves with opportunity k, at 45 + 10k: it waits 10 + 5k.
+    use = link_use(parse_log(constant_log(100, 5), "log"), start_ms=0, end_ms=1000)
+    assert use.utilisation == 1
+    assert use.capacity_kbps == 1504 * 8 / 10
+    assert use.packets == 100
+    assert use.queueing_ms_p50 == pytest.approx(10 + 5 * 49.5)
+    assert use.queueing_ms_mean == pytest.approx(10 + 5 * 49.5)
+    assert use.queueing_ms_p95 == pytest.approx(10 + 5 * 0.95 * 99)
+
+
+def test_half_the_load_uses_half_and_waits_for_one_opportunity() -> None:
+    use = link_use(parse_log(constant_log(50, 20), "log"), start_ms=0, end_ms=1000)
+    assert (use.utilisation, use.packets) == (0.5, 50)
+    assert use.queueing_ms_p50 == use.queueing_ms_p95 == use.queueing_ms_mean == 10
+
+
+def test_a_part_of_the_trace_counts_what_is_inside_it() -> None:
+    # (100, 200] of the trace is (135, 235] of the log: packets 10 to 19 leave at 145 to 235.
+    use = link_use(parse_log(constant_log(100, 5), "log"), start_ms=100, end_ms=200)
+    assert use.packets == 10
+    assert use.capacity_kbps == 1504 * 8 / 10
+    assert use.queueing_ms_mean == pytest.approx(10 + 5 * 14.5)
+
+
+def test_a_log_that_is_too_short_or_silent_is_no_measurement() -> None:
+    log = parse_log(constant_log(10, 5), "log")
+    with pytest.raises(InputError, match=r"covers 1000 ms of its trace, not 1001 ms"):
+        link_use(log, start_ms=0, end_ms=1001)
+    with pytest.raises(InputError, match="nothing left the link between 500 and 1000 ms"):
+        link_use(log, start_ms=500, end_ms=1000)
