@@ -123,7 +123,7 @@ def check_same_links(points: Sequence[Point]) -> None:
     """Make sure that what is compared had the same link.
 
     Raises:
-        InputError: two points of one trace and seed differ in capacity, or no second flow is there.
+        InputError: two points of one trace and seed differ in capacity.
     """
     first: dict[tuple[str, int], Point] = {}
     for point in points:

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 from pathlib import Path
 
+import handmade
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,10 +16,12 @@ from testbed.analysis.frontier import (
     beaten_by,
     check_same_links,
     flow_name,
+    point_of,
     read_points,
     write_points,
 )
-from testbed.errors import InputError
+from testbed.analysis.runs import Run
+from testbed.errors import BrokenLogError, InputError
 
 
 def point(flow: str, utilisation: float, p95: float, *, trace: str = "t", repeat: int = 1) -> Point:
@@ -117,3 +120,47 @@ def test_another_file_is_refused_by_line(text: str, message: str, tmp_path: Path
         read_points(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_points(tmp_path / "none.csv")
+
+
+def hand_made_run(folder: Path, waits_ms: list[float], *, dropped: int = 0) -> Run:
+    """Ten frames a second from 5 ms on, a packet each that waits so long; a second of warm-up.
+
+    The link offers 1504 bytes a bin and serves 144; the last `dropped` packets never leave.
+    """
+    count = len(waits_ms)
+    rows = []
+    for at, wait_ms in enumerate(waits_ms):
+        out_ns = round((at * 100 + 5 + wait_ms) * handmade.MS)
+        rows.append(handmade.packet(at, at * 100 + 5, link_out_ns=out_ns, arrival_ns=out_ns))
+    for row in rows[count - dropped :]:
+        row.update(link_out_ns=None, arrival_ns=None, drop="queue")
+    # What comes back over the uplink is no use of the bottleneck; it waits 10 ms each.
+    rows += [handmade.packet(None, 1500, direction="up") for _ in range(count)]
+    handmade.packets(rows).to_parquet(folder / "packets.parquet")
+    handmade.frames([60] * count).to_parquet(folder / "frames.parquet")
+    handmade.control([100], [500]).to_parquet(folder / "control.parquet")
+    handmade.link([1504] * count, [144] * count).to_parquet(folder / "link.parquet")
+    manifest = handmade.manifest(count, warmup_s=1.0)
+    manifest["cell"]["trace"] = "t"
+    return Run(folder, {**manifest, "seed": 3, "resolved": {"rate": {"control": "bbr"}}})
+
+
+def test_a_run_is_measured_from_the_end_of_its_warm_up(tmp_path: Path) -> None:
+    # Ten packets of the warm-up wait 80 ms and do not count; of the others half wait 20, half 40.
+    found = point_of(hand_made_run(tmp_path, [80.0] * 10 + [20.0, 40.0] * 5))
+    assert (found.trace, found.seed, found.flow, found.lag_ms) == ("t", 3, "bbr realtime", 0)
+    assert found.utilisation == pytest.approx(144 / 1504)
+    assert found.capacity_kbps == pytest.approx(1504 * 8 / 100)
+    assert found.queueing_ms_p50 == pytest.approx(30)
+    assert found.queueing_ms_p95 == pytest.approx(40)
+    assert found.queueing_ms_mean == pytest.approx(30)
+
+
+def test_what_was_dropped_waited_for_nothing(tmp_path: Path) -> None:
+    found = point_of(hand_made_run(tmp_path, [20.0] * 19 + [70.0], dropped=1))
+    assert found.queueing_ms_p95 == pytest.approx(20)
+
+
+def test_a_run_of_which_nothing_left_is_no_point(tmp_path: Path) -> None:
+    with pytest.raises(BrokenLogError, match="no use of a limited link"):
+        point_of(hand_made_run(tmp_path, [20.0] * 20, dropped=20))
