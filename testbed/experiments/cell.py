@@ -77,6 +77,8 @@ def _sort_label(sort: CompetingSpec) -> str:
         words.append(f"every {number(sort.every_s)} s")
     if sort.stop_s is not None:
         words.append(f"to {number(sort.stop_s)} s")
+    if sort.transfer_kbytes is not None:
+        words.append(f"of {number(sort.transfer_kbytes)} kB, {number(sort.idle_s)} s idle")
     if sort.extra_delay_ms:
         words.append(f"+{number(sort.extra_delay_ms)} ms")
     return " ".join(words)

@@ -173,6 +173,10 @@ class CompetingEntry(Part):
     """One-way delay that only they have, in both directions."""
     reverse: bool = False
     """Their data goes the way of the session's feedback, and the other way round."""
+    transfer_kbytes: PositiveNumber | None = None
+    """TCP flows rest after a transfer of so much, and begin anew; without end by default."""
+    idle_s: NonNegativeNumber = 0.0
+    """Mean of that rest, which is exponentially distributed."""
     control: Name | None = None
     """Rate control of media flows with its defaults; the session's by default."""
     kbps: PositiveNumber | None = None
@@ -182,6 +186,8 @@ class CompetingEntry(Part):
     def _fits_together(self) -> Self:
         if self.kind != "media" and self.control is not None:
             raise PydanticCustomError("control", "only media flows have a `control`")
+        if self.kind != "tcp" and self.transfer_kbytes is not None:
+            raise PydanticCustomError("transfer", "only tcp flows have `transfer_kbytes`")
         if (self.control == "fixed") != (self.kbps is not None):
             raise PydanticCustomError("no_kbps", "`control: fixed` and `kbps` need each other")
         if self.stop_s is not None and self.stop_s <= self.start_s:

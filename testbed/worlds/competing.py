@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import simpy
 
 from testbed.network.packet import LINK_OVERHEAD_BYTES, Packet
 from testbed.protocol.congestion.base import RateController
 from testbed.protocol.endpoint import Datagram, Endpoint, SourceFrame
+from testbed.protocol.tcp import BulkReceiver, BulkSender
+from testbed.protocol.tcp.bulk import SEGMENT_BYTES
 from testbed.worlds.alarm import Alarm
 from testbed.worlds.direction import Direction
 from testbed.worlds.session import CompetingSpec
@@ -67,6 +71,21 @@ class DelayLine:
             self._alarm.arm(waiting[0][0], now_ns)
 
 
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """How a flow of transfers goes on after one.
+
+    Attributes:
+        done: this one is over.
+        ends: both ends of another one.
+        idle_ns: draws how long the flow rests in between.
+    """
+
+    done: Callable[[Endpoint], bool]
+    ends: Callable[[], Ends]
+    idle_ns: Callable[[], int]
+
+
 class Flow:
     """One competing flow; its ends live in a time of their own, which begins with it.
 
@@ -75,13 +94,14 @@ class Flow:
         spec: what sort.
         start_ns, stop_ns: when it is there.
         ends: sender, receiver and what they need.
+        renewal: for a flow of transfers.
         env: event loop.
         down, up: the session's path; its media direction is `down`.
     """
 
     def __init__(
         self, number: int, spec: CompetingSpec, *, start_ns: int, stop_ns: int, ends: Ends,
-        env: simpy.Environment, down: Direction, up: Direction,
+        env: simpy.Environment, down: Direction, up: Direction, renewal: Renewal | None = None,
     ) -> None:  # fmt: skip
         self.number = number
         self.kind = spec.kind
@@ -93,6 +113,11 @@ class Flow:
         self.sent_bytes = 0
         self.delivered_bytes = 0
         self._ends = ends
+        self._renewal = renewal
+        self._resting = False
+        #: Transfers that came to their end.
+        self.transfers = 0
+        self._renewal_alarm = Alarm(env, self._renew)
         delay_ns = round(spec.extra_delay_ms * 1e6)
         self._out = DelayLine(
             env, delay_ns, lambda one, now: down.carry(one, self._arrived, now_ns=now)
@@ -131,6 +156,8 @@ class Flow:
             "sent_bytes": self.sent_bytes,
             "delivered_bytes": self.delivered_bytes,
         }
+        if self._renewal is not None:
+            found["transfers"] = self.transfers
         for end in ("sender", "receiver"):
             facts = getattr(getattr(self._ends, end), "facts", None)
             if facts is not None:
@@ -166,6 +193,18 @@ class Flow:
             self.sent_bytes += len(datagram.data) + LINK_OVERHEAD_BYTES
             self._out.put(datagram, now_ns)
         self._arm(self._sender_alarm, sender, now_ns)
+        renewal = self._renewal
+        if renewal is not None and not self._resting and renewal.done(sender):
+            self._resting = True
+            self.transfers += 1
+            self._renewal_alarm.arm(now_ns + renewal.idle_ns(), now_ns)
+
+    def _renew(self, now_ns: int) -> None:
+        """The next transfer begins as the first one did: with a small window."""
+        if now_ns < self.stop_ns and self._renewal is not None:
+            self._ends = self._renewal.ends()
+            self._resting = False
+            self._after_sender(now_ns)
 
     def _after_receiver(self, now_ns: int) -> None:
         receiver = self._ends.receiver
@@ -189,6 +228,18 @@ class Flow:
         if now_ns < self.stop_ns:
             self._ends.sender.receive_datagram(datagram.data, now_ns=self.local_ns(now_ns))
             self._after_sender(now_ns)
+
+
+def transfers(spec: CompetingSpec, rng: np.random.Generator) -> Renewal | None:
+    """How TCP flows of one transfer after the other go on; None for those without end."""
+    if spec.transfer_kbytes is None:
+        return None
+    packets = max(1, math.ceil(spec.transfer_kbytes * 1000 / SEGMENT_BYTES))
+    return Renewal(
+        done=lambda sender: bool(getattr(sender, "done", False)),
+        ends=lambda: Ends(BulkSender(packets), BulkReceiver()),
+        idle_ns=lambda: round(rng.exponential(spec.idle_s) * 1e9),
+    )
 
 
 def starts(

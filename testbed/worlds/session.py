@@ -23,6 +23,9 @@ class CompetingSpec:
         stop_s: when they end; None: with the session.
         extra_delay_ms: one-way delay that only they have, in both directions, before the path.
         reverse: their data goes where the session's feedback goes.
+        transfer_kbytes: of tcp flows; after a transfer of so much the flow rests, and then begins
+            anew. None: one without end.
+        idle_s: mean of the exponentially distributed rest.
         rate_control: of media flows; "": the session's.
         rate_options: its keywords.
     """
@@ -34,6 +37,8 @@ class CompetingSpec:
     stop_s: float | None = None
     extra_delay_ms: float = 0.0
     reverse: bool = False
+    transfer_kbytes: float | None = None
+    idle_s: float = 0.0
     rate_control: str = ""
     rate_options: Mapping[str, Any] = field(default_factory=dict)
 

@@ -29,7 +29,7 @@ from testbed.transports.base import (
     SenderContext,
 )
 from testbed.worlds.alarm import Alarm, EventLoop
-from testbed.worlds.competing import Ends, Flow, FlowTable, Source, starts
+from testbed.worlds.competing import Ends, Flow, FlowTable, Source, starts, transfers
 from testbed.worlds.compute import compute_model
 from testbed.worlds.direction import Direction
 from testbed.worlds.frame_log import FrameLog
@@ -137,8 +137,10 @@ class Session:
         for number, (sort, start_ns, stop_ns) in enumerate(
             starts(self.spec.competing, self.duration_ns), start=1
         ):
+            renewal = None
             if sort.kind == "tcp":
-                ends = Ends(BulkSender(), BulkReceiver())
+                renewal = transfers(sort, generator(self.spec.seed, f"flow/{number}/idle"))
+                ends = renewal.ends() if renewal else Ends(BulkSender(), BulkReceiver())
             else:
                 control, options = sort.rate_control, sort.rate_options
                 if not control:
@@ -148,7 +150,7 @@ class Session:
             flows.append(
                 Flow(
                     number, sort, start_ns=start_ns, stop_ns=stop_ns, ends=ends, env=self.env,
-                    down=self.down, up=self.up,
+                    down=self.down, up=self.up, renewal=renewal,
                 )
             )  # fmt: skip
         return flows

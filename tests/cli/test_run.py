@@ -225,7 +225,8 @@ def test_the_promised_scenarios_are_shipped() -> None:
     assert {path.stem for path in SHIPPED} >= {
         "quickstart", "loss-random", "loss-clustered", "bandwidth-tracking", "rail", "driving",
         "puffer", "rfc8867-5.1", "rate-control", "frontier", "morphe-packets", "morphe-threshold",
-        "rfc8867-5.2", "rfc8867-5.3", "rfc8867-5.4", "rfc8867-5.5", "rfc8867-5.6", "fairness",
+        "rfc8867-5.2", "rfc8867-5.3", "rfc8867-5.4", "rfc8867-5.5", "rfc8867-5.6", "rfc8867-5.7",
+        "fairness",
         "rate-steps",
         "morphe-ablations", "morphe-switches",
     }  # fmt: skip

@@ -78,6 +78,7 @@ def test_loss_lists_are_axes_and_lists_inside_are_combined(write: Write) -> None
         ("seeds: [1, 2, 3]", "competing: {kind: tcp, control: bbr}", "only media flows have a"),
         ("seeds: [1, 2, 3]", "competing: {kind: media, kbps: 3}", "`kbps` need each other"),
         ("seeds: [1, 2, 3]", "competing: {kind: media, start_s: 2, stop_s: 1}", "stop_s must be"),
+        ("seeds: [1, 2, 3]", "competing: {kind: media, transfer_kbytes: 5}", "only tcp flows"),
         ("seeds: [1, 2, 3]", "competing: {kind: media, strat_s: 2}", "unknown key; known here:"),
         ("[1, 2, 3]", "[1, 1]", ":13: seeds: must not repeat a value"),
         ("[1, 2, 3]", "[]", ":13: seeds: must not be an empty list"),

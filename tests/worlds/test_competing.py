@@ -141,6 +141,26 @@ def test_extra_delay_is_paid_both_ways() -> None:
     assert sent == {0.0: 10 * (2**8 - 1), 25.0: 10 * (2**4 - 1)}
 
 
+def test_transfers_follow_each_other_after_their_rest() -> None:
+    """Ten segments are one window: a transfer takes a round trip; the next one begins at once."""
+    open_path = PathSpec(delay=DelaySpec(delay_ms=25.0))
+    _, facts = shared(
+        CompetingSpec("tcp", transfer_kbytes=14.72), down=open_path, up=open_path, duration_s=2.0,
+        rate={"control": "fixed", "kbps": 100.0},
+    )  # fmt: skip
+    flow = facts["flows"][0]
+    assert flow["transfers"] == 2000 // 50 - 1  # the last answer would come at the very end
+    assert flow["sent_bytes"] == (flow["transfers"] + 1) * 10 * 1504
+
+    rested, _ = shared(
+        CompetingSpec("tcp", count=20, transfer_kbytes=14.72, idle_s=0.5), down=open_path,
+        up=open_path, duration_s=10.0, rate={"control": "fixed", "kbps": 100.0},
+    )  # fmt: skip
+    sent = rested["flows"][rested["flows"].flow > 0].sent_bytes.sum() / (10 * 1504)
+    # Renewals of 0.55 s on average, 20 flows of 10 s: within four standard deviations of a count.
+    assert abs(sent - 20 * 10 / 0.55) < 4 * (20 * 10 / 0.55) ** 0.5
+
+
 def test_the_same_competition_twice() -> None:
     competing = (CompetingSpec("tcp"), CompetingSpec("media", start_s=0.5))
     one, other = (

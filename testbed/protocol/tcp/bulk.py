@@ -58,9 +58,15 @@ class _RoundTrip:
 
 
 class BulkSender:
-    """Sends as much as the window allows, from its first timer on; see `Endpoint`."""
+    """Sends as much as the window allows, from its first timer on; see `Endpoint`.
 
-    def __init__(self) -> None:
+    Args:
+        packets: that are to arrive; None: there is no end.
+    """
+
+    def __init__(self, packets: int | None = None) -> None:
+        self._packets = packets
+        self._arrived = 0
         self.cubic = Cubic()
         self._rtt = _RoundTrip()
         self._next = 0
@@ -91,6 +97,7 @@ class BulkSender:
             self._rtt.update(now_ns - self._open[number])
         for one in newly:
             del self._open[one]
+        self._arrived += len(newly)
         self._largest = max(self._largest, number)
         self._backoff = 0
         self._last_ns = now_ns
@@ -118,7 +125,10 @@ class BulkSender:
         """New packets, as many as the window takes."""
         self._started = True
         sent = []
-        while len(self._open) < int(self.cubic.window):
+        most = int(self.cubic.window)
+        if self._packets is not None:
+            most = min(most, self._packets - self._arrived)
+        while len(self._open) < most:
             if not self._open:
                 self._last_ns = now_ns
             data = _NUMBER.pack(self._next).ljust(SEGMENT_BYTES, b"\0")
@@ -126,6 +136,11 @@ class BulkSender:
             self._next += 1
             sent.append(Datagram(data, "cross"))
         return sent
+
+    @property
+    def done(self) -> bool:
+        """All that was to arrive has arrived."""
+        return self._packets is not None and self._arrived >= self._packets
 
     def next_timer(self) -> int | None:
         """The retransmission timeout; at once before the first packet."""

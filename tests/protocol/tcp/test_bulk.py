@@ -95,6 +95,17 @@ def test_it_fills_a_bottleneck_whose_queue_holds_a_round_trip() -> None:
     assert pipe.sender.timeouts == 0
 
 
+def test_a_transfer_ends_when_all_of_it_has_arrived() -> None:
+    pipe = Pipe(packets_per_s=1000, delay_ms=20, queue=1000, loses=lambda n: n % 10 == 3)
+    pipe.sender._packets = 205
+    pipe.run(30)
+    assert pipe.sender.done
+    assert len(pipe.delivered) == 205
+    assert pipe.sender.facts()["packets"] == 205 + pipe.sender.lost
+    assert pipe.sender.next_timer() is None
+    assert pipe.sender.datagrams_to_send(now_ns=31 * SECOND) == []
+
+
 def test_losses_are_found_without_a_timeout_and_counted_once() -> None:
     pipe = Pipe(packets_per_s=1000, delay_ms=20, queue=10_000, loses=lambda n: n % 100 == 50)
     pipe.run(10)
