@@ -12,6 +12,7 @@ import io
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -155,7 +156,7 @@ def table(points: Sequence[Point]) -> str:
     """Markdown, a row a trace and flow: the mean of its runs."""
     lines = ["| trace | flow | runs | utilisation | queueing p50 | p95 | mean | beaten by |"]
     lines.append("|---|---|---|---|---|---|---|---|")
-    key = lambda point: (point.trace, point.seed, point.flow)  # noqa: E731
+    key = attrgetter("trace", "seed", "flow")
     for (trace, _, flow), group in groupby(sorted(points, key=key), key=key):
         runs = list(group)
         means = [

@@ -37,8 +37,8 @@ class Outlet:
         factor: pacing over target for a controller that does not pace.
         burst_bytes: credit of the pacer for such a controller; with one that paces there is none,
             so that what it measures is the path and not our bursts.
-        make_fill: makes a datagram of about that many bytes with headers to fill a probe, at a time
-            in ns; None (the function or its result) fills nothing.
+        make_fill: makes a datagram of about that many bytes with headers to fill a probe; None (the
+            function or its result) fills nothing.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Outlet:
         *,
         factor: float,
         burst_bytes: int,
-        make_fill: Callable[[int, int], Datagram | None] | None = None,
+        make_fill: Callable[[int], Datagram | None] | None = None,
     ) -> None:
         self._controller = controller
         self._tracks = controller.tracks_packets
@@ -167,7 +167,7 @@ class Outlet:
         controller, pacer = self._controller, self._pacer
         wanted = controller.probe_bytes(now_ns=now_ns)
         while wanted > 0 and pacer.idle(now_ns=now_ns):
-            datagram = self._make_fill(wanted, now_ns) if self._make_fill is not None else None
+            datagram = self._make_fill(wanted) if self._make_fill is not None else None
             if datagram is None:
                 return
             self.push(datagram, now_ns=now_ns)

@@ -229,7 +229,7 @@ class RtpSource:
         """For the log: last reported loss share, and minimum round trip in ms."""
         return self.loss, self.rtt.min_ns / 1e6 if self.rtt.samples else None
 
-    def _fill(self, size_bytes: int, now_ns: int) -> Datagram | None:
+    def _fill(self, size_bytes: int) -> Datagram | None:
         """What fills a probe: the latest frame's next packet that fits, else padding."""
         most = size_bytes - IP_UDP_HEADER_BYTES - RTX_HEADER_BYTES
         for sent in self._latest:
@@ -238,9 +238,9 @@ class RtpSource:
                 datagram, repair = self._repair(sent, "fec")
                 self.repeated.append(repair)
                 return datagram
-        return self._padding(size_bytes, now_ns) if self._pads else None
+        return self._padding(size_bytes) if self._pads else None
 
-    def _padding(self, size_bytes: int, now_ns: int) -> Datagram | None:  # noqa: ARG002 - a fill
+    def _padding(self, size_bytes: int) -> Datagram | None:
         """RTP padding on the retransmission's source, as libwebrtc sends it; none before media."""
         if not self.sequence:
             return None

@@ -72,18 +72,26 @@ class DelayLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Renewal:
-    """How a flow of transfers goes on after one.
+class Transfers:
+    """TCP transfers, one after the other.
 
     Attributes:
-        done: this one is over.
-        ends: both ends of another one.
-        idle_ns: draws how long the flow rests in between.
+        packets: of each.
+        idle_s: mean of the rest in between.
+        rng: draws the rests.
     """
 
-    done: Callable[[Endpoint], bool]
-    ends: Callable[[], Ends]
-    idle_ns: Callable[[], int]
+    packets: int
+    idle_s: float
+    rng: np.random.Generator
+
+    def ends(self) -> Ends:
+        """Both ends of another one."""
+        return Ends(BulkSender(self.packets), BulkReceiver())
+
+    def idle_ns(self) -> int:
+        """How long the flow rests now."""
+        return round(self.rng.exponential(self.idle_s) * 1e9)
 
 
 class Flow:
@@ -94,14 +102,14 @@ class Flow:
         spec: what sort.
         start_ns, stop_ns: when it is there.
         ends: sender, receiver and what they need.
-        renewal: for a flow of transfers.
+        transfers: of a flow that makes them.
         env: event loop.
         down, up: the session's path; its media direction is `down`.
     """
 
     def __init__(
         self, number: int, spec: CompetingSpec, *, start_ns: int, stop_ns: int, ends: Ends,
-        env: simpy.Environment, down: Direction, up: Direction, renewal: Renewal | None = None,
+        env: simpy.Environment, down: Direction, up: Direction, transfers: Transfers | None = None,
     ) -> None:  # fmt: skip
         self.number = number
         self.kind = spec.kind
@@ -113,10 +121,9 @@ class Flow:
         self.sent_bytes = 0
         self.delivered_bytes = 0
         self._ends = ends
-        self._renewal = renewal
+        self._transfers = transfers
         self._resting = False
-        #: Transfers that came to their end.
-        self.transfers = 0
+        self._transferred = 0
         self._renewal_alarm = Alarm(env, self._renew)
         delay_ns = round(spec.extra_delay_ms * 1e6)
         self._out = DelayLine(
@@ -156,8 +163,8 @@ class Flow:
             "sent_bytes": self.sent_bytes,
             "delivered_bytes": self.delivered_bytes,
         }
-        if self._renewal is not None:
-            found["transfers"] = self.transfers
+        if self._transfers is not None:
+            found["transfers"] = self._transferred
         for end in ("sender", "receiver"):
             facts = getattr(getattr(self._ends, end), "facts", None)
             if facts is not None:
@@ -193,16 +200,16 @@ class Flow:
             self.sent_bytes += len(datagram.data) + LINK_OVERHEAD_BYTES
             self._out.put(datagram, now_ns)
         self._arm(self._sender_alarm, sender, now_ns)
-        renewal = self._renewal
-        if renewal is not None and not self._resting and renewal.done(sender):
+        transfers = self._transfers
+        if transfers and not self._resting and isinstance(sender, BulkSender) and sender.done:
             self._resting = True
-            self.transfers += 1
-            self._renewal_alarm.arm(now_ns + renewal.idle_ns(), now_ns)
+            self._transferred += 1
+            self._renewal_alarm.arm(now_ns + transfers.idle_ns(), now_ns)
 
     def _renew(self, now_ns: int) -> None:
         """The next transfer begins as the first one did: with a small window."""
-        if now_ns < self.stop_ns and self._renewal is not None:
-            self._ends = self._renewal.ends()
+        if now_ns < self.stop_ns and self._transfers is not None:
+            self._ends = self._transfers.ends()
             self._resting = False
             self._after_sender(now_ns)
 
@@ -230,16 +237,12 @@ class Flow:
             self._after_sender(now_ns)
 
 
-def transfers(spec: CompetingSpec, rng: np.random.Generator) -> Renewal | None:
-    """How TCP flows of one transfer after the other go on; None for those without end."""
+def transfers(spec: CompetingSpec, rng: np.random.Generator) -> Transfers | None:
+    """Those of TCP flows that make any; None for flows without end."""
     if spec.transfer_kbytes is None:
         return None
     packets = max(1, math.ceil(spec.transfer_kbytes * 1000 / SEGMENT_BYTES))
-    return Renewal(
-        done=lambda sender: bool(getattr(sender, "done", False)),
-        ends=lambda: Ends(BulkSender(packets), BulkReceiver()),
-        idle_ns=lambda: round(rng.exponential(spec.idle_s) * 1e9),
-    )
+    return Transfers(packets, spec.idle_s, rng)
 
 
 def starts(

@@ -137,10 +137,10 @@ class Session:
         for number, (sort, start_ns, stop_ns) in enumerate(
             starts(self.spec.competing, self.duration_ns), start=1
         ):
-            renewal = None
+            made = None
             if sort.kind == "tcp":
-                renewal = transfers(sort, generator(self.spec.seed, f"flow/{number}/idle"))
-                ends = renewal.ends() if renewal else Ends(BulkSender(), BulkReceiver())
+                made = transfers(sort, generator(self.spec.seed, f"flow/{number}/idle"))
+                ends = made.ends() if made else Ends(BulkSender(), BulkReceiver())
             else:
                 control, options = sort.rate_control, sort.rate_options
                 if not control:
@@ -150,7 +150,7 @@ class Session:
             flows.append(
                 Flow(
                     number, sort, start_ns=start_ns, stop_ns=stop_ns, ends=ends, env=self.env,
-                    down=self.down, up=self.up, renewal=renewal,
+                    down=self.down, up=self.up, transfers=made,
                 )
             )  # fmt: skip
         return flows

@@ -67,10 +67,8 @@ def packet(sequence: int, size_bytes: int = 1250) -> Datagram:
     return Datagram(data, "media")
 
 
-def padding(size_bytes: int, now_ns: int) -> Datagram:
-    data = pack_padding(
-        min(255, size_bytes), payload_type=97, sequence=now_ns // MS, timestamp=0, ssrc=6
-    )
+def padding(size_bytes: int) -> Datagram:
+    data = pack_padding(min(255, size_bytes), payload_type=97, sequence=0, timestamp=0, ssrc=6)
     return Datagram(data, "padding")
 
 
@@ -131,7 +129,7 @@ def test_probes_are_filled_at_the_pacing_rate_when_nothing_waits() -> None:
     assert way.next_timer() is None
 
 
-@pytest.mark.parametrize("fill", [None, lambda _size, _now: None])
+@pytest.mark.parametrize("fill", [None, lambda _size: None])
 def test_without_a_filler_probes_stay_unfilled(fill: Any) -> None:
     way = outlet(Told(probe=600), make_fill=fill)
     assert way.pop(now_ns=0) == []

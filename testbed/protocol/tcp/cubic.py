@@ -32,7 +32,6 @@ class Cubic:
         self.threshold = float("inf")
         self._most = 0.0  # W_max
         self._epoch_ns = -1
-        self._epoch_window = 0.0
         self._wait_s = 0.0  # K
         self._reno = 0.0  # W_est
 
@@ -84,6 +83,6 @@ class Cubic:
     def _begin(self, now_ns: int) -> None:
         """The start of congestion avoidance (sections 4.2 and 4.8)."""
         self._epoch_ns = now_ns
-        self._epoch_window = self._reno = self.window
+        self._reno = self.window
         self._most = max(self._most, self.window)
-        self._wait_s = ((self._most - self._epoch_window) / C) ** (1 / 3)
+        self._wait_s = ((self._most - self.window) / C) ** (1 / 3)

@@ -24,8 +24,9 @@ class Pipe:
         self, *, packets_per_s: float, delay_ms: float, queue: int,
         loses: Callable[[int], bool] = lambda _n: False,
         loses_answers: Callable[[int], bool] = lambda _n: False,
+        packets: int | None = None,
     ) -> None:  # fmt: skip
-        self.sender, self.receiver = BulkSender(), BulkReceiver()
+        self.sender, self.receiver = BulkSender(packets), BulkReceiver()
         self.service_ns = round(SECOND / packets_per_s)
         self.delay_ns = round(delay_ms * MS)
         self.queue = queue
@@ -96,8 +97,9 @@ def test_it_fills_a_bottleneck_whose_queue_holds_a_round_trip() -> None:
 
 
 def test_a_transfer_ends_when_all_of_it_has_arrived() -> None:
-    pipe = Pipe(packets_per_s=1000, delay_ms=20, queue=1000, loses=lambda n: n % 10 == 3)
-    pipe.sender._packets = 205
+    pipe = Pipe(
+        packets_per_s=1000, delay_ms=20, queue=1000, loses=lambda n: n % 10 == 3, packets=205
+    )  # fmt: skip
     pipe.run(30)
     assert pipe.sender.done
     assert len(pipe.delivered) == 205

@@ -23,7 +23,7 @@ class DraftLossBased:
     def __init__(self, start_bps: float) -> None:
         self.rate_bps = start_bps
 
-    def update(self, loss: float, *, rtt_ns: int, now_ns: int) -> None:  # noqa: ARG002 - as the other
+    def update(self, loss: float, *, rtt_ns: int, now_ns: int) -> None:  # noqa: ARG002 - contract
         """One interval."""
         if loss < c.LOSS_LOW:
             self.rate_bps *= c.LOSS_INCREASE
