@@ -19,14 +19,11 @@ from testbed.cli.common import (
     usable_cores,
     varying,
 )
-from testbed.errors import InputError, ScenarioError
+from testbed.errors import ScenarioError
 
 if TYPE_CHECKING:
     from testbed.experiments.cell import Cell
     from testbed.experiments.executor import Outcome
-
-#: Worlds that `--world` will know; the simulator is there.
-_LATER = frozenset({"mahimahi"})
 
 
 def run(
@@ -86,8 +83,6 @@ def _load(
     from testbed.experiments.scenario import load_scenario
     from testbed.experiments.suite import expand
 
-    if world in _LATER:
-        raise InputError(f"--world {world}: not there yet; this version has: simulator")
     WORLDS.get(world)
     suites: dict[Path, list[Cell]] = {}
     files: dict[str, Path] = {}

@@ -38,6 +38,14 @@ def relay(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
     return run_relay_session(spec, sink, base=base)
 
 
+@WORLDS.register("mahimahi")
+def mahimahi(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
+    """Real time, through mahimahi's shells; see `testbed.worlds.realtime.mahimahi_world`."""
+    from testbed.worlds.realtime.mahimahi_world import run_mahimahi_session
+
+    return run_mahimahi_session(spec, sink, base=base)
+
+
 def run_cell(cell: Cell, *, out: Path, session: SessionRunner) -> None:
     """Run one cell into `out/runs/<hash>`; nothing stays behind when it fails.
 

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import send_handle
 from types import TracebackType
 from typing import Any, Final
 
 from testbed.errors import InputError, TestbedError, ToolFailedError
 from testbed.workers import sigint_blocked
+from testbed.worlds.realtime.udp import Address
 
 #: How long a child may take to import what it needs and to make its endpoint.
 START_S: Final = 120.0
@@ -37,7 +40,7 @@ class Child:
     Args:
         name: for messages ("sender").
         main: a function of a module; called as `main(connection, **arguments)`.
-        arguments: what it gets; sockets are handed over.
+        arguments: what it gets.
     """
 
     def __init__(self, name: str, main: Main, arguments: Mapping[str, Any]) -> None:
@@ -110,17 +113,21 @@ class Children:
         """Process ids by name."""
         return {name: child.process.pid or 0 for name, child in self._children.items()}
 
-    def tell(self, message: tuple[Any, ...]) -> None:
-        """Send the same message to every child.
+    def launch(
+        self, name: str, epoch_ns: int, ends: Sequence[tuple[socket.socket, Address]]
+    ) -> None:
+        """Hand a process its sockets, each with the address it talks to, and let it start.
 
         Raises:
-            ToolFailedError: one is gone.
+            ToolFailedError: it is gone.
         """
-        for child in self._children.values():
-            try:
-                child.pipe.send(message)
-            except OSError:
-                raise _died(child) from None
+        child = self._children[name]
+        try:
+            child.pipe.send(("start", epoch_ns, [peer for _, peer in ends]))
+            for made, _ in ends:
+                send_handle(child.pipe, made.fileno(), child.process.pid)
+        except OSError:
+            raise _died(child) from None
 
     def expect(
         self, tag: str, *, timeout_s: float, on_other: Callable[[str, Any], None] | None = None

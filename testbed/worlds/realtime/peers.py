@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Coroutine
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,10 +20,7 @@ from testbed.worlds.ticks import TICK_NS
 T = TypeVar("T")
 
 
-def sender_main(
-    pipe: Connection, *, spec: SessionSpec, base: Path, made: socket.socket, peer: Address,
-    keep_data: bool,
-) -> None:  # fmt: skip
+def sender_main(pipe: Connection, *, spec: SessionSpec, base: Path, keep_data: bool) -> None:
     """The sender's process."""
     make = EndFactory(spec, base=base)
     path = session_paths(spec)["down"]
@@ -31,8 +29,7 @@ def sender_main(
         return path.capacity_bytes(now_ns, now_ns + TICK_NS) * 8e6 / TICK_NS
 
     endpoint, controller = make.sender(capacity_kbps)
-    clock = _wait_for_start(pipe)
-    port = UdpPort(made)
+    clock, (port,), (peer,) = _wait_for_start(pipe)
 
     async def run() -> Any:
         driver = SenderDriver(endpoint, controller, make, port, peer, clock, keep_data=keep_data)
@@ -44,15 +41,11 @@ def sender_main(
     pipe.send(("done", log))
 
 
-def receiver_main(
-    pipe: Connection, *, spec: SessionSpec, base: Path, made: socket.socket, peer: Address,
-    keep_data: bool,
-) -> None:  # fmt: skip
+def receiver_main(pipe: Connection, *, spec: SessionSpec, base: Path, keep_data: bool) -> None:
     """The receiver's process."""
     make = EndFactory(spec, base=base)
     endpoint = make.receiver()
-    clock = _wait_for_start(pipe)
-    port = UdpPort(made)
+    clock, (port,), (peer,) = _wait_for_start(pipe)
 
     async def run() -> Any:
         driver = ReceiverDriver(endpoint, make, port, peer, clock, keep_data=keep_data)
@@ -63,17 +56,14 @@ def receiver_main(
     pipe.send(("done", log))
 
 
-def relay_main(
-    pipe: Connection, *, spec: SessionSpec, base: Path, near: socket.socket, sender: Address,
-    far: socket.socket, receiver: Address,
-) -> None:  # fmt: skip
+def relay_main(pipe: Connection, *, spec: SessionSpec, base: Path) -> None:
     """The relay's process."""
     make = EndFactory(spec, base=base)
-    clock = _wait_for_start(pipe)
+    clock, (near, far), (sender, receiver) = _wait_for_start(pipe)
 
     async def run() -> Any:
         relay = Relay(
-            spec, near=UdpPort(near), sender=sender, far=UdpPort(far), receiver=receiver,
+            spec, near=near, sender=sender, far=far, receiver=receiver,
             clock=clock, fps=float(make.clip.fps), ends_ns=(make.duration_ns, make.end_ns),
         )  # fmt: skip
         return await relay.run()
@@ -83,11 +73,12 @@ def relay_main(
     pipe.send(("done", log))
 
 
-def _wait_for_start(pipe: Connection) -> SessionClock:
-    """Say that everything is made, and wait for the moment at which the session starts."""
+def _wait_for_start(pipe: Connection) -> tuple[SessionClock, list[UdpPort], list[Address]]:
+    """Say that everything is made; get sockets, whom they talk to, and the moment of the start."""
     pipe.send(("ready", None))
-    _, epoch_ns = pipe.recv()
-    return SessionClock(epoch_ns)
+    _, epoch_ns, peers = pipe.recv()
+    ports = [UdpPort(socket.socket(fileno=recv_handle(pipe))) for _ in peers]
+    return SessionClock(epoch_ns), ports, peers
 
 
 def _punctually(work: Coroutine[Any, Any, T], *, priority: bool) -> tuple[T, str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,28 +57,31 @@ def run_relay_session(spec: SessionSpec, sink: TableSink, *, base: Path) -> Sess
     busy_ms = busy_bound_ms()
     make = EndFactory(spec, base=base)
     warm_up(spec, base=base)
-    sockets = {name: udp_socket() for name in ("sender", "near", "far", "receiver")}
-    addresses = {name: made.getsockname() for name, made in sockets.items()}
-    with Children() as children:
+    with Children() as children, relay_sockets() as sockets:
         shared = {"spec": spec, "base": base}
-        children.start(
-            "relay", relay_main, near=sockets["near"], sender=addresses["sender"],
-            far=sockets["far"], receiver=addresses["receiver"], **shared,
-        )  # fmt: skip
-        children.start(
-            "receiver", receiver_main, made=sockets["receiver"], peer=addresses["far"],
-            keep_data=False, **shared,
-        )  # fmt: skip
-        children.start(
-            "sender", sender_main, made=sockets["sender"], peer=addresses["near"],
-            keep_data=False, **shared,
-        )  # fmt: skip
-        for made in sockets.values():
-            made.close()
+        children.start("relay", relay_main, **shared)
+        children.start("receiver", receiver_main, keep_data=False, **shared)
+        children.start("sender", sender_main, keep_data=False, **shared)
         children.expect("ready", timeout_s=START_S)
-        children.tell(("start", monotonic_ns() + LEAD_NS))
+        epoch_ns = monotonic_ns() + LEAD_NS
+        at = {name: made.getsockname() for name, made in sockets.items()}
+        children.launch(
+            "relay", epoch_ns, [(sockets["near"], at["sender"]), (sockets["far"], at["receiver"])]
+        )
+        children.launch("receiver", epoch_ns, [(sockets["receiver"], at["far"])])
+        children.launch("sender", epoch_ns, [(sockets["sender"], at["near"])])
         logs = children.expect("done", timeout_s=make.end_ns / 1e9 + END_S)
     return conclude(make, sink, logs["sender"], logs["receiver"], logs["relay"], busy_ms=busy_ms)
+
+
+@contextlib.contextmanager
+def relay_sockets() -> Iterator[dict[str, socket.socket]]:
+    """Sockets of the sender, of the relay's two sides, and of the receiver."""
+    with contextlib.ExitStack() as stack:
+        yield {
+            name: stack.enter_context(udp_socket())
+            for name in ("sender", "near", "far", "receiver")
+        }
 
 
 def check(spec: SessionSpec, world: str) -> None:
