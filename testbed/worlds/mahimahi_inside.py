@@ -149,10 +149,10 @@ def within(pid: int, act: Callable[[], T]) -> T:
     return results[0]
 
 
-def udp_socket() -> socket.socket:
-    """A socket on `PORT`."""
+def udp_socket(address: str = "") -> socket.socket:
+    """A socket on `PORT` of one address, or of all."""
     made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    made.bind(("", PORT))
+    made.bind((address, PORT))
     return made
 
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from testbed.worlds.mahimahi_inside import (
-    OUTER,
     PORT,
     end_shell,
     forward_without_ipv6,
@@ -31,6 +30,9 @@ from testbed.worlds.mahimahi_inside import (
     within,
 )
 
+#: The outer socket's address (RFC 5737). Shells inside shells use 100.64.0.1 again and again, so
+#: the innermost could not tell it from its neighbour's.
+ADDRESS: Final = "192.0.2.1"
 #: The greeting that opens the way through the shells' address translation.
 GREETING: Final = b"\xf0testbed: greeting"
 _GREET_EVERY_S: Final = 0.02
@@ -91,7 +93,7 @@ def greet(inner: socket.socket, outer: socket.socket) -> tuple[str, int]:
     """Send from the inside until something comes out; where it comes from."""
     until = time.monotonic() + _GREET_S
     while time.monotonic() < until:
-        inner.sendto(GREETING, (OUTER, PORT))
+        inner.sendto(GREETING, (ADDRESS, PORT))
         ready, _, _ = select.select([outer], [], [], _GREET_EVERY_S)
         if ready:
             data, source = outer.recvfrom(2048)
@@ -140,10 +142,11 @@ def main(folder: Path) -> None:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(lowest))
     running: list[subprocess.Popen[str]] = []
     inner = start_nested(folder, config, running)
-    outer = udp_socket()
+    subprocess.run(["ip", "address", "add", f"{ADDRESS}/32", "dev", "lo"], check=True)
+    outer = udp_socket(ADDRESS)
     source = greet(inner, outer)
     drain(inner, outer)
-    answer: dict[str, Any] = {"peer": source, "outer": (OUTER, PORT)}
+    answer: dict[str, Any] = {"peer": source, "outer": (ADDRESS, PORT)}
     for short in ("up", "down"):
         answer[short] = stamps_of(folder, short)
     socket.send_fds(parent, [json.dumps(answer).encode()], [outer.fileno(), inner.fileno()])
