@@ -24,6 +24,7 @@ from testbed.errors import ScenarioError
 if TYPE_CHECKING:
     from testbed.experiments.cell import Cell
     from testbed.experiments.executor import Outcome
+    from testbed.experiments.scenario import LoadedScenario
 
 
 def run(
@@ -36,10 +37,12 @@ def run(
         typer.Option(help="Results folder. Default: results/<scenario name>.", metavar="DIR"),
     ] = None,
     world: Annotated[
-        str, typer.Option(help="Where sessions run: simulator.", metavar="NAME")
+        str,
+        typer.Option(help="Where sessions run: simulator, relay or mahimahi.", metavar="NAME"),
     ] = "simulator",
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes. Default: one a core.")
+        int | None,
+        typer.Option(min=1, help="Worker processes. Default: one a core; in real time one."),
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -64,7 +67,7 @@ def run(
     failed = 0
     answer: list[dict[str, Any]] = []
     for folder, cells in suites.items():
-        outcome = _run_one(folder, cells, jobs or usable_cores(), quiet=quiet or json)
+        outcome = _run_one(folder, cells, jobs, quiet=quiet or json)
         failed += len(outcome.failed)
         answer.append(_as_json(folder, outcome))
         if not json:
@@ -98,11 +101,32 @@ def _load(
     return suites
 
 
-def _run_one(folder: Path, cells: list[Cell], jobs: int, *, quiet: bool) -> Outcome:
+def run_world(
+    loaded: LoadedScenario, world: str, folder: Path, *, quiet: bool
+) -> tuple[set[str], int]:
+    """Run a scenario in one world.
+
+    Returns:
+        The names of all its runs, and how many failed; those are told on stderr.
+    """
+    from testbed.experiments.suite import expand
+
+    cells = expand(loaded, world=world)
+    outcome = _run_one(folder, cells, None, quiet=quiet)
+    keys = varying(cells)
+    for failure in outcome.failed:
+        print(f"failed: {name_cell(failure.cell, keys)}: {failure.message}", file=sys.stderr)
+    return {cell.run for cell in cells}, len(outcome.failed)
+
+
+def _run_one(folder: Path, cells: list[Cell], jobs: int | None, *, quiet: bool) -> Outcome:
     from testbed.experiments.executor import run_suite
-    from testbed.experiments.runner import WORLDS
+    from testbed.experiments.runner import REAL_TIME, WORLDS
     from testbed.experiments.store import is_whole
 
+    if jobs is None:
+        # Sessions in real time would take the processor from each other.
+        jobs = 1 if cells[0].world in REAL_TIME else usable_cores()
     todo = sum(not is_whole(folder, cell.run) for cell in cells)
     reporter = make_reporter(cells, todo, quiet=quiet)
     shown: AbstractContextManager[Any] = (

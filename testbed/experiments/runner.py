@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from testbed.experiments.cell import Cell
 from testbed.experiments.store import MANIFEST_SCHEMA, RunWriter
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SessionRunner = Callable[..., SessionResult]
 
 WORLDS: Registry[SessionRunner] = Registry("world", group="testbed.worlds")
+#: Worlds in which a session takes as long as it lasts.
+REAL_TIME: Final = frozenset({"relay", "mahimahi"})
 
 
 @WORLDS.register("simulator")
