@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from testbed.worlds.ends import EndFactory
 from testbed.worlds.realtime.clock import SessionClock, new_loop, prompt
-from testbed.worlds.realtime.driver import ReceiverDriver, SenderDriver
+from testbed.worlds.realtime.driver import Driver, SenderDriver
 from testbed.worlds.realtime.relay import Relay, session_paths
 from testbed.worlds.realtime.udp import Address, UdpPort
 from testbed.worlds.session import SessionSpec
@@ -48,10 +48,13 @@ def receiver_main(pipe: Connection, *, spec: SessionSpec, base: Path, keep_data:
     clock, (port,), (peer,) = _wait_for_start(pipe)
 
     async def run() -> Any:
-        driver = ReceiverDriver(endpoint, make, port, peer, clock, keep_data=keep_data)
+        driver = Driver(endpoint, port, peer, clock, end_ns=make.end_ns, keep_data=keep_data)
         return await driver.run()
 
     log, scheduling = _punctually(run(), priority=True)
+    received = getattr(endpoint, "received_frames", None)
+    if received is not None and spec.keep_received:
+        log.received = received(make.clip.frame_count)
     log.facts = {"endpoint": log.facts, "scheduling": scheduling, "compute": make.compute.facts()}
     pipe.send(("done", log))
 
