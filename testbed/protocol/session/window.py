@@ -33,8 +33,8 @@ class ReplayWindow:
             self._seen = (self._seen << min(ahead, WINDOW) | 1) & _MASK
             self.highest = counter
             return True
-        bit = 1 << -ahead
-        if -ahead >= WINDOW or self._seen & bit:
+        # The range first: shifting by a far older counter would need all the memory there is.
+        if -ahead >= WINDOW or self._seen >> -ahead & 1:
             return False
-        self._seen |= bit
+        self._seen |= 1 << -ahead
         return True

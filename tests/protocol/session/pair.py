@@ -104,8 +104,9 @@ class Pair:
         )
         self.starts = starts
         self.finishes = finishes
-        #: Everything sent, and everything that happened, with the simulation's time.
+        #: Everything sent, with the simulation's time; what arrived of it; and what happened.
         self.sent: list[tuple[int, Role, bytes]] = []
+        self.received: list[tuple[Role, bytes]] = []
         self.told: dict[Role, list[SessionEvent]] = {role: [] for role in Role}
         self._under_way: list[tuple[int, int, Role, bytes]] = []
         self._flush()
@@ -166,6 +167,7 @@ class Pair:
             self.now_ns = max(self.now_ns, at_ns)
             while self._under_way and self._under_way[0][0] <= self.now_ns and not until(self):
                 _, _, sender, data = heapq.heappop(self._under_way)
+                self.received.append((sender, data))
                 if sender is Role.INITIATOR:
                     self.responder.receive(data, ADDRESS, now_ns=self.there_ns)
                 else:
