@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -317,7 +318,7 @@ class Initiator:
                 self._rest(Aborted(message.reason))
 
     def _on_challenge(self, message: wire.Challenge, now_ns: int) -> None:
-        if message.initiator_nonce != self._nonce:
+        if not hmac.compare_digest(message.initiator_nonce, self._nonce):
             raise IgnoredError(Why.ECHO)
         if VERSION not in message.versions:
             self._step(_E.NO_VERSION)
