@@ -58,6 +58,7 @@ class ControlLoop:
         port: the socket.
 
     Attributes:
+        peer: the other side, once known.
         on_end: called when the peer refuses, breaks off or falls silent.
         strangers: datagrams that arrived outside a session and are no control messages.
     """
@@ -65,6 +66,7 @@ class ControlLoop:
     def __init__(self, machine: Machine, port: UdpPort) -> None:
         self.machine = machine
         self.port = port
+        self.peer: Address | None = None
         self.on_end: Callable[[SessionEndedError], None] = lambda _error: None
         self.strangers = 0
         self._loop = asyncio.get_running_loop()
@@ -149,7 +151,7 @@ class ControlLoop:
         for data, source, _ in self.port.receive():
             if is_control(data):
                 self.feed(data, source)
-            else:
+            elif source != self.peer:  # else: media on its way before or after its time
                 self.strangers += 1
 
     def _on_timer(self, _at_ns: int) -> None:
@@ -179,6 +181,7 @@ class InitiatorLoop(ControlLoop):
             Initiator(psk, description, now_ns=monotonic_ns(), token_bytes=os.urandom), port
         )
         self.peer = peer
+        self._target = peer
 
     def receive(self, data: bytes, source: Address) -> None:
         """Whoever it comes from: what counts is the key."""
@@ -190,7 +193,7 @@ class InitiatorLoop(ControlLoop):
     def send(self) -> None:
         """See `ControlLoop`."""
         for data in self.machine.to_send(now_ns=monotonic_ns()):
-            self.port.send(data, self.peer)
+            self.port.send(data, self._target)
 
 
 class ResponderLoop(ControlLoop):
@@ -214,6 +217,7 @@ class ResponderLoop(ControlLoop):
     def receive(self, data: bytes, source: Address) -> None:
         """See `ControlLoop`."""
         self.machine.receive(data, source, now_ns=monotonic_ns())
+        self.peer = cast("Address | None", self.machine.peer) or self.peer
 
     def send(self) -> None:
         """See `ControlLoop`."""
