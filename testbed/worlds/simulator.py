@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
 from typing import Any, Final
 
+from testbed.capture.tap import Tap
 from testbed.media.cache import EncodeCache
 from testbed.media.clips import open_clip
 from testbed.network.packet import IP_UDP_HEADER_BYTES, Packet
@@ -44,7 +45,9 @@ DRAIN_NS: Final = 200_000_000
 class Session:
     """One session in virtual time."""
 
-    def __init__(self, spec: SessionSpec, sink: TableSink, *, base: FilePath) -> None:
+    def __init__(
+        self, spec: SessionSpec, sink: TableSink, *, base: FilePath, tap: Tap | None = None
+    ) -> None:
         self.spec = spec
         self.sink = sink
         self.env = EventLoop()
@@ -66,6 +69,7 @@ class Session:
             self._deliver_down,
             self._after_receiver,
             self.frames.lost,
+            tap,
         )
         self.up = Direction(
             "up",
@@ -75,6 +79,7 @@ class Session:
             self._deliver_up,
             self._after_sender,
             self.frames.lost,
+            tap,
         )
         self.deadline_ns = round(spec.playout_deadline_ms * 1e6)
         self.options = options
@@ -329,15 +334,18 @@ class _TickState:
         )
 
 
-def run_session(spec: SessionSpec, sink: TableSink, *, base: FilePath) -> SessionResult:
+def run_session(
+    spec: SessionSpec, sink: TableSink, *, base: FilePath, tap: Tap | None = None
+) -> SessionResult:
     """Run one session in virtual time.
 
     Args:
         spec: everything that determines it.
         sink: where its table rows go.
         base: folder that relative clip paths start from.
+        tap: is told of the session's datagrams, see `testbed.worlds.session`.
 
     Raises:
         InputError: the clip, an option or a name cannot be used.
     """
-    return Session(spec, sink, base=base).run()
+    return Session(spec, sink, base=base, tap=tap).run()
