@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from testbed.cli.capture import app as capture
 from testbed.cli.clips import app as clips
 from testbed.cli.doctor import doctor
 from testbed.cli.fidelity import fidelity
@@ -26,6 +27,7 @@ app.command()(doctor)
 app.command()(schema)
 app.add_typer(traces, name="traces")
 app.add_typer(clips, name="clips")
+app.add_typer(capture, name="capture")
 app.add_typer(transports, name="transports")
 
 
