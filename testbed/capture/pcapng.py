@@ -136,11 +136,9 @@ def packet_block(interface: int, data: bytes, *, time_ns: int, inbound: bool) ->
     return b"".join((head, _padded(data), flags, _WORD_LE.pack(size)))
 
 
-def next_packet_block(file: BinaryIO) -> tuple[int, bytes] | None:
-    """Time in ns and bytes of the next block of a file that holds nothing but `packet_block`s."""
+def next_packet_block(file: BinaryIO) -> tuple[int, bytes]:
+    """Time in ns and bytes of the `packet_block` that a file goes on with."""
     head = file.read(_ENHANCED_LE.size)
-    if not head:
-        return None
     _, size, _, high, low, _, _ = _ENHANCED_LE.unpack(head)
     return high << 32 | low, head + file.read(size - len(head))
 

@@ -7,8 +7,8 @@ alone.
 
 Calls have to be in order of time for each interface; one interface may be behind the other, as when
 two processes hand over what they saw. Packets wait in a nameless file an interface, and are merged
-by time when the tap is closed, equal times in the order sender, receiver. So the file of a session
-does not depend on how its calls were mixed, and memory is constant.
+by time when the tap is closed, so memory is constant. What happens at one moment, as on a path
+without delay, stays in the order of the calls.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from struct import Struct
 from types import TracebackType
 from typing import BinaryIO, Final
 
@@ -41,6 +42,8 @@ VIRTUAL_EPOCH_NS: Final = (VIRTUAL_EPOCH_NTP_S - _NTP_TO_UNIX_S) * 10**9
 #: Interface numbers of who sends and who receives, by direction.
 _ENDS: Final = {"down": (0, 1), "up": (1, 0)}
 _START: Final = re.compile(r"session start (\d+) ns after 1970")
+#: Stands before a block while it waits: which call it is from.
+_NUMBER: Final = Struct("<Q")
 _COPY_BYTES: Final = 1 << 20
 
 
@@ -156,7 +159,7 @@ class Tap:
         self._last_ns[interface] = now_ns
         self._packets += 1
         with self._writing():
-            self._spools[interface].write(block)
+            self._spools[interface].write(_NUMBER.pack(self._packets) + block)
 
     def close(self) -> None:
         """Merge by time and give the file its name; further calls do nothing."""
@@ -178,12 +181,10 @@ class Tap:
             self._discard()
 
     def _merged(self) -> Iterator[bytes]:
-        """All blocks by time, then interface, then order of the calls."""
-        rows = []
-        for interface, spool in enumerate(self._spools):
+        """All blocks by time, then by the order of the calls."""
+        for spool in self._spools:
             spool.seek(0)
-            rows.append(_blocks(spool, interface))
-        for _, _, block in heapq.merge(*rows, key=lambda row: row[:2]):
+        for _, _, block in heapq.merge(*map(_blocks, self._spools), key=lambda row: row[:2]):
             yield block
 
     def _discard(self) -> None:
@@ -204,7 +205,8 @@ class Tap:
             raise OutputError(f"{self.path}: cannot write: {why}") from None
 
 
-def _blocks(spool: BinaryIO, interface: int) -> Iterator[tuple[int, int, bytes]]:
-    while (block := next_packet_block(spool)) is not None:
-        time_ns, data = block
-        yield time_ns, interface, data
+def _blocks(spool: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
+    """Time, number of the call, and bytes of every block that waits in a file."""
+    while number := spool.read(_NUMBER.size):
+        time_ns, block = next_packet_block(spool)
+        yield time_ns, _NUMBER.unpack(number)[0], block

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from testbed.cli.common import Json, print_json
+from testbed.errors import InputError, OutputError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -55,6 +57,38 @@ def lua() -> None:
     from testbed.capture.dissector import dissector_path
 
     print(dissector_path())
+
+
+@app.command("qlog")
+def qlog(
+    run: Annotated[Path, typer.Argument(help="A run folder: RESULTS/runs/NAME.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where to write. Default: $QLOGDIR, else here."),
+    ] = None,
+    vantage: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Only this one: sender, network or receiver."),
+    ] = None,
+) -> None:
+    """Write a run's tables as qlog: NAME.sender.sqlog, .network.sqlog and .receiver.sqlog."""
+    from testbed.analysis.runs import open_run
+    from testbed.capture.qlog import VANTAGE_POINTS, records, write_qlog
+
+    if vantage is not None and vantage not in VANTAGE_POINTS:
+        known = ", ".join(VANTAGE_POINTS)
+        raise InputError(f"--vantage: must be one of {known} (got {vantage!r})")
+    opened = open_run(run)
+    folder = out or Path(os.environ.get("QLOGDIR") or ".")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot make the folder: {error.strerror}") from None
+    tables = {name: opened.table(name) for name in ("frames", "packets", "control", "link")}
+    for name in [vantage] if vantage else VANTAGE_POINTS:
+        path = folder / f"{opened.name}.{name}.sqlog"
+        write_qlog(path, records(tables, opened.manifest, name))
+        print(path)
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:

@@ -58,9 +58,9 @@ def test_the_file_does_not_depend_on_how_the_ends_are_mixed(tmp_path: Path) -> N
     rng = random.Random(4)
     ends: dict[str, list[Call]] = {"sender": [], "receiver": []}
     for end, kinds in (("sender", ("sent", "arrived")), ("receiver", ("arrived", "sent"))):
-        now_ns = 0
+        now_ns = end == "sender"  # one has odd times and the other even ones
         for n in range(300):
-            now_ns += rng.choice((0, 1, 50))
+            now_ns += rng.choice((0, 2, 50))
             which = rng.randrange(2)
             ends[end].append((kinds[which], ("down", "up")[which], bytes([n % 256] * n), now_ns))
     one_by_one = told(tmp_path / "a", ends["sender"] + ends["receiver"])
@@ -72,6 +72,25 @@ def test_the_file_does_not_depend_on_how_the_ends_are_mixed(tmp_path: Path) -> N
     times = [time_ns for *_, time_ns in content(tmp_path / "a")]
     assert len(times) == 600
     assert times == sorted(times)
+
+
+def test_one_moment_keeps_the_order_of_the_calls(tmp_path: Path) -> None:
+    """On a path without delay, an answer must not stand before its question."""
+    calls: list[Call] = [
+        ("sent", "down", b"question", 4),
+        ("arrived", "down", b"question", 4),
+        ("sent", "up", b"answer", 4),
+        ("arrived", "up", b"answer", 4),
+        ("sent", "down", b"again", 4),
+    ]
+    told(tmp_path / "c", calls)
+    assert [row[:3] for row in content(tmp_path / "c")] == [
+        ("sender", False, b"question"),
+        ("receiver", True, b"question"),
+        ("receiver", False, b"answer"),
+        ("sender", True, b"answer"),
+        ("sender", False, b"again"),
+    ]
 
 
 def test_the_start_is_in_the_file(tmp_path: Path) -> None:
