@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from testbed.cli.capture import app as capture
 from testbed.cli.clips import app as clips
 from testbed.cli.doctor import doctor
 from testbed.cli.endpoints import receive, send
@@ -29,6 +30,7 @@ app.command()(send)
 app.command()(receive)
 app.add_typer(traces, name="traces")
 app.add_typer(clips, name="clips")
+app.add_typer(capture, name="capture")
 app.add_typer(transports, name="transports")
 
 

@@ -19,6 +19,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
+from testbed.capture.tap import Tap
 from testbed.errors import ToolFailedError
 from testbed.network.mmlog import LinkLog, parse_log, replay
 from testbed.network.servers import NS_PER_MS
@@ -71,13 +72,16 @@ class Shells:
     up_shift_ms: int
 
 
-def run_mahimahi_session(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
+def run_mahimahi_session(
+    spec: SessionSpec, sink: TableSink, *, base: Path, tap: Tap | None = None
+) -> SessionResult:
     """Run one session in real time through mahimahi's shells.
 
     Args:
         spec: everything that determines it.
         sink: where its table rows go.
         base: folder that relative clip paths start from.
+        tap: is told of the session's datagrams, see `testbed.worlds.session`.
 
     Raises:
         InputError: the clip, an option or a name cannot be used, or mahimahi cannot do this.
@@ -92,7 +96,7 @@ def run_mahimahi_session(spec: SessionSpec, sink: TableSink, *, base: Path) -> S
     require_mahimahi()
     warm_up(spec, base=base)
     with Children() as children, tempfile.TemporaryDirectory(prefix="testbed-mm-") as name:
-        shared = {"spec": spec, "base": base, "keep_data": False}
+        shared = {"spec": spec, "base": base, "keep_data": tap is not None}
         children.start("receiver", receiver_main, **shared)
         children.start("sender", sender_main, **shared)
         children.expect("ready", timeout_s=START_S)
@@ -101,7 +105,16 @@ def run_mahimahi_session(spec: SessionSpec, sink: TableSink, *, base: Path) -> S
             children.launch("sender", shells.epoch_ns, [(shells.outer, shells.outer_peer)])
             logs = children.expect("done", timeout_s=make.end_ns / 1e9 + END_S)
         network = read_network(Path(name), plan, shells, make, logs["sender"], logs["receiver"])
-    return conclude(make, sink, logs["sender"], logs["receiver"], network, busy_ms=busy_ms)
+    return conclude(
+        make,
+        sink,
+        logs["sender"],
+        logs["receiver"],
+        network,
+        busy_ms=busy_ms,
+        tap=tap,
+        epoch_ns=shells.epoch_ns,
+    )
 
 
 @contextlib.contextmanager

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from testbed.capture.tap import Tap
 from testbed.errors import InputError, TestbedError
 from testbed.worlds.ends import EndFactory
 from testbed.worlds.realtime.children import END_S, START_S, Children
-from testbed.worlds.realtime.clock import monotonic_ns
+from testbed.worlds.realtime.clock import monotonic_ns, wall_minus_monotonic_ns
 from testbed.worlds.realtime.lateness import Lateness
 from testbed.worlds.realtime.merge import Merger
 from testbed.worlds.realtime.peers import receiver_main, relay_main, sender_main
@@ -40,13 +41,16 @@ class NoRows:
         """Nothing."""
 
 
-def run_relay_session(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
+def run_relay_session(
+    spec: SessionSpec, sink: TableSink, *, base: Path, tap: Tap | None = None
+) -> SessionResult:
     """Run one session in real time through the relay.
 
     Args:
         spec: everything that determines it.
         sink: where its table rows go.
         base: folder that relative clip paths start from.
+        tap: is told of the session's datagrams, see `testbed.worlds.session`.
 
     Raises:
         InputError: the clip, an option or a name cannot be used, or the world cannot do this.
@@ -60,8 +64,8 @@ def run_relay_session(spec: SessionSpec, sink: TableSink, *, base: Path) -> Sess
     with Children() as children, relay_sockets() as sockets:
         shared = {"spec": spec, "base": base}
         children.start("relay", relay_main, **shared)
-        children.start("receiver", receiver_main, keep_data=False, **shared)
-        children.start("sender", sender_main, keep_data=False, **shared)
+        children.start("receiver", receiver_main, keep_data=tap is not None, **shared)
+        children.start("sender", sender_main, keep_data=tap is not None, **shared)
         children.expect("ready", timeout_s=START_S)
         epoch_ns = monotonic_ns() + LEAD_NS
         at = {name: made.getsockname() for name, made in sockets.items()}
@@ -71,7 +75,16 @@ def run_relay_session(spec: SessionSpec, sink: TableSink, *, base: Path) -> Sess
         children.launch("receiver", epoch_ns, [(sockets["receiver"], at["far"])])
         children.launch("sender", epoch_ns, [(sockets["sender"], at["near"])])
         logs = children.expect("done", timeout_s=make.end_ns / 1e9 + END_S)
-    return conclude(make, sink, logs["sender"], logs["receiver"], logs["relay"], busy_ms=busy_ms)
+    return conclude(
+        make,
+        sink,
+        logs["sender"],
+        logs["receiver"],
+        logs["relay"],
+        busy_ms=busy_ms,
+        tap=tap,
+        epoch_ns=epoch_ns,
+    )
 
 
 @contextlib.contextmanager
@@ -123,9 +136,19 @@ def warm_up(spec: SessionSpec, *, base: Path) -> None:
 
 def conclude(
     make: EndFactory, sink: TableSink, sender: PeerLog, receiver: PeerLog, network: NetworkLog,
-    *, busy_ms: float,
+    *, busy_ms: float, tap: Tap | None, epoch_ns: int,
 ) -> SessionResult:  # fmt: skip
     """Write the tables and say how punctual everybody was.
+
+    Args:
+        make: the session's ends.
+        sink: where the rows go.
+        sender: the sender's memory.
+        receiver: the receiver's.
+        network: what lay between them.
+        busy_ms: the bound on lateness.
+        tap: is told of the datagrams.
+        epoch_ns: CLOCK_MONOTONIC at the start of the session.
 
     Raises:
         MachineBusyError: not punctual enough, or datagrams vanished on this machine.
@@ -133,6 +156,8 @@ def conclude(
     merger = Merger(make, sender, receiver, network)
     _refuse_busy(sender, receiver, network, merger.unexplained, busy_ms)
     merger.write(sink)
+    if tap is not None:
+        merger.tell(tap, start_ns=epoch_ns + wall_minus_monotonic_ns())
     facts: dict[str, Any] = {
         "compute": sender.facts["compute"],
         "clip": make.clip.facts(),
