@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from testbed.experiments.executor import Outcome
 
 #: Worlds that `--world` will know; the simulator is there.
-_LATER = frozenset({"relay", "mahimahi"})
+_LATER = frozenset({"mahimahi"})
 
 
 def run(

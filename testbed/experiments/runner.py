@@ -30,6 +30,14 @@ def simulator(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResul
     return run_session(spec, sink, base=base)
 
 
+@WORLDS.register("relay")
+def relay(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
+    """Real time, over real sockets through our relay; see `testbed.worlds.realtime`."""
+    from testbed.worlds.realtime.world import run_relay_session
+
+    return run_relay_session(spec, sink, base=base)
+
+
 def run_cell(cell: Cell, *, out: Path, session: SessionRunner) -> None:
     """Run one cell into `out/runs/<hash>`; nothing stays behind when it fails.
 

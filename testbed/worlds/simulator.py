@@ -8,37 +8,27 @@ be called.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path as FilePath
-from typing import Any, Final
+from typing import Any
 
-from testbed.media.cache import EncodeCache
-from testbed.media.clips import open_clip
 from testbed.network.packet import IP_UDP_HEADER_BYTES, Packet
-from testbed.network.path import Path, build_path
-from testbed.protocol.congestion import make_controller
+from testbed.network.path import build_path
 from testbed.protocol.endpoint import Datagram, SourceFrame
 from testbed.protocol.tcp import BulkReceiver, BulkSender
 from testbed.randomness import generator
-from testbed.transports import TRANSPORTS, parse_options
 from testbed.transports.base import (
     FrameAbandoned,
     FrameDecoded,
     FrameEncoded,
-    ReceiverContext,
-    SenderContext,
 )
 from testbed.worlds.alarm import Alarm, EventLoop
 from testbed.worlds.competing import Ends, Flow, FlowTable, Source, starts, transfers
-from testbed.worlds.compute import compute_model
 from testbed.worlds.direction import Direction
+from testbed.worlds.ends import EndFactory
 from testbed.worlds.frame_log import FrameLog
-from testbed.worlds.session import SessionResult, SessionSpec, TableSink
-
-#: Period of the link and control rows: the receiver's report interval (paper section 6.1).
-TICK_NS: Final = 100_000_000
-#: How long after the last frame's deadline the world still runs.
-DRAIN_NS: Final = 200_000_000
+from testbed.worlds.session import CompetingSpec, SessionResult, SessionSpec, TableSink
+from testbed.worlds.ticks import TICK_NS, ControlTicks, LinkTicks, control_view
 
 
 class Session:
@@ -49,11 +39,8 @@ class Session:
         self.sink = sink
         self.env = EventLoop()
         self.frames = FrameLog()
-        self.clip = open_clip(spec.clip, base=base)
-        self.transport = TRANSPORTS.get(spec.transport)
-        options = parse_options(self.transport, spec.transport_options)
-        compute = compute_model(spec.compute, codec=self.transport.codec, clip=self.clip)
-        self.compute = compute
+        self.make = EndFactory(spec, base=base)
+        self.clip, self.transport = self.make.clip, self.make.transport
 
         def rng(direction: str) -> Callable[[str], Any]:
             return lambda name: generator(spec.seed, f"{direction}/{name}")
@@ -76,60 +63,17 @@ class Session:
             self._after_sender,
             self.frames.lost,
         )
-        self.deadline_ns = round(spec.playout_deadline_ms * 1e6)
-        self.options = options
-        self.duration_ns = -(
-            -self.clip.frame_count * 10**9 * self.clip.fps.denominator // self.clip.fps.numerator
-        )
-        self.end_ns = self.duration_ns + self.deadline_ns + DRAIN_NS
-        ends = self._media_ends(
-            spec.rate_control, spec.rate_options, "congestion", 0, keep_received=spec.keep_received
-        )
-        assert ends.controller is not None
-        self.controller, self.sender, self.receiver = ends.controller, ends.sender, ends.receiver
+        self.duration_ns, self.end_ns = self.make.duration_ns, self.make.end_ns
+        self.sender, self.controller = self.make.sender(self._capacity_kbps)
+        self.receiver = self.make.receiver()
         self.flows = self._competition()
-        self.conceal = bool(getattr(options, "conceal", False))
-        self.decoder_options = self.transport.decoder_options(options)
         self.facts: dict[str, Any] = {}
         self.sender_alarm = Alarm(self.env, self._sender_timer)
         self.receiver_alarm = Alarm(self.env, self._receiver_timer)
-        self._tick_state = _TickState()
+        self._link_ticks, self._control_ticks = LinkTicks(), ControlTicks()
         self._flow_table = FlowTable(
             self.down, lambda now_ns: self.controller.target_kbps(now_ns=now_ns), self.flows
         )
-
-    def _media_ends(
-        self, control: str, rate_options: Mapping[str, Any], name: str, start_ns: int, *,
-        keep_received: bool,
-    ) -> Ends:  # fmt: skip
-        """Both ends of a stream of the session's clip, for a flow that begins at `start_ns`."""
-        clip, transport = self.clip, self.transport
-        controller = make_controller(
-            control,
-            rate_options,
-            capacity_kbps=lambda now_ns: self._capacity_kbps(now_ns + start_ns),
-            rng=generator(self.spec.seed, name),
-        )
-        encoder = transport.open_encoder(
-            clip,
-            self.options,
-            EncodeCache.default(),
-            adaptive=control != "fixed",
-            pixels=keep_received,
-        )
-        sender = transport.make_sender(
-            SenderContext(
-                clip.fps, encoder, controller, self.compute.encode_ns, self.deadline_ns,
-                self.options,
-            )
-        )  # fmt: skip
-        receiver = transport.make_receiver(
-            ReceiverContext(
-                clip.fps, self.compute.decode_ns, self.deadline_ns, self.options, keep_received
-            )
-        )
-        frame_ns = (10**9 * clip.fps.denominator, clip.fps.numerator)
-        return Ends(sender, receiver, controller, Source(clip.frame_count, frame_ns))
 
     def _competition(self) -> list[Flow]:
         """Everybody else on the path."""
@@ -142,11 +86,7 @@ class Session:
                 made = transfers(sort, generator(self.spec.seed, f"flow/{number}/idle"))
                 ends = made.ends() if made else Ends(BulkSender(), BulkReceiver())
             else:
-                control, options = sort.rate_control, sort.rate_options
-                if not control:
-                    control, options = self.spec.rate_control, self.spec.rate_options
-                name = f"flow/{number}/congestion"
-                ends = self._media_ends(control, options, name, start_ns, keep_received=False)
+                ends = self._media_ends(sort, number, start_ns)
             flows.append(
                 Flow(
                     number, sort, start_ns=start_ns, stop_ns=stop_ns, ends=ends, env=self.env,
@@ -154,6 +94,20 @@ class Session:
                 )
             )  # fmt: skip
         return flows
+
+    def _media_ends(self, sort: CompetingSpec, number: int, start_ns: int) -> Ends:
+        """Both ends of another stream of the session's clip, which begins at `start_ns`."""
+        sender, controller = self.make.sender(
+            lambda now_ns: self._capacity_kbps(now_ns + start_ns),
+            control=sort.rate_control,
+            rate_options=sort.rate_options,
+            name=f"flow/{number}/congestion",
+            pixels=False,
+        )
+        receiver = self.make.receiver(keep_received=False)
+        fps = self.clip.fps
+        frame_ns = (10**9 * fps.denominator, fps.numerator)
+        return Ends(sender, receiver, controller, Source(self.clip.frame_count, frame_ns))
 
     # --- the loop -------------------------------------------------------------------------
 
@@ -179,7 +133,7 @@ class Session:
             direction.settle(everything=True)
             direction.flush()
         self.sink.append("frames", [r.row(self.transport.name) for r in self.frames.records])
-        self.facts |= {"compute": self.compute.facts(), "clip": self.clip.facts()}
+        self.facts |= {"compute": self.make.compute.facts(), "clip": self.clip.facts()}
         for name, direction in (("down", self.down), ("up", self.up)):
             self.facts[f"loss_{name}"] = direction.path.realised_loss()
         for name, endpoint in (("sender", self.sender), ("receiver", self.receiver)):
@@ -189,19 +143,13 @@ class Session:
         if self.flows:
             self.facts["flows"] = [flow.facts() for flow in self.flows]
         received = getattr(self.receiver, "received_frames", None)
-        return SessionResult(
-            received=received(len(self.frames.records)) if received is not None else [],
-            displayed=self.frames.displayed(),
-            codec=self.transport.codec,
-            conceal=self.conceal,
-            decoder_options=self.decoder_options,
-            facts=self.facts,
+        return self.make.result(
+            received(len(self.frames.records)) if received is not None else [],
+            self.frames,
+            self.facts,
         )
 
     def _capture(self, index: int) -> None:
-        fps = self.clip.fps
-        step, rate = 10**9 * fps.denominator, fps.numerator
-
         def captured(now_ns: int) -> None:
             nonlocal index
             self.frames.captured(index, now_ns=now_ns)
@@ -209,7 +157,7 @@ class Session:
             self._after_sender(now_ns)
             index += 1
             if index < self.clip.frame_count:
-                alarm.arm(index * step // rate, now_ns)
+                alarm.arm(self.make.capture_ns(index), now_ns)
 
         alarm = Alarm(self.env, captured)
         alarm.arm(0, 0)
@@ -265,14 +213,13 @@ class Session:
     def _tick(self, now_ns: int) -> None:
         """Link rows of the past 100 ms and one control row."""
         start_ns = now_ns - TICK_NS
-        state = self._tick_state
         rows = []
         for direction in (self.down, self.up):
             path = direction.path
             path.advance(now_ns=now_ns)
-            rows.append(state.link_row(direction, path, start_ns, now_ns))
+            rows.append(self._link_ticks.row(direction.name, path, start_ns, now_ns))
         self.sink.append("link", rows)
-        self.sink.append("control", [state.control_row(self, now_ns)])
+        self.sink.append("control", [self._control_row(start_ns, now_ns)])
         if self.flows:
             self.sink.append("flows", self._flow_table.rows(start_ns, now_ns))
         for direction in (self.down, self.up):
@@ -280,52 +227,16 @@ class Session:
         if now_ns + TICK_NS <= self.duration_ns:
             Alarm(self.env, self._tick).arm(now_ns + TICK_NS, now_ns)
 
-
-class _TickState:
-    """Counters at the previous tick, to turn totals into rates."""
-
-    def __init__(self) -> None:
-        self._link: dict[str, tuple[int, int, int]] = {"down": (0, 0, 0), "up": (0, 0, 0)}
-        self._control = (0, 0, 0)
-
-    def link_row(
-        self, direction: Direction, path: Path, start_ns: int, now_ns: int
-    ) -> tuple[Any, ...]:
-        """One row of `testbed.tables.LINK`."""
-        before = self._link[direction.name]
-        totals = (path.delivered_bytes, path.queue_drops, path.loss_drops)
-        self._link[direction.name] = totals
-        return (
-            start_ns,
-            direction.name,
-            path.capacity_bytes(start_ns, now_ns),
-            totals[0] - before[0],
-            path.queue_packets,
-            path.queue_bytes,
-            totals[1] - before[1],
-            totals[2] - before[2],
-        )
-
-    def control_row(self, session: Session, now_ns: int) -> tuple[Any, ...]:
+    def _control_row(self, start_ns: int, now_ns: int) -> tuple[Any, ...]:
         """One row of `testbed.tables.CONTROL`."""
-        down, sender = session.down, session.sender
-        totals = (session.frames.encoded_bytes, down.sent_bytes, down.arrived_bytes)
-        kbps = [(now - was) * 8e6 / TICK_NS for now, was in zip(totals, self._control, strict=True)]
-        self._control = totals
-        view = getattr(sender, "control_view", None)
-        loss, min_rtt_ms = view() if view is not None else (None, None)
-        controller = session.controller
-        target = controller.target_kbps(now_ns=now_ns)
-        return (
-            now_ns,
-            controller.estimate_kbps(now_ns=now_ns),
-            min_rtt_ms,
-            loss,
-            controller.state,
-            getattr(sender, "mode", "") or session.transport.name,
-            target,
-            *kbps,
-            down.path.capacity_bytes(now_ns - TICK_NS, now_ns) * 8e6 / TICK_NS,
+        down = self.down
+        return control_view(
+            self.sender, self.controller, self.transport.name, now_ns=now_ns
+        ) + self._control_ticks.rates(
+            encoded_bytes=self.frames.encoded_bytes,
+            sent_bytes=down.sent_bytes,
+            delivered_bytes=down.arrived_bytes,
+            capacity_bytes=down.path.capacity_bytes(start_ns, now_ns),
         )
 
 

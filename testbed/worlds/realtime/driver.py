@@ -1,0 +1,269 @@
+"""Runs one endpoint in real time: the loop around the six calls of the contract."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from testbed.network.packet import LINK_OVERHEAD_BYTES
+from testbed.protocol.congestion.base import RateController
+from testbed.protocol.endpoint import Endpoint, SourceFrame
+from testbed.transports.base import FrameEncoded
+from testbed.worlds.ends import EndFactory
+from testbed.worlds.realtime.clock import SessionClock
+from testbed.worlds.realtime.records import PeerLog, Sent, key_of
+from testbed.worlds.realtime.udp import Address, UdpPort
+from testbed.worlds.ticks import TICK_NS, control_view
+
+#: Takes what is not of the session's media: (payload, from whom, kernel stamp).
+Control = Callable[[bytes, Address, int], None]
+
+
+class RealAlarm:
+    """The alarm of `testbed.worlds.alarm` on an asyncio loop.
+
+    Args:
+        loop: where it runs.
+        clock: of the session.
+        action: called with the time that it was set to.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, clock: SessionClock, action: Callable[[int], None]
+    ) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._action = action
+        self._handle: asyncio.TimerHandle | None = None
+        self.at_ns = -1
+
+    def arm(self, at_ns: int | None) -> None:
+        """Wake at `at_ns` (at once if that has passed) unless an earlier wake is set."""
+        if at_ns is None or (self._handle is not None and self.at_ns <= at_ns):
+            return
+        self.cancel()
+        self.at_ns = at_ns
+        self._handle = self._loop.call_at((self._clock.epoch_ns + at_ns) / 1e9, self._fire)
+
+    def cancel(self) -> None:
+        """Forget the wake."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _fire(self) -> None:
+        self._handle = None
+        self._action(self.at_ns)
+
+
+class Driver:
+    """One endpoint on one socket, until `end_ns`.
+
+    Args:
+        endpoint: a sender or a receiver.
+        port: its socket.
+        peer: the only address whose datagrams count.
+        clock: of the session.
+        end_ns: when it is over.
+        keep_data: remember payloads too.
+        control: gets datagrams that `is_control` names.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, port: UdpPort, peer: Address, clock: SessionClock, *,
+        end_ns: int, keep_data: bool = False,
+        is_control: Callable[[bytes], bool] | None = None, control: Control | None = None,
+    ) -> None:  # fmt: skip
+        self.endpoint = endpoint
+        self.port = port
+        self.peer = peer
+        self.clock = clock
+        self.log = PeerLog()
+        self.loop = asyncio.get_running_loop()
+        self.end_ns = end_ns
+        self.sent_bytes = 0
+        self._keep_data = keep_data
+        self._is_control = is_control
+        self._control = control
+        self._now_ns = 0  # never goes back for the endpoint
+        self._alarm = RealAlarm(self.loop, clock, self._on_timer)
+        self._done: asyncio.Future[None] = self.loop.create_future()
+
+    async def run(self) -> PeerLog:
+        """Run to the end; what was remembered.
+
+        Raises:
+            Exception: whatever the endpoint raised.
+        """
+        end = RealAlarm(self.loop, self.clock, self._finish)
+        end.arm(self.end_ns)
+        self.loop.add_reader(self.port.socket, self._guarded(self._readable))
+        self.loop.call_at(self.clock.epoch_ns / 1e9, self._guarded(self.begin))
+        try:
+            await self._done
+        finally:
+            self._alarm.cancel()
+            end.cancel()
+            self.loop.remove_reader(self.port.socket)
+        self.log.overflowed = self.port.overflowed
+        self.log.unsent = self.port.refused
+        facts = getattr(self.endpoint, "facts", None)
+        if facts is not None:
+            self.log.facts = facts()
+        return self.log
+
+    def begin(self) -> None:
+        """The session starts."""
+        self.settle(0)
+
+    def _finish(self, now_ns: int) -> None:
+        self.settle(now_ns)
+        if not self._done.done():
+            self._done.set_result(None)
+
+    def _guarded(self, action: Callable[[], None]) -> Callable[[], None]:
+        """`action`, with what it raises as the outcome of `run`."""
+
+        def act() -> None:
+            try:
+                action()
+            except Exception as error:
+                if not self._done.done():
+                    self._done.set_exception(error)
+
+        return act
+
+    def _on_timer(self, at_ns: int) -> None:
+        def act() -> None:
+            self.endpoint.on_timer(now_ns=self.advance(at_ns))
+            self.settle(at_ns)
+
+        self._guarded(act)()
+
+    def advance(self, least_ns: int) -> int:
+        """The time for the endpoint: now, but not before `least_ns` or what it was told before."""
+        self._now_ns = max(self._now_ns, least_ns, self.clock.now_ns())
+        return self._now_ns
+
+    def _readable(self) -> None:
+        for data, source, stamp_ns in self.port.receive():
+            if self._control is not None and self._is_control and self._is_control(data):
+                self._control(data, source, stamp_ns)
+                continue
+            if source != self.peer:
+                self.log.strangers += 1
+                continue
+            now_ns = self.clock.of_stamp(stamp_ns)
+            self.log.arrived.add(now_ns, key_of(data))
+            # The kernel's time of arrival is the truth; when we read it is our own delay.
+            self._now_ns = max(self._now_ns, now_ns)
+            self.endpoint.receive_datagram(data, now_ns=self._now_ns)
+            self.settle(now_ns)
+
+    def settle(self, cause_ns: int) -> None:
+        """Collect what the endpoint has to say after a call; `cause_ns`: when that was due."""
+        now_ns = self.advance(cause_ns)
+        endpoint, log = self.endpoint, self.log
+        for event in endpoint.events():
+            log.events.append((now_ns, event))
+            self.on_event(event)
+        for datagram in endpoint.datagrams_to_send(now_ns=now_ns):
+            at_ns = self.clock.now_ns()  # before the kernel has it and stamps it
+            self.port.send(datagram.data, self.peer)
+            log.late.add(at_ns - cause_ns)
+            log.sent.append(Sent.of(datagram, at_ns, keep=self._keep_data))
+            self.sent_bytes += len(datagram.data) + LINK_OVERHEAD_BYTES
+        self._alarm.arm(endpoint.next_timer())
+
+    def on_event(self, event: object) -> None:
+        """Something happened; for subclasses."""
+
+
+class SenderDriver(Driver):
+    """A sender with its camera and its tick."""
+
+    def __init__(
+        self, endpoint: Endpoint, controller: RateController, make: EndFactory, port: UdpPort,
+        peer: Address, clock: SessionClock, *, keep_data: bool = False,
+        is_control: Callable[[bytes], bool] | None = None, control: Control | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            endpoint, port, peer, clock, end_ns=make.end_ns, keep_data=keep_data,
+            is_control=is_control, control=control,
+        )  # fmt: skip
+        self._controller = controller
+        self._make = make
+        self._index = 0
+        self.encoded_bytes = 0
+        self._camera = RealAlarm(self.loop, clock, self._on_capture)
+        self._ticker = RealAlarm(self.loop, clock, self._on_tick)
+
+    def begin(self) -> None:
+        """First picture, first tick."""
+        self._camera.arm(0)
+        self._ticker.arm(TICK_NS)
+
+    async def run(self) -> PeerLog:
+        """See `Driver`."""
+        try:
+            return await super().run()
+        finally:
+            self._camera.cancel()
+            self._ticker.cancel()
+
+    def _on_capture(self, at_ns: int) -> None:
+        def act() -> None:
+            self.log.captures_late.add(self.clock.now_ns() - at_ns)
+            # The camera is punctual, whatever this process is.
+            self._now_ns = max(self._now_ns, at_ns)
+            self.endpoint.push_frame(SourceFrame(self._index), now_ns=self._now_ns)
+            self.settle(at_ns)
+            self._index += 1
+            if self._index < self._make.clip.frame_count:
+                self._camera.arm(self._make.capture_ns(self._index))
+
+        self._guarded(act)()
+
+    def _on_tick(self, at_ns: int) -> None:
+        def act() -> None:
+            now_ns = self.advance(at_ns)
+            view = control_view(
+                self.endpoint, self._controller, self._make.transport.name, now_ns=now_ns
+            )
+            self.log.ticks.append((at_ns, *view[1:], self.encoded_bytes, self.sent_bytes))
+            if at_ns + TICK_NS <= self._make.duration_ns:
+                self._ticker.arm(at_ns + TICK_NS)
+
+        self._guarded(act)()
+
+    def on_event(self, event: object) -> None:
+        """Counts what was encoded."""
+        if isinstance(event, FrameEncoded):
+            self.encoded_bytes += event.media_bytes
+
+
+class ReceiverDriver(Driver):
+    """A receiver."""
+
+    def __init__(
+        self, endpoint: Endpoint, make: EndFactory, port: UdpPort, peer: Address,
+        clock: SessionClock, *, keep_data: bool = False,
+        is_control: Callable[[bytes], bool] | None = None, control: Control | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            endpoint, port, peer, clock, end_ns=make.end_ns, keep_data=keep_data,
+            is_control=is_control, control=control,
+        )  # fmt: skip
+        self._make = make
+
+    async def run(self) -> PeerLog:
+        """See `Driver`; and keep what the decoder may work with."""
+        log = await super().run()
+        received = getattr(self.endpoint, "received_frames", None)
+        if received is not None and self._make.spec.keep_received:
+            log.received = received(self._make.clip.frame_count)
+        return log
+
+
+__all__: Final = ["Control", "Driver", "RealAlarm", "ReceiverDriver", "SenderDriver"]

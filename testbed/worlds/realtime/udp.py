@@ -1,0 +1,100 @@
+"""A UDP socket with what a measurement wants: kernel time stamps, and a count of what it lost."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from typing import Final
+
+#: Address of a datagram's sender or receiver.
+Address = tuple[str, int]
+
+#: linux/socket.h; Python has no names for them. They are the same on x86, ARM and RISC-V.
+_SO_TIMESTAMPNS: Final = 35
+_SO_RXQ_OVFL: Final = 40
+_TIMESPEC: Final = struct.Struct("@qq")
+_COUNT: Final = struct.Struct("@I")
+_ANCILLARY_BYTES: Final = socket.CMSG_SPACE(_TIMESPEC.size) + socket.CMSG_SPACE(_COUNT.size)
+#: The largest UDP payload over IPv4.
+LARGEST_BYTES: Final = 65_507
+#: Seconds of a fast stream; the kernel takes what it allows.
+_BUFFER_BYTES: Final = 8 << 20
+#: Datagrams read at a time, so that timers get their turn under a flood.
+_AT_ONCE: Final = 64
+
+
+class UdpPort:
+    """A bound socket, not blocking.
+
+    Args:
+        made: the socket; this object owns it from now on.
+
+    Attributes:
+        overflowed: datagrams that the kernel dropped because nobody read them in time.
+    """
+
+    def __init__(self, made: socket.socket) -> None:
+        made.setblocking(False)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            made.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
+        made.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        with contextlib.suppress(OSError):
+            made.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
+        self.socket = made
+        self.overflowed = 0
+        self.refused = 0
+
+    @property
+    def address(self) -> Address:
+        """What it is bound to."""
+        host, port = self.socket.getsockname()[:2]
+        return host, port
+
+    def send(self, data: bytes, to: Address) -> bool:
+        """Send at once; False where the kernel would not take it."""
+        try:
+            self.socket.sendto(data, to)
+        except OSError:  # a full buffer, or an ICMP error of an earlier datagram
+            self.refused += 1
+            return False
+        return True
+
+    def receive(self) -> list[tuple[bytes, Address, int]]:
+        """What has arrived, as (payload, from whom, CLOCK_REALTIME stamp or 0)."""
+        got: list[tuple[bytes, Address, int]] = []
+        for _ in range(_AT_ONCE):
+            try:
+                data, ancillary, _, source = self.socket.recvmsg(LARGEST_BYTES, _ANCILLARY_BYTES)
+            except BlockingIOError:
+                break
+            except OSError:  # an ICMP error of something that we sent; the next read may work
+                continue
+            stamp_ns = 0
+            for level, kind, value in ancillary:
+                if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
+                    seconds, nanoseconds = _TIMESPEC.unpack_from(value)
+                    stamp_ns = seconds * 10**9 + nanoseconds
+                elif level == socket.SOL_SOCKET and kind == _SO_RXQ_OVFL:
+                    self.overflowed = _COUNT.unpack_from(value)[0]
+            got.append((data, source[:2], stamp_ns))
+        return got
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.socket.close()
+
+
+def udp_socket(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
+    """A socket bound to an address; port 0 takes any that is free.
+
+    Raises:
+        OSError: the address cannot be used.
+    """
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        made.bind((host, port))
+    except OSError:
+        made.close()
+        raise
+    return made
