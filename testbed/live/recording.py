@@ -120,7 +120,7 @@ def _captured(run: Run, clip: Clip) -> _Received:
     from testbed.capture.replay import arrivals
     from testbed.live.rebuild import rebuild, recorded_decode_ns
     from testbed.transports import TRANSPORTS, parse_options
-    from testbed.worlds.simulator import DRAIN_NS
+    from testbed.worlds.ends import DRAIN_NS
 
     told = run.manifest["resolved"]["transport"]
     transport = TRANSPORTS.get(told["name"])
