@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from testbed.errors import LocalProtocolError, TestbedError
+from testbed.errors import LocalProtocolError
 from testbed.media.clips import Picture
 from testbed.media.decoding import decode
 from testbed.media.quality import black
@@ -51,7 +51,7 @@ class LiveDecoder:
         self._pictures: dict[int, Picture] = {}
         self._at: tuple[int, Picture] = (-1, black(width, height))
         self._closed = False
-        self._failure: TestbedError | None = None
+        self._failure: Exception | None = None
         self._last_index = -1
         self.jumped_over = 0  # frames that were never decoded because the decoder was behind
         self._decoded = decode(
@@ -95,7 +95,7 @@ class LiveDecoder:
         Ask in order: what is older than the answer is forgotten.
 
         Raises:
-            TestbedError: the decoder cannot be used, such as for want of a package.
+            Exception: what ended the decoder, such as weights that are not there.
         """
         with self._news:
             if self._failure is not None:
@@ -139,7 +139,7 @@ class LiveDecoder:
                     self._pictures[decoded.index] = decoded.picture
                     while len(self._pictures) > MOST_PICTURES:
                         del self._pictures[min(self._pictures)]
-        except TestbedError as error:
+        except Exception as error:  # whoever asks for pictures gets it
             with self._news:
                 self._failure = error
                 self._closed = True

@@ -95,7 +95,8 @@ def _clip(run: Run, base: Path) -> Clip:
     try:
         clip = open_clip(spec, base=base)
     except ClipError as error:
-        hint = "; relative paths start from --base, the scenario's folder"
+        missing = "no such file" in str(error)
+        hint = "; relative paths start from --base, the scenario's folder" if missing else ""
         raise ClipError(f"{run.folder}: {error}{hint}") from None
     if clip.sha256 != sha256:
         raise ClipError(f"{run.folder}: clip {spec.source!r} is not the one of the run (its hash)")

@@ -13,6 +13,7 @@ from time import perf_counter_ns
 
 import numpy as np
 
+from morphe_core.errors import MorpheError
 from testbed.errors import TestbedError
 from testbed.live.decoder import LiveDecoder
 from testbed.live.feed import Feed, Shown
@@ -71,8 +72,11 @@ class Replay:
                     self._feed.finish()
                 else:
                     self._feed.fail("stopped")
-        except TestbedError as error:
+        except (TestbedError, MorpheError) as error:
             self._feed.fail(str(error))
+        except Exception as error:
+            self._feed.fail(f"internal error ({type(error).__name__}: {error})")
+            raise
 
     def _play(self, decoder: LiveDecoder) -> bool:
         """Whether it came to the end."""
