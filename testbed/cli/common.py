@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from testbed.experiments.executor import Failure, Reporter
 
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
+Base = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Where relative paths of clips and traces start from. Default: the working folder.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 

@@ -11,6 +11,8 @@ from testbed.cli.doctor import doctor
 from testbed.cli.endpoints import receive, send
 from testbed.cli.fidelity import fidelity
 from testbed.cli.gate import gate
+from testbed.cli.live import live
+from testbed.cli.play import play
 from testbed.cli.report import report
 from testbed.cli.run import run, schema
 from testbed.cli.running import leave, new_app, run_app
@@ -22,6 +24,8 @@ app = new_app("testbed", "Trace-driven experiments with loss-resilient video str
 # Every module imports what is heavy inside its functions, so that `--help` stays quick.
 app.command()(run)
 app.command()(report)
+app.command()(live)
+app.command()(play)
 app.command()(gate)
 app.command()(fidelity)
 app.command()(doctor)
