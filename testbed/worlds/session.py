@@ -100,6 +100,13 @@ class TableSink(Protocol):
         """Add rows to the table called `table` (a key of `testbed.tables.TABLES`)."""
 
 
+class NoRows:
+    """A sink that keeps nothing."""
+
+    def append(self, table: str, rows: list[tuple[Any, ...]]) -> None:
+        """Nothing."""
+
+
 @dataclass(slots=True)
 class SessionResult:
     """What a world leaves besides the tables.

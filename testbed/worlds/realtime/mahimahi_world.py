@@ -39,7 +39,7 @@ from testbed.worlds.realtime.records import NetworkLog, PeerLog
 from testbed.worlds.realtime.shell_log import link_rows, passages, read_direction
 from testbed.worlds.realtime.shells import ShellPlan, plan_shells
 from testbed.worlds.realtime.udp import Address
-from testbed.worlds.realtime.world import busy_bound_ms, check, conclude, warm_up
+from testbed.worlds.realtime.world import Watcher, busy_bound_ms, check, conclude, warm_up
 from testbed.worlds.session import SessionResult, SessionSpec, TableSink
 
 #: From mm-link's base timestamp to the start of the session: shells and sockets come up meanwhile.
@@ -73,8 +73,9 @@ class Shells:
 
 
 def run_mahimahi_session(
-    spec: SessionSpec, sink: TableSink, *, base: Path, tap: Tap | None = None
-) -> SessionResult:
+    spec: SessionSpec, sink: TableSink, *, base: Path, tap: Tap | None = None,
+    watcher: Watcher | None = None,
+) -> SessionResult:  # fmt: skip
     """Run one session in real time through mahimahi's shells.
 
     Args:
@@ -82,6 +83,7 @@ def run_mahimahi_session(
         sink: where its table rows go.
         base: folder that relative clip paths start from.
         tap: is told of the session's datagrams, see `testbed.worlds.session`.
+        watcher: is told what happens while it happens.
 
     Raises:
         InputError: the clip, an option or a name cannot be used, or mahimahi cannot do this.
@@ -96,14 +98,19 @@ def run_mahimahi_session(
     require_mahimahi()
     warm_up(spec, base=base)
     with Children() as children, tempfile.TemporaryDirectory(prefix="testbed-mm-") as name:
-        shared = {"spec": spec, "base": base, "keep_data": tap is not None}
+        shared = {
+            "spec": spec, "base": base, "keep_data": tap is not None,
+            "watched": watcher is not None,
+        }  # fmt: skip
         children.start("receiver", receiver_main, **shared)
         children.start("sender", sender_main, **shared)
         children.expect("ready", timeout_s=START_S)
         with running_shells(plan, Path(name)) as shells:
+            if watcher is not None:
+                watcher("world", ("start", shells.epoch_ns))
             children.launch("receiver", shells.epoch_ns, [(shells.inner, shells.inner_peer)])
             children.launch("sender", shells.epoch_ns, [(shells.outer, shells.outer_peer)])
-            logs = children.expect("done", timeout_s=make.end_ns / 1e9 + END_S)
+            logs = children.expect("done", timeout_s=make.end_ns / 1e9 + END_S, on_news=watcher)
         network = read_network(Path(name), plan, shells, make, logs["sender"], logs["receiver"])
     return conclude(
         make,

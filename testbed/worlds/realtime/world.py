@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from testbed.worlds.realtime.merge import Merger
 from testbed.worlds.realtime.peers import receiver_main, relay_main, sender_main
 from testbed.worlds.realtime.records import NetworkLog, PeerLog
 from testbed.worlds.realtime.udp import udp_socket
-from testbed.worlds.session import SessionResult, SessionSpec, TableSink
+from testbed.worlds.session import NoRows, SessionResult, SessionSpec, TableSink
 from testbed.worlds.simulator import run_session
 
 #: From the order to start until the start.
@@ -30,20 +30,19 @@ BUSY_P99_MS: Final = 2.0
 BUSY_VARIABLE: Final = "TESTBED_BUSY_P99_MS"
 
 
+#: Is told what happens in a session while it happens: (process, (kind, ...)). The "world" tells
+#: ("start", CLOCK_MONOTONIC in ns); the rest comes from `driver` and `relay`.
+Watcher = Callable[[str, tuple[Any, ...]], None]
+
+
 class MachineBusyError(TestbedError):
     """The machine could not keep time; the run's numbers would be the machine's."""
 
 
-class NoRows:
-    """A sink that keeps nothing."""
-
-    def append(self, table: str, rows: list[tuple[Any, ...]]) -> None:
-        """Nothing."""
-
-
 def run_relay_session(
-    spec: SessionSpec, sink: TableSink, *, base: Path, tap: Tap | None = None
-) -> SessionResult:
+    spec: SessionSpec, sink: TableSink, *, base: Path, tap: Tap | None = None,
+    watcher: Watcher | None = None,
+) -> SessionResult:  # fmt: skip
     """Run one session in real time through the relay.
 
     Args:
@@ -51,6 +50,7 @@ def run_relay_session(
         sink: where its table rows go.
         base: folder that relative clip paths start from.
         tap: is told of the session's datagrams, see `testbed.worlds.session`.
+        watcher: is told what happens while it happens.
 
     Raises:
         InputError: the clip, an option or a name cannot be used, or the world cannot do this.
@@ -62,19 +62,21 @@ def run_relay_session(
     make = EndFactory(spec, base=base)
     warm_up(spec, base=base)
     with Children() as children, relay_sockets() as sockets:
-        shared = {"spec": spec, "base": base}
+        shared = {"spec": spec, "base": base, "watched": watcher is not None}
         children.start("relay", relay_main, **shared)
         children.start("receiver", receiver_main, keep_data=tap is not None, **shared)
         children.start("sender", sender_main, keep_data=tap is not None, **shared)
         children.expect("ready", timeout_s=START_S)
         epoch_ns = monotonic_ns() + LEAD_NS
+        if watcher is not None:
+            watcher("world", ("start", epoch_ns))
         at = {name: made.getsockname() for name, made in sockets.items()}
         children.launch(
             "relay", epoch_ns, [(sockets["near"], at["sender"]), (sockets["far"], at["receiver"])]
         )
         children.launch("receiver", epoch_ns, [(sockets["receiver"], at["far"])])
         children.launch("sender", epoch_ns, [(sockets["sender"], at["near"])])
-        logs = children.expect("done", timeout_s=make.end_ns / 1e9 + END_S)
+        logs = children.expect("done", timeout_s=make.end_ns / 1e9 + END_S, on_news=watcher)
     return conclude(
         make,
         sink,
