@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from testbed.cli.common import Json, find_scenario, name_cell, print_json, varying
+from testbed.cli.common import Json, one_cell, print_json
 from testbed.errors import InputError
 
 if TYPE_CHECKING:
-    from testbed.experiments.cell import Cell
     from testbed.worlds.realtime.udp import Address, UdpPort
 
 #: Where the key is when no file is named.
@@ -56,7 +55,7 @@ def send(
     from testbed.worlds.realtime.remote import send_session
 
     psk = _key(key)
-    cell = _one_cell(scenario, overrides or [])
+    cell = one_cell(scenario, overrides or [], world="simulator")
     peer = _address(to, "--to")
     summary = _run(
         bind,
@@ -179,18 +178,3 @@ def _address(text: str, option: str) -> Address:
         raise InputError(f"{option} {text}: {reason}") from None
     address = found[0][4]
     return str(address[0]), int(address[1])
-
-
-def _one_cell(scenario: str, overrides: list[str]) -> Cell:
-    from testbed.experiments.scenario import load_scenario
-    from testbed.experiments.suite import expand
-
-    path = find_scenario(scenario)
-    cells = expand(load_scenario(path, overrides=overrides), world="simulator")
-    if len(cells) != 1:
-        keys = varying(cells)
-        first = ", ".join(f"[{name_cell(cell, keys)}]" for cell in cells[:3])
-        raise InputError(
-            f"{path}: describes {len(cells)} runs ({first}, ...); --set must leave exactly one"
-        )
-    return cells[0]

@@ -48,7 +48,10 @@ class Child:
         self.name = name
         self.pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(
-            target=_run, args=(main, theirs, dict(arguments)), name=f"testbed-{name}"
+            target=_run,
+            args=(main, theirs, dict(arguments)),
+            name=f"testbed-{name}",
+            daemon=True,  # an interpreter that ends does not wait for it
         )
         with sigint_blocked():
             self.process.start()
@@ -130,14 +133,15 @@ class Children:
             raise _died(child) from None
 
     def expect(
-        self, tag: str, *, timeout_s: float, on_other: Callable[[str, Any], None] | None = None
-    ) -> dict[str, Any]:
+        self, tag: str, *, timeout_s: float,
+        on_news: Callable[[str, tuple[Any, ...]], None] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """Wait until every child has sent (tag, value).
 
         Args:
             tag: what to wait for.
             timeout_s: for all of them together.
-            on_other: is told of messages with another tag, as (child's name, message).
+            on_news: is told of what comes meanwhile as ("news", what), as (child's name, what).
 
         Returns:
             The values by name.
@@ -159,8 +163,8 @@ class Children:
                 message = _receive(child)
                 if message[0] == tag:
                     values[child.name] = message[1]
-                elif on_other is not None:
-                    on_other(child.name, message)
+                elif message[0] == "news" and on_news is not None:
+                    on_news(child.name, message[1])
         return values
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from testbed.network.packet import LINK_OVERHEAD_BYTES
 from testbed.protocol.congestion.base import RateController
 from testbed.protocol.endpoint import Endpoint, SourceFrame
-from testbed.transports.base import FrameEncoded
+from testbed.transports.base import FrameDecoded, FrameEncoded
 from testbed.worlds.ends import EndFactory
 from testbed.worlds.realtime.clock import SessionClock
 from testbed.worlds.realtime.records import PeerLog, Sent, key_of
 from testbed.worlds.realtime.udp import Address, UdpPort
 from testbed.worlds.ticks import TICK_NS, control_view
+
+#: Is told what happens.
+News = Callable[[tuple[Any, ...]], None]
 
 
 class Companion(Protocol):
@@ -78,13 +81,14 @@ class Driver:
         end_ns: when it is over.
         keep_data: remember payloads too.
         remember: keep what the tables are made of; else counters only, in fixed memory.
+        news: is told what happens while it happens, as (kind, ...).
         companion: what else lives on the socket.
     """
 
     def __init__(
         self, endpoint: Endpoint, port: UdpPort, peer: Address, clock: SessionClock, *,
         end_ns: int, keep_data: bool = False, remember: bool = True,
-        companion: Companion | None = None,
+        companion: Companion | None = None, news: News | None = None,
     ) -> None:  # fmt: skip
         self.endpoint = endpoint
         self.port = port
@@ -96,9 +100,12 @@ class Driver:
         self.sent_datagrams = 0
         self.sent_bytes = 0
         self.arrived_datagrams = 0
+        self.arrived_bytes = 0
         self._keep_data = keep_data
         self._remember = remember
         self._companion = companion
+        self._news = news
+        self._news_at_ns = TICK_NS
         self._now_ns = 0  # never goes back for the endpoint
         self._alarm = RealAlarm(self.loop, clock, self._on_timer)
         self._done: asyncio.Future[None] = self.loop.create_future()
@@ -179,6 +186,7 @@ class Driver:
                 companion.heard()
             now_ns = self.clock.of_stamp(stamp_ns)
             self.arrived_datagrams += 1
+            self.arrived_bytes += len(data) + LINK_OVERHEAD_BYTES
             if self._remember:
                 self.log.arrived.add(now_ns, key_of(data))
             # The kernel's time of arrival is the truth; when we read it is our own delay.
@@ -203,9 +211,16 @@ class Driver:
                 log.sent.append(Sent.of(datagram, at_ns, keep=self._keep_data))
             self.sent_bytes += len(datagram.data) + LINK_OVERHEAD_BYTES
         self._alarm.arm(endpoint.next_timer())
+        if self._news is not None and now_ns >= self._news_at_ns:
+            self._news_at_ns = now_ns - now_ns % TICK_NS + TICK_NS
+            self._news(("arrived", now_ns, self.arrived_datagrams, self.arrived_bytes))
 
     def on_event(self, event: object) -> None:
-        """Something happened; for subclasses."""
+        """Something happened; subclasses take it further."""
+        if self._news is not None and isinstance(event, FrameDecoded):
+            received = getattr(self.endpoint, "received_frame", None)
+            data = received(event.index) if received is not None else None
+            self._news(("decoded", event, data))
 
 
 class SenderDriver(Driver):
@@ -214,11 +229,11 @@ class SenderDriver(Driver):
     def __init__(
         self, endpoint: Endpoint, controller: RateController, make: EndFactory, port: UdpPort,
         peer: Address, clock: SessionClock, *, keep_data: bool = False, remember: bool = True,
-        companion: Companion | None = None,
+        companion: Companion | None = None, news: News | None = None,
     ) -> None:  # fmt: skip
         super().__init__(
             endpoint, port, peer, clock, end_ns=make.end_ns, keep_data=keep_data,
-            remember=remember, companion=companion,
+            remember=remember, companion=companion, news=news,
         )  # fmt: skip
         self._controller = controller
         self._make = make
@@ -259,8 +274,11 @@ class SenderDriver(Driver):
             view = control_view(
                 self.endpoint, self._controller, self._make.transport.name, now_ns=now_ns
             )
+            tick = (at_ns, *view[1:], self.encoded_bytes, self.sent_bytes)
             if self._remember:
-                self.log.ticks.append((at_ns, *view[1:], self.encoded_bytes, self.sent_bytes))
+                self.log.ticks.append(tick)
+            if self._news is not None:
+                self._news(("tick", tick, self.sent_datagrams))
             if at_ns + TICK_NS <= self._make.duration_ns:
                 self._ticker.arm(at_ns + TICK_NS)
 
@@ -270,3 +288,5 @@ class SenderDriver(Driver):
         """Counts what was encoded."""
         if isinstance(event, FrameEncoded):
             self.encoded_bytes += event.media_bytes
+            if self._news is not None:
+                self._news(("encoded", event))

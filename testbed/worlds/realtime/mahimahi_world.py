@@ -19,6 +19,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
+from testbed.capture.tap import Tap
 from testbed.errors import ToolFailedError
 from testbed.network.mmlog import LinkLog, parse_log, replay
 from testbed.network.servers import NS_PER_MS
@@ -38,7 +39,7 @@ from testbed.worlds.realtime.records import NetworkLog, PeerLog
 from testbed.worlds.realtime.shell_log import link_rows, passages, read_direction
 from testbed.worlds.realtime.shells import ShellPlan, plan_shells
 from testbed.worlds.realtime.udp import Address
-from testbed.worlds.realtime.world import busy_bound_ms, check, conclude, warm_up
+from testbed.worlds.realtime.world import Watcher, busy_bound_ms, check, conclude, warm_up
 from testbed.worlds.session import SessionResult, SessionSpec, TableSink
 
 #: From mm-link's base timestamp to the start of the session: shells and sockets come up meanwhile.
@@ -71,13 +72,18 @@ class Shells:
     up_shift_ms: int
 
 
-def run_mahimahi_session(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
+def run_mahimahi_session(
+    spec: SessionSpec, sink: TableSink, *, base: Path, tap: Tap | None = None,
+    watcher: Watcher | None = None,
+) -> SessionResult:  # fmt: skip
     """Run one session in real time through mahimahi's shells.
 
     Args:
         spec: everything that determines it.
         sink: where its table rows go.
         base: folder that relative clip paths start from.
+        tap: is told of the session's datagrams, see `testbed.worlds.session`.
+        watcher: is told what happens while it happens.
 
     Raises:
         InputError: the clip, an option or a name cannot be used, or mahimahi cannot do this.
@@ -92,16 +98,30 @@ def run_mahimahi_session(spec: SessionSpec, sink: TableSink, *, base: Path) -> S
     require_mahimahi()
     warm_up(spec, base=base)
     with Children() as children, tempfile.TemporaryDirectory(prefix="testbed-mm-") as name:
-        shared = {"spec": spec, "base": base, "keep_data": False}
+        shared = {
+            "spec": spec, "base": base, "keep_data": tap is not None,
+            "watched": watcher is not None,
+        }  # fmt: skip
         children.start("receiver", receiver_main, **shared)
         children.start("sender", sender_main, **shared)
         children.expect("ready", timeout_s=START_S)
         with running_shells(plan, Path(name)) as shells:
+            if watcher is not None:
+                watcher("world", ("start", shells.epoch_ns))
             children.launch("receiver", shells.epoch_ns, [(shells.inner, shells.inner_peer)])
             children.launch("sender", shells.epoch_ns, [(shells.outer, shells.outer_peer)])
-            logs = children.expect("done", timeout_s=make.end_ns / 1e9 + END_S)
+            logs = children.expect("done", timeout_s=make.end_ns / 1e9 + END_S, on_news=watcher)
         network = read_network(Path(name), plan, shells, make, logs["sender"], logs["receiver"])
-    return conclude(make, sink, logs["sender"], logs["receiver"], network, busy_ms=busy_ms)
+    return conclude(
+        make,
+        sink,
+        logs["sender"],
+        logs["receiver"],
+        network,
+        busy_ms=busy_ms,
+        tap=tap,
+        epoch_ns=shells.epoch_ns,
+    )
 
 
 @contextlib.contextmanager

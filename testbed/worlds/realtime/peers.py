@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from testbed.worlds.ends import EndFactory
 from testbed.worlds.realtime.clock import SessionClock, new_loop, prompt
-from testbed.worlds.realtime.driver import Driver, SenderDriver
+from testbed.worlds.realtime.driver import Driver, News, SenderDriver
 from testbed.worlds.realtime.relay import Relay, session_paths
 from testbed.worlds.realtime.udp import Address, UdpPort
 from testbed.worlds.session import SessionSpec
@@ -20,7 +20,9 @@ from testbed.worlds.ticks import TICK_NS
 T = TypeVar("T")
 
 
-def sender_main(pipe: Connection, *, spec: SessionSpec, base: Path, keep_data: bool) -> None:
+def sender_main(
+    pipe: Connection, *, spec: SessionSpec, base: Path, keep_data: bool, watched: bool
+) -> None:
     """The sender's process."""
     make = EndFactory(spec, base=base)
     path = session_paths(spec)["down"]
@@ -32,7 +34,10 @@ def sender_main(pipe: Connection, *, spec: SessionSpec, base: Path, keep_data: b
     clock, (port,), (peer,) = _wait_for_start(pipe)
 
     async def run() -> Any:
-        driver = SenderDriver(endpoint, controller, make, port, peer, clock, keep_data=keep_data)
+        driver = SenderDriver(
+            endpoint, controller, make, port, peer, clock, keep_data=keep_data,
+            news=_news(pipe, watched),
+        )  # fmt: skip
         return await driver.run()
 
     # An encoder that works while the session runs must not starve the machine.
@@ -41,14 +46,19 @@ def sender_main(pipe: Connection, *, spec: SessionSpec, base: Path, keep_data: b
     pipe.send(("done", log))
 
 
-def receiver_main(pipe: Connection, *, spec: SessionSpec, base: Path, keep_data: bool) -> None:
+def receiver_main(
+    pipe: Connection, *, spec: SessionSpec, base: Path, keep_data: bool, watched: bool
+) -> None:
     """The receiver's process."""
     make = EndFactory(spec, base=base)
     endpoint = make.receiver()
     clock, (port,), (peer,) = _wait_for_start(pipe)
 
     async def run() -> Any:
-        driver = Driver(endpoint, port, peer, clock, end_ns=make.end_ns, keep_data=keep_data)
+        driver = Driver(
+            endpoint, port, peer, clock, end_ns=make.end_ns, keep_data=keep_data,
+            news=_news(pipe, watched),
+        )  # fmt: skip
         return await driver.run()
 
     log, scheduling = _punctually(run(), priority=True)
@@ -59,7 +69,7 @@ def receiver_main(pipe: Connection, *, spec: SessionSpec, base: Path, keep_data:
     pipe.send(("done", log))
 
 
-def relay_main(pipe: Connection, *, spec: SessionSpec, base: Path) -> None:
+def relay_main(pipe: Connection, *, spec: SessionSpec, base: Path, watched: bool) -> None:
     """The relay's process."""
     make = EndFactory(spec, base=base)
     clock, (near, far), (sender, receiver) = _wait_for_start(pipe)
@@ -68,12 +78,18 @@ def relay_main(pipe: Connection, *, spec: SessionSpec, base: Path) -> None:
         relay = Relay(
             spec, near=near, sender=sender, far=far, receiver=receiver,
             clock=clock, fps=float(make.clip.fps), ends_ns=(make.duration_ns, make.end_ns),
+            news=_news(pipe, watched),
         )  # fmt: skip
         return await relay.run()
 
     log, scheduling = _punctually(run(), priority=True)
     log.facts["scheduling"] = scheduling
     pipe.send(("done", log))
+
+
+def _news(pipe: Connection, watched: bool) -> News | None:
+    """Tells the parent what happens, where somebody watches."""
+    return (lambda what: pipe.send(("news", what))) if watched else None
 
 
 def _wait_for_start(pipe: Connection) -> tuple[SessionClock, list[UdpPort], list[Address]]:

@@ -19,20 +19,13 @@ from testbed.worlds.realtime.control import InitiatorLoop, ResponderLoop
 from testbed.worlds.realtime.driver import Driver, SenderDriver
 from testbed.worlds.realtime.offer import Offer
 from testbed.worlds.realtime.udp import Address, UdpPort
-from testbed.worlds.session import SessionSpec
+from testbed.worlds.session import NoRows, SessionSpec
 from testbed.worlds.simulator import run_session
 
 #: From the agreement on the start to the start itself.
 LEAD_NS: Final = 500_000_000
 #: Controllers that are told the capacity, which nobody knows here.
 _ALL_KNOWING: Final = frozenset({"oracle"})
-
-
-class NoRows:
-    """A sink that keeps nothing."""
-
-    def append(self, table: str, rows: list[tuple[Any, ...]]) -> None:
-        """Nothing."""
 
 
 async def send_session(
