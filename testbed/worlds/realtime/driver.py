@@ -119,10 +119,11 @@ class Driver:
         end = RealAlarm(self.loop, self.clock, self._finish)
         end.arm(self.end_ns)
         self.loop.add_reader(self.port.socket, self._guarded(self._readable))
-        self.loop.call_at(self.clock.epoch_ns / 1e9, self._guarded(self.begin))
+        start = self.loop.call_at(self.clock.epoch_ns / 1e9, self._guarded(self.begin))
         try:
             await self._done
         finally:
+            start.cancel()  # a session may be broken off before its time 0
             self._alarm.cancel()
             end.cancel()
             self.loop.remove_reader(self.port.socket)
