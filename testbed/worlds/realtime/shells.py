@@ -91,6 +91,9 @@ def plan_shells(spec: SessionSpec, *, end_ns: int, lead_ms: int) -> ShellPlan:
             f"--world mahimahi: delay_ms is {shown}; mm-delay delays both directions alike"
         )
     delay_ms = int(delays.pop())
+    if delay_ms >= lead_ms:
+        # What opens the way through the shells could not arrive before the session starts.
+        raise InputError(f"--world mahimahi: delay_ms is {delay_ms}; at most {lead_ms - 1}")
     outermost = _before_queue(spec.downlink, "delay")
     links = {}
     for name, path in paths.items():
