@@ -14,6 +14,7 @@ from testbed.network.mmlog import LinkLog
 from testbed.network.packet import LINK_OVERHEAD_BYTES
 from testbed.network.servers import NS_PER_MS
 from testbed.network.trace import OPPORTUNITY_BYTES
+from testbed.worlds.realtime.merge import MARGIN_NS
 from testbed.worlds.realtime.records import Arrivals, Carried, Sent, match
 from testbed.worlds.realtime.shells import LinkPlan
 from testbed.worlds.ticks import TICK_NS
@@ -37,7 +38,9 @@ def passages(log: LinkLog, epoch_ms: int) -> list[Passage]:
     """Every packet that mm-link saw from the start of the session on, in order.
 
     A `-` line names the ms at which its packet came, so departures find their arrivals whatever the
-    queue did. What never left and was overtaken by a later one was dropped.
+    queue did. What never left was dropped if a later one overtook it, or if the link offered
+    something after the last departure, which it would have taken. Which of several equal packets
+    of one ms a departure is of, the log does not say: here the first one.
 
     Args:
         log: of one direction.
@@ -54,8 +57,13 @@ def passages(log: LinkLog, epoch_ms: int) -> list[Passage]:
             number = numbers.popleft()
             found[number].out_ms = at - epoch_ms
             last = max(last, number)
-    for passage in found[: last + 1]:
-        passage.dropped = passage.out_ms is None
+    # Since then the queue has been empty: an opportunity passed and nothing left.
+    idle_ms = log.opportunities[-1] if log.opportunities else -1
+    if log.departures and log.departures[-1][0] >= idle_ms:
+        idle_ms = -1
+    for number, passage in enumerate(found):
+        gone = number <= last or passage.in_ms < idle_ms - epoch_ms
+        passage.dropped = gone and passage.out_ms is None
     return found
 
 
@@ -82,8 +90,12 @@ def read_direction(
 ) -> DirectionLog:  # fmt: skip
     """The fate of every datagram.
 
-    Without loss in front of it mm-link sees what was sent in the order in which it was sent. With
-    it, a lost datagram has no line; its neighbours are told apart by time, size and arrival.
+    Without loss in front of it mm-link sees what was sent in the order in which it was sent, and
+    every fate is certain: what came out and did not arrive was lost behind, what arrived came out.
+    Only among equal datagrams of one ms, lost behind and dropped by the queue can change places;
+    their numbers are right. With loss in front a lost datagram has no line; its neighbours are told
+    apart by time, size and arrival. Then too what did not arrive is certain, and in a burst of
+    equal datagrams, lost and dropped can change places.
 
     Args:
         sent: by the endpoint.
@@ -91,24 +103,28 @@ def read_direction(
         seen: `passages` of this direction.
         plan: of this direction.
         delay_ms: of mm-delay.
-        end_ns: what was sent this late may be under way still.
+        end_ns: of the session; what is due this late may be under way still.
     """
     result = DirectionLog()
     places = match([one.key for one in sent], arrived.keys)
-    lines = _lines_of(sent, places, seen, front_ms=delay_ms if plan.delay_in_front else 0)
+    front_ms = delay_ms if plan.delay_in_front else 0
+    lines = _lines_of(sent, places, seen, front_ms=front_ms, gaps=plan.loss_in_front)
+    _give_to_arrived(places, lines, seen, last=plan.queue.kind == "drophead")
     result.unmatched = len(seen) - sum(line >= 0 for line in lines)
     behind_ns = 0 if plan.delay_in_front else delay_ms * NS_PER_MS
     for one, place, line in zip(sent, places, lines, strict=True):
         carried = Carried(one.key)
         passage = seen[line] if line >= 0 else None
         if passage is not None:
-            # mm-link floors its clock, so its ms may begin before the datagram was sent.
-            carried.link_in_ns = max(passage.in_ms * NS_PER_MS, one.at_ns)
+            # mm-link floors its clock, so its ms may begin before the datagram was there.
+            there_ns = one.at_ns + front_ms * NS_PER_MS
+            carried.link_in_ns = max(passage.in_ms * NS_PER_MS, there_ns)
             if passage.out_ms is not None:
                 carried.link_out_ns = max(passage.out_ms * NS_PER_MS, carried.link_in_ns)
                 carried.arrival_ns = carried.link_out_ns + behind_ns
         if place < 0:
-            carried.drop = _drop(passage, plan, result, late=one.at_ns > end_ns)
+            due_ns = max(carried.arrival_ns, one.at_ns + delay_ms * NS_PER_MS)
+            carried.drop = _drop(passage, plan, result, late=due_ns > end_ns - MARGIN_NS)
             if carried.drop == "loss":
                 result.lost_ns.append(one.at_ns)
         result.carried.append(carried)
@@ -127,13 +143,41 @@ def _drop(passage: Passage | None, plan: LinkPlan, result: DirectionLog, *, late
     return "loss"
 
 
+def _give_to_arrived(
+    places: Sequence[int], lines: list[int], seen: Sequence[Passage], *, last: bool
+) -> None:
+    """Let those of several equal datagrams of one ms that arrived be those that left mm-link.
+
+    If more left, they were lost behind: the last ones (a queue that drops its head kept those) or
+    the first ones.
+    """
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for number, line in enumerate(lines):
+        if line >= 0:
+            groups[seen[line].in_ms, seen[line].size].append(number)
+    for numbers in groups.values():
+        left = [lines[n] for n in numbers if seen[lines[n]].out_ms is not None]
+        stayed = [lines[n] for n in numbers if seen[lines[n]].out_ms is None]
+        if not left or not stayed:
+            continue
+        arrived = [n for n in numbers if places[n] >= 0]
+        others = [n for n in numbers if places[n] < 0]
+        chosen = sorted((arrived + (others[::-1] if last else others))[: len(left)])
+        for number, line in zip(chosen, left, strict=True):
+            lines[number] = line
+        rest = [n for n in numbers if n not in chosen]
+        for number, line in zip(rest, stayed, strict=True):
+            lines[number] = line
+
+
 def _lines_of(
-    sent: Sequence[Sent], places: Sequence[int], seen: Sequence[Passage], *, front_ms: int
-) -> list[int]:
+    sent: Sequence[Sent], places: Sequence[int], seen: Sequence[Passage], *, front_ms: int,
+    gaps: bool,
+) -> list[int]:  # fmt: skip
     """For each datagram the index of its `+` line, or -1.
 
-    A datagram that arrived has one; one that did not takes a line only if the datagrams behind it
-    leave it one.
+    A datagram that arrived has one. With `gaps` (loss in front) one that did not takes a line only
+    if the datagrams behind it leave it one.
     """
     lines = [-1] * len(sent)
     at = 0
@@ -144,7 +188,8 @@ def _lines_of(
             at += 1
         if at == len(seen) or seen[at].size != size or seen[at].in_ms > earliest + NEAR_MS:
             continue
-        if places[number] < 0 and _needed_behind(sent, places, number, seen, at, front_ms):
+        unsure = gaps and places[number] < 0
+        if unsure and _needed_behind(sent, places, number, seen, at, front_ms):
             continue
         lines[number] = at
         at += 1
@@ -189,6 +234,8 @@ def link_rows(
     into_bytes = _until(edges, [p.in_ms for p in kept], [p.size for p in kept])
     dropped = _until(edges, [p.in_ms for p in seen if p.dropped])
     lost = _until(edges, [ns // NS_PER_MS for ns in lost_ns])
+    # Ticks are open on the left, but for the very first: it has the session's first ms too.
+    dropped[:1] = lost[:1] = 0
     return [
         (
             int(edges[n]) * NS_PER_MS,
