@@ -1,6 +1,8 @@
 """Whole sessions in real time beside the simulator: the check that CI makes of both worlds.
 
-One trace drawn from a shipped model, at the rate at which `scenarios/fidelity.yaml` has it. What
+One trace drawn from a shipped model, at the rate at which `scenarios/fidelity.yaml` has it. (The
+other one's outages make Morphe's groups miss delivery opportunities of 15 ms by tenths of a
+millisecond, and ten seconds have only 33 groups: their median is good to a few milliseconds.) What
 must agree is what `testbed.analysis.agreement` bounds; a run that the machine was too busy for is
 tried again, as `testbed fidelity --tries` does.
 """
@@ -43,7 +45,7 @@ def agreements(world: str, folder: Path) -> list[Agreement]:
     loaded = load_scenario(
         ROOT / "scenarios" / "fidelity.yaml",
         overrides=[
-            "duration_s=10", "clips=[test:testsrc2]", 'downlink.trace=["model:driving@20s#0"]',
+            "duration_s=10", 'downlink.trace=["model:rail@20s#1"]',
         ],
     )  # fmt: skip
     _, failed = run_world(loaded, "simulator", folder, quiet=True)
