@@ -53,7 +53,7 @@ def taken() -> Iterator[str]:
     """An address that somebody else listens at."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
         made.bind(("127.0.0.1", 0))
-        yield "127.0.0.1:{}".format(made.getsockname()[1])
+        yield f"127.0.0.1:{made.getsockname()[1]}"
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from fractions import Fraction
@@ -115,10 +116,8 @@ JSON = st.recursive(
 
 def answer(description: dict[str, Any]) -> None:
     """A receiver, or a refusal, and never anything else."""
-    try:
+    with contextlib.suppress(InputError):
         Offer.parse(description).receiver()
-    except InputError as error:
-        assert "\n" not in str(error)
 
 
 @given(st.dictionaries(st.sampled_from([*GOOD, "more"]), JSON))
