@@ -13,8 +13,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
@@ -61,6 +62,8 @@ class Shells:
         epoch_ns: CLOCK_MONOTONIC at the start of the session.
         epoch_ms: the same on mm-link's clock.
         up_shift_ms: how much later than the media direction's the feedback's trace began.
+        lifeline: has something to read once the shells are gone.
+        failure: says why they are.
     """
 
     outer: socket.socket
@@ -70,6 +73,8 @@ class Shells:
     epoch_ns: int
     epoch_ms: int
     up_shift_ms: int
+    lifeline: socket.socket
+    failure: Callable[[], ToolFailedError]
 
 
 def run_mahimahi_session(
@@ -110,7 +115,10 @@ def run_mahimahi_session(
                 watcher("world", ("start", shells.epoch_ns))
             children.launch("receiver", shells.epoch_ns, [(shells.inner, shells.inner_peer)])
             children.launch("sender", shells.epoch_ns, [(shells.outer, shells.outer_peer)])
-            logs = children.expect("done", timeout_s=make.end_ns / 1e9 + END_S, on_news=watcher)
+            logs = children.expect(
+                "done", timeout_s=make.end_ns / 1e9 + END_S, on_news=watcher,
+                lifeline=(shells.lifeline, shells.failure),
+            )  # fmt: skip
         network = read_network(Path(name), plan, shells, make, logs["sender"], logs["receiver"])
     return conclude(
         make,
@@ -165,7 +173,8 @@ def running_shells(plan: ShellPlan, work: Path) -> Iterator[Shells]:
             finally:
                 shells.outer.close()
                 shells.inner.close()
-            ours.sendall(b"end")
+            with contextlib.suppress(BrokenPipeError):  # died just now; its status says so
+                ours.sendall(b"end")
             try:
                 status = process.wait(timeout=_DOWN_S)
             except subprocess.TimeoutExpired:
@@ -198,7 +207,7 @@ def _sockets(
         raise ToolFailedError(f"mahimahi: the shells took longer than {plan.lead_ms} ms to come up")
     return Shells(
         outer, inner, tuple(answer["peer"]), tuple(answer["outer"]), epoch_ns, epoch_ms,
-        answer["up"][1] - base_ms,
+        answer["up"][1] - base_ms, ours, partial(_failed, process, work),
     )  # fmt: skip
 
 
