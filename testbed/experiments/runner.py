@@ -38,6 +38,14 @@ def relay(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
     return run_relay_session(spec, sink, base=base)
 
 
+@WORLDS.register("webrtc")
+def webrtc(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
+    """Real time, between two aiortc peers through our relay; see `testbed.worlds.webrtc`."""
+    from testbed.worlds.webrtc.world import run_webrtc_session
+
+    return run_webrtc_session(spec, sink, base=base)
+
+
 def run_cell(cell: Cell, *, out: Path, session: SessionRunner) -> None:
     """Run one cell into `out/runs/<hash>`; nothing stays behind when it fails.
 

@@ -116,11 +116,20 @@ class Children:
         Raises:
             ToolFailedError: one is gone.
         """
-        for child in self._children.values():
-            try:
-                child.pipe.send(message)
-            except OSError:
-                raise _died(child) from None
+        for name in self._children:
+            self.tell_one(name, message)
+
+    def tell_one(self, name: str, message: tuple[Any, ...]) -> None:
+        """Send a message to the child called `name`.
+
+        Raises:
+            ToolFailedError: it is gone.
+        """
+        child = self._children[name]
+        try:
+            child.pipe.send(message)
+        except OSError:
+            raise _died(child) from None
 
     def expect(
         self, tag: str, *, timeout_s: float, on_other: Callable[[str, Any], None] | None = None

@@ -39,7 +39,7 @@ def sender_main(
         return await driver.run()
 
     # An encoder that works while the session runs must not starve the machine.
-    log, scheduling = _punctually(run(), priority=spec.rate_control == "fixed")
+    log, scheduling = punctually(run(), priority=spec.rate_control == "fixed")
     log.facts = {"endpoint": log.facts, "scheduling": scheduling, "compute": make.compute.facts()}
     pipe.send(("done", log))
 
@@ -58,7 +58,7 @@ def receiver_main(
         driver = ReceiverDriver(endpoint, make, port, peer, clock, keep_data=keep_data)
         return await driver.run()
 
-    log, scheduling = _punctually(run(), priority=True)
+    log, scheduling = punctually(run(), priority=True)
     log.facts = {"endpoint": log.facts, "scheduling": scheduling, "compute": make.compute.facts()}
     pipe.send(("done", log))
 
@@ -78,7 +78,7 @@ def relay_main(
         )  # fmt: skip
         return await relay.run()
 
-    log, scheduling = _punctually(run(), priority=True)
+    log, scheduling = punctually(run(), priority=True)
     log.facts["scheduling"] = scheduling
     pipe.send(("done", log))
 
@@ -90,7 +90,8 @@ def _wait_for_start(pipe: Connection) -> SessionClock:
     return SessionClock(epoch_ns)
 
 
-def _punctually(work: Coroutine[Any, Any, T], *, priority: bool) -> tuple[T, str]:
+def punctually(work: Coroutine[Any, Any, T], *, priority: bool) -> tuple[T, str]:
+    """Run `work` on a loop of its own; what it gives, and how the process was scheduled."""
     loop = new_loop()
     try:
         with prompt(priority=priority) as scheduling:
