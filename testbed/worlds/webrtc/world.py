@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from testbed.errors import InputError
+from testbed.transports import TRANSPORTS, AiortcTransport, parse_options
 from testbed.worlds.ends import EndFactory
-from testbed.worlds.realtime.children import END_S, START_S, Children
-from testbed.worlds.realtime.clock import monotonic_ns
-from testbed.worlds.realtime.port import Address
-from testbed.worlds.realtime.udp import udp_socket
-from testbed.worlds.realtime.world import LEAD_NS, busy_bound_ms, check, conclude, warm_up
+from testbed.worlds.realtime.children import Children
+from testbed.worlds.realtime.world import busy_bound_ms, check, conclude, warm_up
 from testbed.worlds.session import SessionResult, SessionSpec, TableSink
 from testbed.worlds.webrtc.needs import require_aiortc
-from testbed.worlds.webrtc.sdp import candidate_of, readdressed
 
 #: Largest RTP payload that travels in one datagram. aiortc cuts messages beyond 1160 bytes (a
 #: packet of SCTP has at most 1189, so that its DTLS record fits the smallest MTU of IPv6); 12 are
 #: the RTP header, and the rest is left for what a transport puts in front of a payload.
 PAYLOAD_BYTES: Final = 1140
-#: Starts the processes of the two peers.
-StartPeers = Callable[[Children], None]
 
 
 def run_webrtc_session(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
@@ -43,6 +37,10 @@ def run_webrtc_session(spec: SessionSpec, sink: TableSink, *, base: Path) -> Ses
     require_aiortc()
     check(spec, "webrtc")
     check_losses(spec)
+    if isinstance(TRANSPORTS.get(spec.transport), AiortcTransport):
+        from testbed.worlds.webrtc.media_world import run_media_session
+
+        return run_media_session(spec, sink, base=base)
     return _run_channel(fitted(spec), sink, base=base)
 
 
@@ -66,8 +64,6 @@ def fitted(spec: SessionSpec) -> SessionSpec:
 
     A transport without an option `payload_bytes`, or with a smaller one, stays as it is.
     """
-    from testbed.transports import TRANSPORTS, parse_options
-
     options = parse_options(TRANSPORTS.get(spec.transport), spec.transport_options)
     if getattr(options, "payload_bytes", 0) <= PAYLOAD_BYTES:
         return spec
@@ -76,7 +72,9 @@ def fitted(spec: SessionSpec) -> SessionSpec:
 
 
 def _run_channel(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
+    # Not before aiortc is known to be there.
     from testbed.worlds.webrtc.peers import receiver_main, sender_main
+    from testbed.worlds.webrtc.processes import run_processes
 
     busy_ms = busy_bound_ms()
     make = EndFactory(spec, base=base)
@@ -95,42 +93,3 @@ def _run_channel(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionRe
         "receiver": receiver.facts["channel"],
     }
     return result
-
-
-def run_processes(make: EndFactory, start_peers: StartPeers, *, base: Path) -> dict[str, Any]:
-    """Run the relay and both peers to the end; what they remember, by name."""
-    from testbed.worlds.webrtc.relay import relay_main
-
-    sockets = {name: udp_socket() for name in ("near", "far")}
-    sides: dict[str, Address] = {name: made.getsockname() for name, made in sockets.items()}
-    with Children() as children:
-        children.start("relay", relay_main, spec=make.spec, base=base, **sockets)
-        start_peers(children)
-        for made in sockets.values():
-            made.close()
-        exchange = _Exchange(children, sides)
-        children.expect("ready", timeout_s=START_S, on_other=exchange.heard)
-        children.tell(("start", monotonic_ns() + LEAD_NS))
-        return children.expect("done", timeout_s=make.end_ns / 1e9 + END_S)
-
-
-class _Exchange:
-    """Hands the peers' descriptions on, each with the relay's address in it."""
-
-    def __init__(self, children: Children, sides: dict[str, Address]) -> None:
-        self._children = children
-        self._sides = sides
-        self._sender: Address | None = None
-
-    def heard(self, name: str, message: Any) -> None:  # noqa: ARG002  (the tag says whose it is)
-        """A peer has spoken."""
-        tag, description = message
-        if tag == "offer":
-            self._sender = candidate_of(description)
-            given = readdressed(description, self._sides["far"])
-            self._children.tell_one("receiver", ("offer", given))
-        elif tag == "answer":
-            receiver = candidate_of(description)
-            self._children.tell_one("relay", ("peers", self._sender, receiver))
-            given = readdressed(description, self._sides["near"])
-            self._children.tell_one("sender", ("answer", given))
