@@ -39,7 +39,7 @@ def run(
         typer.Option(help="Results folder. Default: results/<scenario name>.", metavar="DIR"),
     ] = None,
     world: Annotated[
-        str, typer.Option(help="Where sessions run: simulator.", metavar="NAME")
+        str, typer.Option(help="Where sessions run: simulator, relay, webrtc.", metavar="NAME")
     ] = "simulator",
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Worker processes. Default: one a core.")
@@ -82,13 +82,13 @@ def _load(
     scenarios: list[str], out: Path | None, world: str, overrides: list[str], seeds: int | None
 ) -> dict[Path, list[Cell]]:
     """Cells by results folder."""
-    from testbed.experiments.runner import WORLDS
+    from testbed.experiments.runner import check_world
     from testbed.experiments.scenario import load_scenario
     from testbed.experiments.suite import expand
 
     if world in _LATER:
         raise InputError(f"--world {world}: not there yet; this version has: simulator")
-    WORLDS.get(world)
+    check_world(world)
     suites: dict[Path, list[Cell]] = {}
     files: dict[str, Path] = {}
     for text in scenarios:

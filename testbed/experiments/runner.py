@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from testbed.experiments.cell import Cell
 from testbed.experiments.store import MANIFEST_SCHEMA, RunWriter
@@ -44,6 +44,26 @@ def webrtc(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
     from testbed.worlds.webrtc.world import run_webrtc_session
 
     return run_webrtc_session(spec, sink, base=base)
+
+
+def _webrtc_needs() -> None:
+    from testbed.worlds.webrtc.needs import require_aiortc
+
+    require_aiortc()
+
+
+#: What worlds need beside the core; each refuses with one line where it is missing.
+WORLD_NEEDS: Final[Mapping[str, Callable[[], None]]] = {"webrtc": _webrtc_needs}
+
+
+def check_world(name: str) -> None:
+    """Refuse a world that is not known, or that lacks what it needs.
+
+    Raises:
+        InputError: says what to do.
+    """
+    WORLDS.get(name)
+    WORLD_NEEDS.get(name, lambda: None)()
 
 
 def run_cell(cell: Cell, *, out: Path, session: SessionRunner) -> None:

@@ -5,4 +5,11 @@ from testbed.transports.base import TRANSPORTS, Transport, parse_options
 from testbed.transports.h26x.transport import H26xTransport  # and this one three
 from testbed.transports.morphe.transport import MorpheTransport  # and this one `morphe`
 
-__all__ = ["TRANSPORTS", "AiortcTransport", "H26xTransport", "MorpheTransport", "Transport", "parse_options"]
+__all__ = [
+    "TRANSPORTS",
+    "AiortcTransport",
+    "H26xTransport",
+    "MorpheTransport",
+    "Transport",
+    "parse_options",
+]

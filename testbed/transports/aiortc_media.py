@@ -11,13 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from testbed.errors import InputError, ToolMissingError
 from testbed.media.cache import EncodeCache
 from testbed.media.clips import Clip
 from testbed.protocol.endpoint import Endpoint
 from testbed.transports.base import TRANSPORTS, ReceiverContext, SenderContext, refusal
+
+#: How aiortc comes here.
+INSTALL: Final = "pip install 'morphe-testbed[webrtc]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class AiortcTransport:
         """There are none."""
 
     def made_with(self, options: AiortcOptions) -> Mapping[str, Any]:  # noqa: ARG002 - contract
-        """aiortc's version; the encoders are those of PyAV, which is in every run's name.
+        """The version of aiortc; the encoders are PyAV's, which is in every run's name.
 
         Raises:
             ToolMissingError: it is not installed.
@@ -53,8 +56,7 @@ class AiortcTransport:
             return {"aiortc": package_version("aiortc")}
         except PackageNotFoundError:
             raise ToolMissingError(
-                f"transport {self.name} needs the package aiortc: "
-                "pip install 'morphe-testbed[webrtc]'"
+                f"transport {self.name} needs the package aiortc: {INSTALL}"
             ) from None
 
     def open_encoder(

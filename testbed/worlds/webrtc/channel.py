@@ -30,9 +30,7 @@ _WEBRTC_BINARY: Final = 53
 
 def open_channel(peer: RTCPeerConnection) -> RTCDataChannel:
     """The channel of a session; both peers make it, so that nothing has to be negotiated."""
-    return peer.createDataChannel(
-        "session", ordered=False, maxRetransmits=0, negotiated=True, id=0
-    )
+    return peer.createDataChannel("session", ordered=False, maxRetransmits=0, negotiated=True, id=0)
 
 
 def message_begins(packet: bytes) -> bool | None:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Final
 
 from testbed.errors import ToolMissingError
-
-#: The extra of the package that brings aiortc.
-EXTRA: Final = "webrtc"
-INSTALL: Final = f"pip install 'morphe-testbed[{EXTRA}]'"
+from testbed.transports.aiortc_media import INSTALL
 
 
 def require_aiortc() -> None:

@@ -21,7 +21,12 @@ async def told(pipe: Connection) -> tuple[Any, ...]:
     """The parent's next message, while the loop goes on."""
     loop = asyncio.get_running_loop()
     there: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(pipe.fileno(), lambda: there.done() or there.set_result(None))
+
+    def readable() -> None:
+        if not there.done():
+            there.set_result(None)
+
+    loop.add_reader(pipe.fileno(), readable)
     try:
         await there
     finally:
