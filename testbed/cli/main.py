@@ -5,10 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from testbed.cli.capture import app as capture
 from testbed.cli.clips import app as clips
 from testbed.cli.doctor import doctor
+from testbed.cli.endpoints import receive, send
 from testbed.cli.fidelity import fidelity
 from testbed.cli.gate import gate
+from testbed.cli.live import live
+from testbed.cli.play import play
 from testbed.cli.report import report
 from testbed.cli.run import run, schema
 from testbed.cli.running import leave, new_app, run_app
@@ -20,12 +24,17 @@ app = new_app("testbed", "Trace-driven experiments with loss-resilient video str
 # Every module imports what is heavy inside its functions, so that `--help` stays quick.
 app.command()(run)
 app.command()(report)
+app.command()(live)
+app.command()(play)
 app.command()(gate)
 app.command()(fidelity)
 app.command()(doctor)
 app.command()(schema)
+app.command()(send)
+app.command()(receive)
 app.add_typer(traces, name="traces")
 app.add_typer(clips, name="clips")
+app.add_typer(capture, name="capture")
 app.add_typer(transports, name="transports")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from testbed.capture.tap import Tap
 from testbed.experiments.cell import Cell
 from testbed.experiments.store import MANIFEST_SCHEMA, RunWriter
 from testbed.registry import Registry
@@ -15,35 +16,53 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-#: Runs `(spec, sink, base=folder)`. It goes to worker processes, so it must be a function of a
-#: module.
+#: Runs `(spec, sink, base=folder)`, and with a capture `tap=tap` besides; see
+#: `testbed.worlds.session`. It goes to worker processes, so it must be a function of a module.
 SessionRunner = Callable[..., SessionResult]
 
 WORLDS: Registry[SessionRunner] = Registry("world", group="testbed.worlds")
+#: Worlds in which a session takes as long as it lasts.
+REAL_TIME: Final = frozenset({"relay", "mahimahi", "webrtc"})
 
 
 @WORLDS.register("simulator")
-def simulator(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
+def simulator(
+    spec: SessionSpec, sink: TableSink, *, base: Path, tap: Tap | None = None
+) -> SessionResult:
     """Virtual time; see `testbed.worlds.simulator`."""
     from testbed.worlds.simulator import run_session
 
-    return run_session(spec, sink, base=base)
+    return run_session(spec, sink, base=base, tap=tap)
 
 
 @WORLDS.register("relay")
-def relay(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
+def relay(
+    spec: SessionSpec, sink: TableSink, *, base: Path, tap: Tap | None = None
+) -> SessionResult:
     """Real time, over real sockets through our relay; see `testbed.worlds.realtime`."""
     from testbed.worlds.realtime.world import run_relay_session
 
-    return run_relay_session(spec, sink, base=base)
+    return run_relay_session(spec, sink, base=base, tap=tap)
+
+
+@WORLDS.register("mahimahi")
+def mahimahi(
+    spec: SessionSpec, sink: TableSink, *, base: Path, tap: Tap | None = None
+) -> SessionResult:
+    """Real time, through mahimahi's shells; see `testbed.worlds.realtime.mahimahi_world`."""
+    from testbed.worlds.realtime.mahimahi_world import run_mahimahi_session
+
+    return run_mahimahi_session(spec, sink, base=base, tap=tap)
 
 
 @WORLDS.register("webrtc")
-def webrtc(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
+def webrtc(
+    spec: SessionSpec, sink: TableSink, *, base: Path, tap: Tap | None = None
+) -> SessionResult:
     """Real time, between two aiortc peers through our relay; see `testbed.worlds.webrtc`."""
     from testbed.worlds.webrtc.world import run_webrtc_session
 
-    return run_webrtc_session(spec, sink, base=base)
+    return run_webrtc_session(spec, sink, base=base, tap=tap)
 
 
 def _webrtc_needs() -> None:
@@ -66,20 +85,26 @@ def check_world(name: str) -> None:
     WORLD_NEEDS.get(name, lambda: None)()
 
 
-def run_cell(cell: Cell, *, out: Path, session: SessionRunner) -> None:
+def run_cell(cell: Cell, *, out: Path, session: SessionRunner, capture: bool = False) -> None:
     """Run one cell into `out/runs/<hash>`; nothing stays behind when it fails.
 
     Args:
         cell: what to run.
         out: results folder, prepared.
-        session: the world.
+        session: the world; with `capture` one that takes a tap.
+        capture: leave a capture of the session's packets in the folder. It is no part of what
+            determines the run: all else is the same with and without.
 
     Raises:
         OutputError: the disk is full or the folder cannot be written.
         Exception: whatever the session raised.
     """
     with RunWriter(out, cell.run) as writer:
-        result = session(cell.session, writer, base=cell.base)
+        if capture:
+            with writer.tap() as tap:
+                result = session(cell.session, writer, base=cell.base, tap=tap)
+        else:
+            result = session(cell.session, writer, base=cell.base)
         writer.close_tables()
         if cell.quality:
             writer.add_frame_columns(_measure(cell, result))

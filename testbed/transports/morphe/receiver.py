@@ -148,15 +148,18 @@ class MorpheReceiver:
 
     def received_frames(self, count: int) -> list[ReceivedFrame]:
         """What the decoder had, for frames 0 to count - 1 (needs `keep_received`)."""
-        frames = [
-            ReceivedFrame(index, key=False, data=b"", complete=False) for index in range(count)
+        return [
+            self.received_frame(index) or ReceivedFrame(index, key=False, data=b"", complete=False)
+            for index in range(count)
         ]
-        for gop, taken in self._kept.items():
-            first = gop * GOP_FRAMES
-            if first < count:
-                data = join_units(taken.units)
-                frames[first] = ReceivedFrame(first, key=True, data=data, complete=taken.complete)
-        return frames
+
+    def received_frame(self, index: int) -> ReceivedFrame | None:
+        """The same for one frame that has been decoded; None: nothing is kept at it."""
+        gop, within = divmod(index, GOP_FRAMES)
+        taken = self._kept.get(gop)
+        if within or taken is None:
+            return None
+        return ReceivedFrame(index, key=True, data=join_units(taken.units), complete=taken.complete)
 
     def facts(self) -> dict[str, Any]:
         """GoPs and packets by what became of them, for the manifest."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 from aiortc import RTCDataChannel, RTCPeerConnection
 
 from testbed.worlds.realtime.port import Address
-from testbed.worlds.webrtc.tap import Tap
+from testbed.worlds.webrtc.wiretap import Wiretap
 
 #: The other end of the channel; it has no address of its own.
 PEER: Final[Address] = ("data-channel", 0)
@@ -55,7 +55,7 @@ class ChannelPort:
             `send` that it came from.
     """
 
-    def __init__(self, channel: RTCDataChannel, tap: Tap) -> None:
+    def __init__(self, channel: RTCDataChannel, tap: Wiretap) -> None:
         self.overflowed = 0
         self.refused = 0
         self._channel = channel

@@ -13,7 +13,7 @@ from typing import Any, Final
 import aioice.ice
 from aiortc import RTCConfiguration, RTCPeerConnection
 
-from testbed.worlds.webrtc.tap import Tap
+from testbed.worlds.webrtc.wiretap import Wiretap
 
 HOST: Final = "127.0.0.1"
 #: As for our own sockets: seconds of a fast stream; the kernel takes what it allows.
@@ -23,7 +23,7 @@ _BUFFER_BYTES: Final = 8 << 20
 class _TappedTransport:
     """A datagram transport that tells the tap what it sends."""
 
-    def __init__(self, inner: asyncio.DatagramTransport, tap: Tap) -> None:
+    def __init__(self, inner: asyncio.DatagramTransport, tap: Wiretap) -> None:
         self._inner = inner
         self._tap = tap
 
@@ -36,7 +36,7 @@ class _TappedTransport:
         return getattr(self._inner, name)
 
 
-def peer_connection(tap: Tap) -> RTCPeerConnection:
+def peer_connection(tap: Wiretap) -> RTCPeerConnection:
     """A peer whose only candidate is on loopback; there are no STUN or TURN servers.
 
     aioice leaves loopback out when it gathers and has no option for it, so its list of addresses

@@ -19,8 +19,8 @@ from testbed.worlds.session import SessionSpec
 from testbed.worlds.webrtc.loopback import peer_connection
 from testbed.worlds.webrtc.media_codecs import Decoding, MeteredDecoder, use_decoder
 from testbed.worlds.webrtc.media_sender import COMPUTE
-from testbed.worlds.webrtc.signalling import answer, farewell, told, until
-from testbed.worlds.webrtc.tap import Tap, plain
+from testbed.worlds.webrtc.signalling import answer, farewell, started, until
+from testbed.worlds.webrtc.wiretap import Wiretap, row
 
 
 @dataclass(slots=True)
@@ -38,16 +38,18 @@ class Viewed:
     shown_ns: dict[int, int] = field(default_factory=dict)
 
 
-def media_receiver_main(pipe: Connection, *, spec: SessionSpec, base: Path) -> None:
+def media_receiver_main(
+    pipe: Connection, *, spec: SessionSpec, base: Path, keep_data: bool
+) -> None:
     """The receiver's process."""
     make = EndFactory(spec, base=base)
-    log, scheduling = punctually(_session(pipe, make), priority=True)
+    log, scheduling = punctually(_session(pipe, make, keep_data), priority=True)
     log.facts["scheduling"] = scheduling
     pipe.send(("done", log))
 
 
-async def _session(pipe: Connection, make: EndFactory) -> PeerLog:
-    tap = Tap()
+async def _session(pipe: Connection, make: EndFactory, keep_data: bool) -> PeerLog:
+    tap = Wiretap(keep_data=keep_data)
     decoder = MeteredDecoder(make.transport.codec, keep=make.spec.keep_received)
     use_decoder(decoder)
     peer = peer_connection(tap)
@@ -62,10 +64,10 @@ async def _session(pipe: Connection, make: EndFactory) -> PeerLog:
         await answer(peer, pipe)
         await until(lambda: bool(peer.connectionState == "connected" and viewers), "the connection")
         pipe.send(("ready", None))
-        _, epoch_ns = await told(pipe)
+        epoch_ns = await started(pipe)
         await asyncio.sleep((make.end_ns - SessionClock(epoch_ns).now_ns()) / 1e9)
         log = PeerLog(
-            sent=[_feedback(plain(wire, epoch_ns)) for wire in tap.departures(epoch_ns)],
+            sent=[_feedback(row(wire, epoch_ns)) for wire in tap.departures(epoch_ns)],
             arrived=tap.arrivals(epoch_ns),
         )
         viewed = _viewed(peer.getTransceivers()[0].receiver, decoder, shown_ns, epoch_ns)

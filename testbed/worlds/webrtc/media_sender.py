@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from fractions import Fraction
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,8 +25,8 @@ from testbed.worlds.session import SessionSpec
 from testbed.worlds.ticks import TICK_NS
 from testbed.worlds.webrtc.loopback import peer_connection
 from testbed.worlds.webrtc.media_codecs import MIME_TYPES, MeteredEncoder, use_encoder
-from testbed.worlds.webrtc.signalling import farewell, offer, told, until
-from testbed.worlds.webrtc.tap import Tap, plain
+from testbed.worlds.webrtc.signalling import farewell, offer, started, until
+from testbed.worlds.webrtc.wiretap import Wiretap, row
 
 #: What the manifest says in the place of a compute model.
 COMPUTE: Final = {
@@ -111,7 +110,7 @@ class RtpWatch:
         frames: source frame by RTP timestamp.
     """
 
-    def __init__(self, sender: RTCRtpSender, encoder: MeteredEncoder, tap: Tap) -> None:
+    def __init__(self, sender: RTCRtpSender, encoder: MeteredEncoder, tap: Wiretap) -> None:
         self.frames: dict[int, int] = {}
         self._sender = sender
         self._encoder = encoder
@@ -123,7 +122,7 @@ class RtpWatch:
     def about(self, data: bytes) -> Sent | None:
         """What an RTP or RTCP packet is, before it is encrypted; None: unknown."""
         if is_rtcp(data):
-            return _row("feedback")
+            return _known("feedback")
         try:
             packet = parse_rtp(data)
         except RemoteProtocolError:
@@ -140,19 +139,19 @@ class RtpWatch:
         if packet.timestamp not in self.frames:
             self.frames[packet.timestamp] = encoding.index
             self._place = 0
-        row = _row("media", encoding.index)
-        row.media_bytes = encoding.payload_bytes[self._place]
-        row.token = self._tokens
+        known = _known("media", encoding.index)
+        known.media_bytes = encoding.payload_bytes[self._place]
+        known.token = self._tokens
         self._known[packet.sequence] = (self._tokens, encoding.index)
         self._tokens += 1
         self._place += 1
-        return row
+        return known
 
     def _repeated(self, sequence: int) -> Sent:
         token, frame = self._known.get(sequence, (-1, -1))
-        row = _row("retransmission", frame)
-        row.retransmission_of = token
-        return row
+        known = _known("retransmission", frame)
+        known.retransmission_of = token
+        return known
 
     def install(self, dtls: Any) -> None:
         """Look at everything that aiortc sends, just before it does."""
@@ -168,7 +167,7 @@ class RtpWatch:
         dtls._send_rtp = send_rtp
 
 
-def _row(kind: str, frame: int = -1) -> Sent:
+def _known(kind: str, frame: int = -1) -> Sent:
     return Sent(0, kind, frame, 0, -1, -1, 1, 0, 0, None)
 
 
@@ -176,7 +175,12 @@ class Ticks:
     """The sender's control rows, every 100 ms."""
 
     def __init__(
-        self, make: EndFactory, clock: SessionClock, encoder: MeteredEncoder, tap: Tap, log: PeerLog
+        self,
+        make: EndFactory,
+        clock: SessionClock,
+        encoder: MeteredEncoder,
+        tap: Wiretap,
+        log: PeerLog,
     ) -> None:
         self._make, self._encoder, self._tap, self._log = make, encoder, tap, log
         self._clock = clock
@@ -209,17 +213,17 @@ class Ticks:
             self._alarm.arm(at_ns + TICK_NS)
 
 
-def media_sender_main(pipe: Connection, *, spec: SessionSpec, base: Path) -> None:
+def media_sender_main(pipe: Connection, *, spec: SessionSpec, base: Path, keep_data: bool) -> None:
     """The sender's process."""
     make = EndFactory(spec, base=base)
     # aiortc encodes in threads, which are scheduled as usual: only the loop keeps time.
-    log, scheduling = punctually(_session(pipe, make), priority=True)
+    log, scheduling = punctually(_session(pipe, make, keep_data), priority=True)
     log.facts["scheduling"] = scheduling
     pipe.send(("done", log))
 
 
-async def _session(pipe: Connection, make: EndFactory) -> PeerLog:
-    log, tap = PeerLog(), Tap()
+async def _session(pipe: Connection, make: EndFactory, keep_data: bool) -> PeerLog:
+    log, tap = PeerLog(), Wiretap(keep_data=keep_data)
     camera = Camera(make, log)
     start_kbps = _start_kbps(make.spec)
     encoder = MeteredEncoder(make.transport.codec, start_kbps=start_kbps, index_of=camera.index_of)
@@ -233,7 +237,7 @@ async def _session(pipe: Connection, make: EndFactory) -> PeerLog:
         await offer(peer, pipe)
         await until(lambda: bool(peer.connectionState == "connected"), "the connection")
         pipe.send(("ready", None))
-        _, epoch_ns = await told(pipe)
+        epoch_ns = await started(pipe)
         clock = SessionClock(epoch_ns)
         ticks = Ticks(make, clock, encoder, tap, log)
         camera.clock.set_result(clock)
@@ -264,14 +268,9 @@ def _only(mime_type: str) -> list[Any]:
     ]
 
 
-def _conclude(log: PeerLog, tap: Tap, encoder: MeteredEncoder, epoch_ns: int) -> None:
+def _conclude(log: PeerLog, tap: Wiretap, encoder: MeteredEncoder, epoch_ns: int) -> None:
     """Everything that was noted, in the form in which the other worlds have it."""
-    for wire in tap.departures(epoch_ns):
-        if isinstance(wire.about, Sent):
-            at_ns = wire.at_ns - epoch_ns
-            log.sent.append(replace(wire.about, at_ns=at_ns, size=wire.size, key=wire.key))
-        else:
-            log.sent.append(plain(wire, epoch_ns))
+    log.sent = [row(wire, epoch_ns) for wire in tap.departures(epoch_ns)]
     log.arrived = tap.arrivals(epoch_ns)
     for one in encoder.done:
         event = FrameEncoded(

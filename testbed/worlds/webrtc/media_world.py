@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from testbed.capture.tap import Tap
 from testbed.errors import InputError
 from testbed.media.types import ReceivedFrame
 from testbed.transports.base import FrameAbandoned, FrameDecoded
@@ -21,7 +22,9 @@ from testbed.worlds.webrtc.processes import run_processes
 _RTP_TIMESTAMPS = 1 << 32
 
 
-def run_media_session(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
+def run_media_session(
+    spec: SessionSpec, sink: TableSink, *, base: Path, tap: Tap | None
+) -> SessionResult:
     """Run one session of `aiortc-h264` or `aiortc-vp8`; see `run_webrtc_session`."""
     # aiortc takes the time that it takes: there is nothing to model.
     spec = dataclasses.replace(spec, compute="zero")
@@ -34,13 +37,16 @@ def run_media_session(spec: SessionSpec, sink: TableSink, *, base: Path) -> Sess
         )
 
     def start_peers(children: Children) -> None:
-        children.start("receiver", media_receiver_main, spec=spec, base=base)
-        children.start("sender", media_sender_main, spec=spec, base=base)
+        shared = {"spec": spec, "base": base, "keep_data": tap is not None}
+        children.start("receiver", media_receiver_main, **shared)
+        children.start("sender", media_sender_main, **shared)
 
-    logs = run_processes(make, start_peers, base=base)
+    logs, epoch_ns = run_processes(make, start_peers, base=base)
     sender, receiver = logs["sender"], logs["receiver"]
     put_together(make, sender, receiver)
-    result = conclude(make, sink, sender, receiver, logs["relay"], busy_ms=busy_ms)
+    result = conclude(
+        make, sink, sender, receiver, logs["relay"], busy_ms=busy_ms, tap=tap, epoch_ns=epoch_ns
+    )
     # The viewer sees whatever the decoder makes of what came.
     result.conceal = True
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,38 +20,43 @@ from testbed.worlds.webrtc.sdp import candidate_of, readdressed
 StartPeers = Callable[[Children], None]
 
 
-def run_processes(make: EndFactory, start_peers: StartPeers, *, base: Path) -> dict[str, Any]:
-    """Run the relay and both peers to the end; what they remember, by name."""
-    sockets = {name: udp_socket() for name in ("near", "far")}
-    sides: dict[str, Address] = {name: made.getsockname() for name, made in sockets.items()}
-    with Children() as children:
-        children.start("relay", relay_main, spec=make.spec, base=base, **sockets)
+def run_processes(
+    make: EndFactory, start_peers: StartPeers, *, base: Path
+) -> tuple[dict[str, Any], int]:
+    """Run the relay and both peers to the end.
+
+    Returns:
+        What they remember, by name, and CLOCK_MONOTONIC at the start of the session.
+    """
+    with Children() as children, udp_socket() as near, udp_socket() as far:
+        children.start("relay", relay_main, spec=make.spec, base=base)
         start_peers(children)
-        for made in sockets.values():
-            made.close()
-        exchange = _Exchange(children, sides)
-        children.expect("ready", timeout_s=START_S, on_other=exchange.heard)
-        children.tell(("start", monotonic_ns() + LEAD_NS))
-        return children.expect("done", timeout_s=make.end_ns / 1e9 + END_S)
+        exchange = _Exchange(children, near, far)
+        children.expect("ready", timeout_s=START_S, on_news=exchange.heard)
+        epoch_ns = monotonic_ns() + LEAD_NS
+        for name in ("relay", "receiver", "sender"):
+            children.launch(name, epoch_ns, [])
+        return children.expect("done", timeout_s=make.end_ns / 1e9 + END_S), epoch_ns
 
 
 class _Exchange:
     """Hands the peers' descriptions on, each with the relay's address in it."""
 
-    def __init__(self, children: Children, sides: dict[str, Address]) -> None:
+    def __init__(self, children: Children, near: socket.socket, far: socket.socket) -> None:
         self._children = children
-        self._sides = sides
+        self._near, self._far = near, far
         self._sender: Address | None = None
 
-    def heard(self, name: str, message: Any) -> None:  # noqa: ARG002  (the tag says whose it is)
+    def heard(self, name: str, message: tuple[Any, ...]) -> None:  # noqa: ARG002  (the tag says it)
         """A peer has spoken."""
         tag, description = message
         if tag == "offer":
             self._sender = candidate_of(description)
-            given = readdressed(description, self._sides["far"])
-            self._children.tell_one("receiver", ("offer", given))
-        elif tag == "answer":
-            receiver = candidate_of(description)
-            self._children.tell_one("relay", ("peers", self._sender, receiver))
-            given = readdressed(description, self._sides["near"])
-            self._children.tell_one("sender", ("answer", given))
+            given = readdressed(description, self._far.getsockname())
+            self._children.tell("receiver", ("offer", given))
+        elif tag == "answer" and self._sender is not None:
+            ends = [(self._near, self._sender), (self._far, candidate_of(description))]
+            # The session has not begun; the relay starts to hand on.
+            self._children.launch("relay", 0, ends)
+            given = readdressed(description, self._near.getsockname())
+            self._children.tell("sender", ("answer", given))

@@ -8,33 +8,28 @@ everything goes through the path, acknowledgements and consent checks included.
 from __future__ import annotations
 
 import asyncio
-import socket
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from testbed.worlds.ends import EndFactory
 from testbed.worlds.realtime.clock import SessionClock
-from testbed.worlds.realtime.peers import punctually
+from testbed.worlds.realtime.peers import punctually, take_sockets
 from testbed.worlds.realtime.port import Address
 from testbed.worlds.realtime.relay import Relay
 from testbed.worlds.realtime.udp import UdpPort
 from testbed.worlds.session import SessionSpec
-from testbed.worlds.webrtc.signalling import told
+from testbed.worlds.webrtc.signalling import started
 
 
-def relay_main(
-    pipe: Connection, *, spec: SessionSpec, base: Path, near: socket.socket, far: socket.socket
-) -> None:
-    """The relay's process; the parent says where the peers are once they have gathered."""
+def relay_main(pipe: Connection, *, spec: SessionSpec, base: Path) -> None:
+    """The relay's process; it gets its sockets once it is known where the peers are."""
     make = EndFactory(spec, base=base)
-    ports = (UdpPort(near), UdpPort(far))
-    # What comes meanwhile waits in the sockets.
-    _, sender, receiver = pipe.recv()
+    _, ports, (sender, receiver) = take_sockets(pipe)
 
     async def run() -> Any:
         pipe.send(("ready", None))
-        _, epoch_ns = await _pass_until_told(pipe, ports, (sender, receiver))
+        epoch_ns = await _pass_until_started(pipe, ports, (sender, receiver))
         clock = SessionClock(epoch_ns)
         relay = Relay(
             spec, near=ports[0], sender=sender, far=ports[1], receiver=receiver, clock=clock,
@@ -50,10 +45,10 @@ def relay_main(
     pipe.send(("done", log))
 
 
-async def _pass_until_told(
-    pipe: Connection, ports: tuple[UdpPort, UdpPort], peers: tuple[Address, Address]
-) -> tuple[Any, ...]:
-    """Hand everything on at once until the parent speaks."""
+async def _pass_until_started(
+    pipe: Connection, ports: list[UdpPort], peers: tuple[Address, Address]
+) -> int:
+    """Hand everything on at once until the order to start; when that is."""
     loop = asyncio.get_running_loop()
 
     def hand_on(inlet: UdpPort, source: Address, outlet: UdpPort, target: Address) -> None:
@@ -65,7 +60,7 @@ async def _pass_until_told(
     near.attach(loop, lambda: hand_on(near, peers[0], far, peers[1]))
     far.attach(loop, lambda: hand_on(far, peers[1], near, peers[0]))
     try:
-        return await told(pipe)
+        return await started(pipe)
     finally:
         for port in ports:
             port.detach(loop)

@@ -35,10 +35,16 @@ async def told(pipe: Connection) -> tuple[Any, ...]:
     return message
 
 
+async def started(pipe: Connection) -> int:
+    """Wait for the order to start; CLOCK_MONOTONIC at the session's start."""
+    _, epoch_ns, _ = await told(pipe)
+    return int(epoch_ns)
+
+
 async def offer(peer: RTCPeerConnection, pipe: Connection) -> None:
     """The sender's side."""
     await peer.setLocalDescription(await peer.createOffer())
-    pipe.send(("offer", peer.localDescription.sdp))
+    pipe.send(("news", ("offer", peer.localDescription.sdp)))
     tag, text = await told(pipe)
     await peer.setRemoteDescription(RTCSessionDescription(text, tag))
 
@@ -48,7 +54,7 @@ async def answer(peer: RTCPeerConnection, pipe: Connection) -> None:
     tag, text = await told(pipe)
     await peer.setRemoteDescription(RTCSessionDescription(text, tag))
     await peer.setLocalDescription(await peer.createAnswer())
-    pipe.send(("answer", peer.localDescription.sdp))
+    pipe.send(("news", ("answer", peer.localDescription.sdp)))
 
 
 async def until(reached: Callable[[], bool], what: str) -> None:

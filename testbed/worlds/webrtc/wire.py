@@ -7,10 +7,10 @@ from typing import Any
 
 from testbed.worlds.realtime.lateness import Lateness
 from testbed.worlds.realtime.records import PeerLog, Sent
-from testbed.worlds.webrtc.tap import Tap, plain
+from testbed.worlds.webrtc.wiretap import Wiretap, row
 
 
-def on_the_wire(log: PeerLog, tap: Tap, epoch_ns: int) -> tuple[PeerLog, dict[str, Any]]:
+def on_the_wire(log: PeerLog, tap: Wiretap, epoch_ns: int) -> tuple[PeerLog, dict[str, Any]]:
     """The memory with wire datagrams in the place of messages, and facts about the difference.
 
     A datagram that carries a message takes over what the message is; its time, size and key are
@@ -28,10 +28,10 @@ def on_the_wire(log: PeerLog, tap: Tap, epoch_ns: int) -> tuple[PeerLog, dict[st
     for one in tap.departures(epoch_ns):
         number = one.about
         if not isinstance(number, int) or number >= len(log.sent):
-            wire.append(plain(one, epoch_ns))
+            wire.append(row(one, epoch_ns))
             continue
         message, at_ns = log.sent[number], one.at_ns - epoch_ns
-        carried = replace(message, at_ns=at_ns, size=one.size, key=one.key, data=None)
+        carried = row(replace(one, about=message), epoch_ns)
         if number in begun:
             carried = replace(carried, media_bytes=0, token=-1, retransmission_of=-1)
             cut += 1

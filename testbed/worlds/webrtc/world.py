@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Final
 
+from testbed.capture.tap import Tap
 from testbed.errors import InputError
 from testbed.transports import TRANSPORTS, AiortcTransport, parse_options
 from testbed.worlds.ends import EndFactory
@@ -20,13 +21,16 @@ from testbed.worlds.webrtc.needs import require_aiortc
 PAYLOAD_BYTES: Final = 1140
 
 
-def run_webrtc_session(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
+def run_webrtc_session(
+    spec: SessionSpec, sink: TableSink, *, base: Path, tap: Tap | None = None
+) -> SessionResult:
     """Run one session in real time between two WebRTC peers, through the relay.
 
     Args:
         spec: everything that determines it.
         sink: where its table rows go.
         base: folder that relative clip paths start from.
+        tap: is told of the wire's datagrams, see `testbed.worlds.session`.
 
     Raises:
         InputError: the clip, an option or a name cannot be used, or the world cannot do this.
@@ -40,8 +44,8 @@ def run_webrtc_session(spec: SessionSpec, sink: TableSink, *, base: Path) -> Ses
     if isinstance(TRANSPORTS.get(spec.transport), AiortcTransport):
         from testbed.worlds.webrtc.media_world import run_media_session
 
-        return run_media_session(spec, sink, base=base)
-    return _run_channel(fitted(spec), sink, base=base)
+        return run_media_session(spec, sink, base=base, tap=tap)
+    return _run_channel(fitted(spec), sink, base=base, tap=tap)
 
 
 def check_losses(spec: SessionSpec) -> None:
@@ -71,7 +75,9 @@ def fitted(spec: SessionSpec) -> SessionSpec:
     return dataclasses.replace(spec, transport_options=changed)
 
 
-def _run_channel(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
+def _run_channel(
+    spec: SessionSpec, sink: TableSink, *, base: Path, tap: Tap | None
+) -> SessionResult:
     # Not before aiortc is known to be there.
     from testbed.worlds.webrtc.peers import receiver_main, sender_main
     from testbed.worlds.webrtc.processes import run_processes
@@ -81,12 +87,15 @@ def _run_channel(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionRe
     warm_up(spec, base=base)
 
     def start_peers(children: Children) -> None:
-        children.start("receiver", receiver_main, spec=spec, base=base)
-        children.start("sender", sender_main, spec=spec, base=base)
+        shared = {"spec": spec, "base": base, "keep_data": tap is not None}
+        children.start("receiver", receiver_main, **shared)
+        children.start("sender", sender_main, **shared)
 
-    logs = run_processes(make, start_peers, base=base)
+    logs, epoch_ns = run_processes(make, start_peers, base=base)
     sender, receiver = logs["sender"], logs["receiver"]
-    result = conclude(make, sink, sender, receiver, logs["relay"], busy_ms=busy_ms)
+    result = conclude(
+        make, sink, sender, receiver, logs["relay"], busy_ms=busy_ms, tap=tap, epoch_ns=epoch_ns
+    )
     result.facts["webrtc"] = {
         "payload_bytes": getattr(make.options, "payload_bytes", None),
         "sender": sender.facts["channel"],

@@ -17,7 +17,7 @@ from testbed.worlds.webrtc.channel import (
 from testbed.worlds.webrtc.loopback import HOST, peer_connection
 from testbed.worlds.webrtc.sdp import candidate_of
 from testbed.worlds.webrtc.signalling import farewell, until
-from testbed.worlds.webrtc.tap import Tap
+from testbed.worlds.webrtc.wiretap import Wiretap
 from testbed.worlds.webrtc.world import PAYLOAD_BYTES
 
 
@@ -41,9 +41,9 @@ def test_any_packet_is_looked_at(data: bytes) -> None:
     assert message_begins(data) in {True, False, None}
 
 
-async def connected() -> tuple[list[Any], list[Any], list[Tap]]:
+async def connected() -> tuple[list[Any], list[Any], list[Wiretap]]:
     """Two peers on loopback, without a relay, and their channels."""
-    taps = [Tap(), Tap()]
+    taps = [Wiretap(), Wiretap()]
     peers = [peer_connection(tap) for tap in taps]
     channels = [open_channel(peer) for peer in peers]
     one, two = peers
@@ -85,7 +85,7 @@ def test_the_tap_knows_which_datagram_carries_which_message() -> None:
         try:
             return await exchange(messages)
         finally:
-            await farewell(peer_connection(Tap()))
+            await farewell(peer_connection(Wiretap()))
 
     got, left, port, where = asyncio.run(run())
     assert sorted(got) == sorted(messages)

@@ -13,7 +13,7 @@ from testbed.worlds.realtime.clock import SessionClock, monotonic_ns
 from testbed.worlds.realtime.records import PeerLog
 from testbed.worlds.webrtc.media_codecs import Encoding
 from testbed.worlds.webrtc.media_sender import Camera, RtpWatch
-from testbed.worlds.webrtc.tap import Tap
+from testbed.worlds.webrtc.wiretap import Wiretap
 from tests.worlds.helpers import session
 
 
@@ -39,7 +39,7 @@ def watched(watch: RtpWatch, data: bytes) -> tuple[Any, ...]:
 
 def test_packets_are_known_by_their_frame_and_by_what_they_repeat() -> None:
     encoder = Encoder()
-    watch = RtpWatch(Sender(), encoder, Tap())  # type: ignore[arg-type]
+    watch = RtpWatch(Sender(), encoder, Wiretap())  # type: ignore[arg-type]
     encoder.latest = Encoding(4, 0, 0, True, [1000, 300], 500.0)
     assert watched(watch, rtp(65535, 9000)) == ("media", 4, 1000, 0, -1)
     assert watched(watch, rtp(0, 9000)) == ("media", 4, 300, 1, -1)

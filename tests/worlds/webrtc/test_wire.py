@@ -1,13 +1,13 @@
 from testbed.protocol.endpoint import Datagram
 from testbed.worlds.realtime.records import PeerLog, Sent
-from testbed.worlds.webrtc.tap import Tap, WireSent
 from testbed.worlds.webrtc.wire import on_the_wire
+from testbed.worlds.webrtc.wiretap import WireSent, Wiretap
 
 EPOCH_NS = 1_000_000
 
 
 def left(at_ns: int, size: int, about: int | None, kind: str = "sctp") -> WireSent:
-    return WireSent(EPOCH_NS + at_ns, key=at_ns, size=size, kind=kind, about=about)
+    return WireSent(EPOCH_NS + at_ns, key=at_ns, size=size, kind=kind, about=about, data=None)
 
 
 def test_datagrams_take_over_what_their_messages_are() -> None:
@@ -15,7 +15,7 @@ def test_datagrams_take_over_what_their_messages_are() -> None:
     second = Datagram(bytes(1500), "retransmission", 3, 0, -1, 0)
     never = Datagram(bytes(10), "media", 4, 5, 1)
     log = PeerLog(sent=[Sent.of(d, 10, keep=False) for d in (first, second, never)])
-    tap = Tap()
+    tap = Wiretap()
     tap.sent = [
         left(-5, 60, None, "dtls"),  # before the session
         left(15, 168, 0),

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from testbed.protocol.rtp import pack_rtp
 from testbed.worlds.realtime.clock import monotonic_ns
 from testbed.worlds.realtime.records import key_of
-from testbed.worlds.webrtc.tap import Tap, kind_of, plain
+from testbed.worlds.webrtc.wiretap import Wiretap, kind_of, row
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_any_bytes_are_of_some_kind(data: bytes) -> None:
 
 
 def test_only_what_happened_in_the_session_counts() -> None:
-    tap = Tap()
+    tap = Wiretap(keep_data=True)
     tap.leaves(b"\x00before")
     tap.came(b"before")
     epoch_ns = monotonic_ns()
@@ -50,5 +50,6 @@ def test_only_what_happened_in_the_session_counts() -> None:
     arrivals = tap.arrivals(epoch_ns)
     assert list(arrivals.keys) == [key_of(b"after")]
     assert 0 <= second.at_ns - epoch_ns <= arrivals.times_ns[0]
-    row = plain(second, epoch_ns)
-    assert (row.kind, row.frame, row.size, row.at_ns) == ("dtls", -1, 6, second.at_ns - epoch_ns)
+    other = row(second, epoch_ns)
+    assert (other.kind, other.frame, other.size) == ("dtls", -1, 6)
+    assert (other.at_ns, other.data) == (second.at_ns - epoch_ns, b"\x16other")

@@ -10,8 +10,7 @@ forward TSNs, heartbeats). One that carries a message has the kind of that messa
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from testbed.worlds.realtime.clock import monotonic_ns
@@ -45,6 +44,7 @@ class WireSent:
         size: payload bytes.
         kind: see the module.
         about: what it was said to carry, or None.
+        data: the payload where a capture wants it.
     """
 
     at_ns: int
@@ -52,38 +52,39 @@ class WireSent:
     size: int
     kind: str
     about: Sent | int | None
+    data: bytes | None
 
 
-class Tap:
+class Wiretap:
     """The memory of one peer's ICE socket.
+
+    Args:
+        keep_data: remember what left, for a capture.
 
     Attributes:
         about: what the datagram that leaves next carries: the number of a message, or a whole
             description; None: nothing of ours.
         sent: what left.
-        seen: is told of every datagram that came, before the peer is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_data: bool = False) -> None:
         self.about: Sent | int | None = None
         self.sent: list[WireSent] = []
-        self.seen: Callable[[bytes, int], None] | None = None
+        self._keep_data = keep_data
         self._times_ns: list[int] = []
         self._keys: list[int] = []
 
     def leaves(self, data: bytes) -> None:
         """The next thing that happens is that `data` is sent."""
+        kept = data if self._keep_data else None
         self.sent.append(
-            WireSent(monotonic_ns(), key_of(data), len(data), kind_of(data), self.about)
+            WireSent(monotonic_ns(), key_of(data), len(data), kind_of(data), self.about, kept)
         )
 
     def came(self, data: bytes) -> None:
         """`data` was received."""
-        now_ns = monotonic_ns()
-        self._times_ns.append(now_ns)
+        self._times_ns.append(monotonic_ns())
         self._keys.append(key_of(data))
-        if self.seen is not None:
-            self.seen(data, now_ns)
 
     def arrivals(self, epoch_ns: int) -> Arrivals:
         """What came since the session's start at `epoch_ns`."""
@@ -98,6 +99,15 @@ class Tap:
         return [wire for wire in self.sent if wire.at_ns >= epoch_ns]
 
 
-def plain(wire: WireSent, epoch_ns: int) -> Sent:
-    """A row for a datagram that carries nothing of ours."""
-    return Sent(wire.at_ns - epoch_ns, wire.kind, -1, 0, -1, -1, 1, wire.size, wire.key, None)
+def row(wire: WireSent, epoch_ns: int) -> Sent:
+    """The entry of a wire datagram; one that carries nothing of ours has only a kind.
+
+    Args:
+        wire: the datagram, of which either nothing or a whole description is known.
+        epoch_ns: start of the session.
+    """
+    known = wire.about
+    if not isinstance(known, Sent):
+        known = Sent(0, wire.kind, -1, 0, -1, -1, 1, 0, 0, None)
+    at_ns = wire.at_ns - epoch_ns
+    return replace(known, at_ns=at_ns, size=wire.size, key=wire.key, data=wire.data)
