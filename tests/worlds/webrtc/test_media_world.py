@@ -9,6 +9,7 @@ from testbed.errors import InputError
 from testbed.media.clips import open_clip
 from testbed.media.quality import measure_displayed
 from testbed.network.spec import LossSpec
+from testbed.tables import KINDS
 from testbed.transports.base import FrameAbandoned, FrameDecoded, FrameEncoded
 from testbed.worlds.ends import EndFactory
 from testbed.worlds.realtime.records import PeerLog
@@ -36,6 +37,7 @@ def test_vp8_through_the_relay() -> None:
     assert multiprocessing.active_children() == []
     tables = sink.tables()
     frames, packets = tables["frames"], tables["packets"]
+    assert set(packets.kind) <= set(KINDS)
     # aiortc's jitter buffer gives a frame up when the next one begins: the last one stays there.
     shown = frames.outcome.isin(["rendered", "concealed"])
     assert shown.sum() >= 20

@@ -4,10 +4,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from scapy.layers.inet import UDP
+from scapy.utils import rdpcap
 
 from testbed.analysis.metrics import summarise
+from testbed.capture.tap import Tap
 from testbed.errors import InputError
 from testbed.network.spec import LossSpec
+from testbed.tables import KINDS
 from testbed.worlds.session import CompetingSpec, SessionResult, SessionSpec
 from testbed.worlds.webrtc.world import (
     PAYLOAD_BYTES,
@@ -27,10 +31,12 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TESTBED_BUSY_P99_MS", "500")
 
 
-def run(spec: SessionSpec) -> tuple[dict[str, pd.DataFrame], SessionResult, dict[str, Any]]:
+def run(
+    spec: SessionSpec, *, tap: Tap | None = None
+) -> tuple[dict[str, pd.DataFrame], SessionResult, dict[str, Any]]:
     pytest.importorskip("aiortc")
     sink = MemorySink()
-    result = run_webrtc_session(spec, sink, base=Path.cwd())
+    result = run_webrtc_session(spec, sink, base=Path.cwd(), tap=tap)
     assert multiprocessing.active_children() == []
     tables = sink.tables()
     manifest = {
@@ -52,6 +58,7 @@ def test_h264_arrives_through_dtls_and_sctp() -> None:
     spec = session(duration_s=5.0, deadline_ms=2000.0)
     tables, result, summary = run(spec)
     frames, packets = tables["frames"], tables["packets"]
+    assert set(packets.kind) <= set(KINDS)
     assert list(frames.outcome) == ["rendered"] * 75
     down = packets[packets.direction == "down"]
     assert set(down.kind) >= {"media", "feedback", "sctp"}
@@ -70,11 +77,13 @@ def test_h264_arrives_through_dtls_and_sctp() -> None:
     assert all(frame.complete for frame in result.received)
 
 
-def test_morphe_arrives_and_what_the_path_loses_is_seen() -> None:
+def test_morphe_arrives_and_what_the_path_loses_is_seen(tmp_path: Path) -> None:
     lossy = path(loss=LossSpec("bernoulli", {"rate": 0.1}))
     spec = session(transport="morphe", duration_s=5.0, deadline_ms=2000.0, down=lossy)
-    tables, result, summary = run(spec)
+    with Tap(tmp_path / "capture.pcapng") as tap:
+        tables, result, summary = run(spec, tap=tap)
     frames, packets = tables["frames"], tables["packets"]
+    assert set(packets.kind) <= set(KINDS)
     assert frames.outcome.isin(["rendered", "concealed"]).mean() > 0.9
     down = packets[packets.direction == "down"]
     lost = down[down["drop"] == "loss"]
@@ -83,6 +92,11 @@ def test_morphe_arrives_and_what_the_path_loses_is_seen() -> None:
     by_frame = lost.dropna(subset=["frame"]).groupby("frame").size()
     assert frames.packets_lost.sum() == by_frame.sum() > 0
     assert summary["realised_loss"] == pytest.approx(len(lost) / len(down))
+    # scapy reads what was on the wire: DTLS and STUN (RFC 7983), once where it left and once more
+    # where it came to.
+    payloads = [bytes(packet[UDP].payload) for packet in rdpcap(str(tmp_path / "capture.pcapng"))]
+    assert len(payloads) == len(packets) + packets.arrival_ns.notna().sum()
+    assert {payload[0] for payload in payloads} <= {0, 1, 23}
 
 
 def test_payloads_are_made_to_fit_into_a_datagram() -> None:
