@@ -273,6 +273,7 @@ def _conclude(log: PeerLog, tap: Wiretap, encoder: MeteredEncoder, epoch_ns: int
     log.sent = [row(wire, epoch_ns) for wire in tap.departures(epoch_ns)]
     log.arrived = tap.arrivals(epoch_ns)
     for one in encoder.done:
+        log.encoding.add(one.end_ns - one.start_ns)
         event = FrameEncoded(
             one.index, one.key, one.target_kbps, one.start_ns - epoch_ns, one.end_ns - epoch_ns,
             sum(one.payload_bytes),
