@@ -38,7 +38,9 @@ def run(
     ] = None,
     world: Annotated[
         str,
-        typer.Option(help="Where sessions run: simulator, relay or mahimahi.", metavar="NAME"),
+        typer.Option(
+            help="Where sessions run: simulator, relay, mahimahi or webrtc.", metavar="NAME"
+        ),
     ] = "simulator",
     jobs: Annotated[
         int | None,
@@ -87,11 +89,11 @@ def _load(
     scenarios: list[str], out: Path | None, world: str, overrides: list[str], seeds: int | None
 ) -> dict[Path, list[Cell]]:
     """Cells by results folder."""
-    from testbed.experiments.runner import WORLDS
+    from testbed.experiments.runner import check_world
     from testbed.experiments.scenario import load_scenario
     from testbed.experiments.suite import expand
 
-    WORLDS.get(world)
+    check_world(world)
     suites: dict[Path, list[Cell]] = {}
     files: dict[str, Path] = {}
     for text in scenarios:
