@@ -71,8 +71,45 @@ def _webrtc_needs() -> None:
     require_aiortc()
 
 
+def _mahimahi_needs() -> None:
+    from testbed.worlds.mahimahi import require_mahimahi
+
+    require_mahimahi()
+
+
+def _relay_refuses(spec: SessionSpec) -> None:
+    from testbed.worlds.realtime.world import check
+
+    check(spec, "relay")
+
+
+def _mahimahi_refuses(spec: SessionSpec) -> None:
+    from testbed.worlds.realtime.shells import check_paths
+    from testbed.worlds.realtime.world import check
+
+    check(spec, "mahimahi")
+    check_paths(spec)
+
+
+def _webrtc_refuses(spec: SessionSpec) -> None:
+    from testbed.worlds.realtime.world import check
+    from testbed.worlds.webrtc.world import check_losses
+
+    check(spec, "webrtc")
+    check_losses(spec)
+
+
 #: What worlds need beside the core; each refuses with one line where it is missing.
-WORLD_NEEDS: Final[Mapping[str, Callable[[], None]]] = {"webrtc": _webrtc_needs}
+WORLD_NEEDS: Final[Mapping[str, Callable[[], None]]] = {
+    "mahimahi": _mahimahi_needs,
+    "webrtc": _webrtc_needs,
+}
+#: What sessions worlds cannot run; each refuses with one line that names the field.
+WORLD_REFUSES: Final[Mapping[str, Callable[[SessionSpec], None]]] = {
+    "relay": _relay_refuses,
+    "mahimahi": _mahimahi_refuses,
+    "webrtc": _webrtc_refuses,
+}
 
 
 def check_world(name: str) -> None:
@@ -83,6 +120,17 @@ def check_world(name: str) -> None:
     """
     WORLDS.get(name)
     WORLD_NEEDS.get(name, lambda: None)()
+
+
+def check_session(world: str, spec: SessionSpec) -> None:
+    """Refuse a session that its world cannot run, before anything runs.
+
+    Raises:
+        InputError: says what.
+    """
+    refuse = WORLD_REFUSES.get(world)
+    if refuse is not None:
+        refuse(spec)
 
 
 def run_cell(cell: Cell, *, out: Path, session: SessionRunner, capture: bool = False) -> None:
