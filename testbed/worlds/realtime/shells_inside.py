@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -152,15 +153,17 @@ def main(folder: Path) -> None:
     socket.send_fds(parent, [json.dumps(answer).encode()], [outer.fileno(), inner.fileno()])
     inner.close()
     outer.close()
-    wait_for_end(parent, running)
+    wait_for_end(folder, parent, running)
 
 
-def wait_for_end(parent: socket.socket, running: list[subprocess.Popen[str]]) -> None:
+def wait_for_end(folder: Path, parent: socket.socket, running: list[subprocess.Popen[str]]) -> None:
     """Until the parent says so, or is gone, or a shell dies."""
     while True:
         ready, _, _ = select.select([parent], [], [], _LOOK_AT_SHELLS_S)
         if ready:
             if not parent.recv(16):
+                # Whoever would have removed the folder was killed.
+                shutil.rmtree(folder, ignore_errors=True)
                 sys.exit("nobody is waiting for these shells any more")
             for shell in reversed(running):
                 end_shell(shell)
