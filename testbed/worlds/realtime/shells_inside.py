@@ -136,6 +136,26 @@ def stamps_of(folder: Path, short: str) -> tuple[int, int]:
 def main(folder: Path) -> None:
     """Run the shells that FOLDER/config.json describes; the logs stay in FOLDER."""
     parent = socket.socket(fileno=os.dup(0))
+    try:
+        run(folder, parent)
+    finally:
+        if gone(parent):
+            # Whoever would have removed the folder was killed.
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def gone(parent: socket.socket) -> bool:
+    """Whether the other end of the socket is closed."""
+    try:
+        return not parent.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def run(folder: Path, parent: socket.socket) -> None:
+    """Start everything, hand the sockets over, wait for the end."""
     config = prepare(folder)
     if config["priority"]:
         # Inherited by the shells: they keep time as the relay does.
@@ -153,17 +173,15 @@ def main(folder: Path) -> None:
     socket.send_fds(parent, [json.dumps(answer).encode()], [outer.fileno(), inner.fileno()])
     inner.close()
     outer.close()
-    wait_for_end(folder, parent, running)
+    wait_for_end(parent, running)
 
 
-def wait_for_end(folder: Path, parent: socket.socket, running: list[subprocess.Popen[str]]) -> None:
+def wait_for_end(parent: socket.socket, running: list[subprocess.Popen[str]]) -> None:
     """Until the parent says so, or is gone, or a shell dies."""
     while True:
         ready, _, _ = select.select([parent], [], [], _LOOK_AT_SHELLS_S)
         if ready:
             if not parent.recv(16):
-                # Whoever would have removed the folder was killed.
-                shutil.rmtree(folder, ignore_errors=True)
                 sys.exit("nobody is waiting for these shells any more")
             for shell in reversed(running):
                 end_shell(shell)
