@@ -98,8 +98,11 @@ def test_the_file_decodes_to_what_was_put_in(
             assert psnr(cut(whole, middle, 3), luma(picture, width, height)) > 28
 
 
-def test_the_same_run_gives_the_same_file(recording: Recording, tmp_path: Path) -> None:
-    one, other = tmp_path / "one.mp4", tmp_path / "other.mp4"
+@pytest.mark.parametrize("suffix", sorted(FORMATS))
+def test_the_same_run_gives_the_same_file(
+    recording: Recording, tmp_path: Path, suffix: str
+) -> None:
+    one, other = tmp_path / f"one{suffix}", tmp_path / f"other{suffix}"
     for path in (one, other):
         write_video(recording, path)
     assert one.read_bytes() == other.read_bytes()
