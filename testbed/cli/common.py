@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from testbed.errors import ScenarioError
+from testbed.errors import InputError, ScenarioError
 from testbed.paths import data_dir
 
 if TYPE_CHECKING:
@@ -199,3 +199,23 @@ def print_json(value: Any) -> None:
     import json
 
     print(json.dumps(value, indent=2, default=str))
+
+
+def one_cell(scenario: str, overrides: Sequence[str], *, world: str) -> Cell:
+    """The only run that a scenario describes.
+
+    Raises:
+        InputError: it describes several.
+    """
+    from testbed.experiments.scenario import load_scenario
+    from testbed.experiments.suite import expand
+
+    path = find_scenario(scenario)
+    cells = expand(load_scenario(path, overrides=overrides), world=world)
+    if len(cells) != 1:
+        keys = varying(cells)
+        first = ", ".join(f"[{name_cell(cell, keys)}]" for cell in cells[:3])
+        raise InputError(
+            f"{path}: describes {len(cells)} runs ({first}, ...); --set must leave exactly one"
+        )
+    return cells[0]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from testbed.cli.capture import app as capture
 from testbed.cli.clips import app as clips
 from testbed.cli.doctor import doctor
+from testbed.cli.endpoints import receive, send
 from testbed.cli.fidelity import fidelity
 from testbed.cli.gate import gate
 from testbed.cli.live import live
@@ -28,8 +30,11 @@ app.command()(gate)
 app.command()(fidelity)
 app.command()(doctor)
 app.command()(schema)
+app.command()(send)
+app.command()(receive)
 app.add_typer(traces, name="traces")
 app.add_typer(clips, name="clips")
+app.add_typer(capture, name="capture")
 app.add_typer(transports, name="transports")
 
 

@@ -19,14 +19,12 @@ from testbed.cli.common import (
     usable_cores,
     varying,
 )
-from testbed.errors import InputError, ScenarioError
+from testbed.errors import ScenarioError
 
 if TYPE_CHECKING:
     from testbed.experiments.cell import Cell
     from testbed.experiments.executor import Outcome
-
-#: Worlds that `--world` will know; the simulator is there.
-_LATER = frozenset({"mahimahi"})
+    from testbed.experiments.scenario import LoadedScenario
 
 
 def run(
@@ -39,10 +37,12 @@ def run(
         typer.Option(help="Results folder. Default: results/<scenario name>.", metavar="DIR"),
     ] = None,
     world: Annotated[
-        str, typer.Option(help="Where sessions run: simulator.", metavar="NAME")
+        str,
+        typer.Option(help="Where sessions run: simulator, relay or mahimahi.", metavar="NAME"),
     ] = "simulator",
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes. Default: one a core.")
+        int | None,
+        typer.Option(min=1, help="Worker processes. Default: one a core; in real time one."),
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -51,23 +51,28 @@ def run(
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Use seeds 1 to N instead of the file's.")
     ] = None,
+    capture: Annotated[
+        bool,
+        typer.Option("--capture", help="Leave each run's packets in its folder: capture.pcapng."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check, list the runs, stop.")] = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Run the suites that scenario files describe.
 
-    Runs that are already whole are kept, so the same command goes on where it stopped. Exit code
+    Runs that are already whole are kept, so the same command goes on where it stopped; with
+    --capture, those that have no capture are run again. Exit code
     0: all whole; 1: some failed (see DIR/failures.json); 2: wrong input; 130: interrupted.
     """
     suites = _load(scenarios, out, world, overrides or [], seeds)
     if dry_run:
-        _list(suites, json=json)
+        _list(suites, json=json, capture=capture)
         return
     failed = 0
     answer: list[dict[str, Any]] = []
     for folder, cells in suites.items():
-        outcome = _run_one(folder, cells, jobs or usable_cores(), quiet=quiet or json)
+        outcome = _run_one(folder, cells, jobs, quiet=quiet or json, capture=capture)
         failed += len(outcome.failed)
         answer.append(_as_json(folder, outcome))
         if not json:
@@ -86,8 +91,6 @@ def _load(
     from testbed.experiments.scenario import load_scenario
     from testbed.experiments.suite import expand
 
-    if world in _LATER:
-        raise InputError(f"--world {world}: not there yet; this version has: simulator")
     WORLDS.get(world)
     suites: dict[Path, list[Cell]] = {}
     files: dict[str, Path] = {}
@@ -103,26 +106,55 @@ def _load(
     return suites
 
 
-def _run_one(folder: Path, cells: list[Cell], jobs: int, *, quiet: bool) -> Outcome:
+def run_world(
+    loaded: LoadedScenario, world: str, folder: Path, *, quiet: bool
+) -> tuple[set[str], int]:
+    """Run a scenario in one world.
+
+    Returns:
+        The names of all its runs, and how many failed; those are told on stderr.
+    """
+    from testbed.experiments.suite import expand
+
+    cells = expand(loaded, world=world)
+    outcome = _run_one(folder, cells, None, quiet=quiet)
+    keys = varying(cells)
+    for failure in outcome.failed:
+        print(f"failed: {name_cell(failure.cell, keys)}: {failure.message}", file=sys.stderr)
+    return {cell.run for cell in cells}, len(outcome.failed)
+
+
+def _run_one(
+    folder: Path, cells: list[Cell], jobs: int | None, *, quiet: bool, capture: bool = False
+) -> Outcome:
     from testbed.experiments.executor import run_suite
-    from testbed.experiments.runner import WORLDS
+    from testbed.experiments.runner import REAL_TIME, WORLDS
     from testbed.experiments.store import is_whole
 
-    todo = sum(not is_whole(folder, cell.run) for cell in cells)
+    if jobs is None:
+        # Sessions in real time would take the processor from each other.
+        jobs = 1 if cells[0].world in REAL_TIME else usable_cores()
+    todo = sum(not is_whole(folder, cell.run, capture=capture) for cell in cells)
     reporter = make_reporter(cells, todo, quiet=quiet)
     shown: AbstractContextManager[Any] = (
         reporter if isinstance(reporter, AbstractContextManager) else nullcontext()
     )
     with shown:
         return run_suite(
-            cells, out=folder, jobs=jobs, reporter=reporter, session=WORLDS.get(cells[0].world)
+            cells,
+            out=folder,
+            jobs=jobs,
+            reporter=reporter,
+            session=WORLDS.get(cells[0].world),
+            capture=capture,
         )
 
 
 def _conclude(folder: Path, cells: list[Cell], outcome: Outcome) -> None:
     whole = len(outcome.made) + len(outcome.kept)
     kept = f", {len(outcome.kept)} of them from before" if outcome.kept else ""
-    print(f"{folder}: {whole} of {whole + len(outcome.failed)} runs are whole{kept}")
+    again = f", {len(outcome.again)} run again for a capture" if outcome.again else ""
+    print(f"{folder}: {whole} of {whole + len(outcome.failed)} runs are whole{kept}{again}")
     keys = varying(cells)
     for failure in outcome.failed:
         print(f"failed: {name_cell(failure.cell, keys)}: {failure.message}", file=sys.stderr)
@@ -135,11 +167,12 @@ def _as_json(folder: Path, outcome: Outcome) -> dict[str, Any]:
         "folder": str(folder),
         "made": [cell.run for cell in outcome.made],
         "kept": [cell.run for cell in outcome.kept],
+        "again": [cell.run for cell in outcome.again],
         "failed": [failure.as_json() for failure in outcome.failed],
     }
 
 
-def _list(suites: dict[Path, list[Cell]], *, json: bool) -> None:
+def _list(suites: dict[Path, list[Cell]], *, json: bool, capture: bool) -> None:
     from testbed.experiments.store import is_whole
 
     if json:
@@ -153,7 +186,7 @@ def _list(suites: dict[Path, list[Cell]], *, json: bool) -> None:
                     "seed": cell.seed,
                     "cell_id": cell.cell_id,
                     "cell": dict(cell.conditions),
-                    "whole": is_whole(folder, cell.run),
+                    "whole": is_whole(folder, cell.run, capture=capture),
                 }
                 for folder, cells in suites.items()
                 for cell in cells
@@ -163,7 +196,7 @@ def _list(suites: dict[Path, list[Cell]], *, json: bool) -> None:
     for folder, cells in suites.items():
         keys = varying(cells)
         for cell in cells:
-            mark = "whole" if is_whole(folder, cell.run) else "to do"
+            mark = "whole" if is_whole(folder, cell.run, capture=capture) else "to do"
             print(f"{cell.run}  {mark}  {name_cell(cell, keys)}")
         distinct = len({cell.cell_id for cell in cells})
         print(f"{folder}: {len(cells)} runs of {distinct} cells")

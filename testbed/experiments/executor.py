@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from testbed.errors import OutputError, TestbedError
+from testbed.errors import InputError, OutputError, TestbedError
 from testbed.experiments.cell import Cell
 from testbed.experiments.runner import SessionRunner, run_cell, simulator
 from testbed.experiments.store import (
@@ -28,6 +28,7 @@ from testbed.experiments.store import (
     record_failures,
 )
 from testbed.workers import sigint_blocked, worker_pool
+from testbed.worlds.session import takes_tap
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +71,14 @@ class Outcome:
         made: cells that ran now.
         kept: cells that were whole before.
         failed: cells that did not end.
+        again: cells that were whole before but had no capture, and so were run once more; each is
+            in `made` or in `failed` as well.
     """
 
     made: list[Cell] = field(default_factory=list)
     kept: list[Cell] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
+    again: list[Cell] = field(default_factory=list)
 
 
 class InterruptedSuiteError(TestbedError):
@@ -113,6 +117,7 @@ def run_suite(
     jobs: int,
     reporter: Reporter,
     session: SessionRunner = simulator,
+    capture: bool = False,
 ) -> Outcome:
     """Run every cell that is not whole yet.
 
@@ -122,20 +127,30 @@ def run_suite(
         jobs: worker processes, >= 1.
         reporter: is told of progress.
         session: the world; a function of a module.
+        capture: leave a capture of its packets in every run; a run that is whole without one is
+            run again.
 
     Raises:
+        InputError: a capture is asked of a world that makes none.
         OutputError: the folder cannot be used, or the disk is full.
         InterruptedSuiteError: Ctrl-C.
     """
+    if capture and not takes_tap(session):
+        raise InputError("this world makes no captures; run without --capture")
     outcome = Outcome()
     prepare_output(out)
     with locked(out):
         discard_unfinished(out)
         todo: list[Cell] = []
         for cell in {cell.run: cell for cell in cells}.values():
-            (outcome.kept if is_whole(out, cell.run) else todo).append(cell)
+            if is_whole(out, cell.run, capture=capture):
+                outcome.kept.append(cell)
+                continue
+            todo.append(cell)
+            if is_whole(out, cell.run):
+                outcome.again.append(cell)
         try:
-            _Scheduler(todo, out, jobs, reporter, session, outcome).run()
+            _Scheduler(todo, out, jobs, reporter, session, outcome, capture=capture).run()
         except KeyboardInterrupt:
             _record(out, cells, outcome)
             whole = len(outcome.kept) + len(outcome.made)
@@ -169,12 +184,15 @@ class _Scheduler:
         reporter: Reporter,
         session: SessionRunner,
         outcome: Outcome,
+        *,
+        capture: bool,
     ) -> None:
         self.waiting = deque(first_of_each_group(todo))
         self.out = out
         self.jobs = max(1, min(jobs, len(todo)))
         self.reporter = reporter
         self.session = session
+        self.capture = capture
         self.outcome = outcome
         self.warm: set[str] = set()  # encode groups with a cell behind them
 
@@ -200,7 +218,7 @@ class _Scheduler:
                 while len(running) < jobs and (cell := self._next(queue, running.values())):
                     try:
                         with sigint_blocked():
-                            future = pool.submit(_work, cell, self.out, self.session)
+                            future = pool.submit(_work, cell, self.out, self.session, self.capture)
                     except BrokenProcessPool:
                         queue.appendleft(cell)
                         return list(running.values())
@@ -257,10 +275,10 @@ def first_of_each_group(cells: Sequence[Cell]) -> list[Cell]:
 # --- worker processes -------------------------------------------------------------------------
 
 
-def _work(cell: Cell, out: Path, session: SessionRunner) -> _Report:
+def _work(cell: Cell, out: Path, session: SessionRunner, capture: bool) -> _Report:
     """Run a cell; whatever it raises comes back as a report."""
     try:
-        run_cell(cell, out=out, session=session)
+        run_cell(cell, out=out, session=session, capture=capture)
     except OutputError as error:
         return _Report("OutputError", str(error), output_error=True)
     except TestbedError as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from testbed.capture.tap import Tap
 from testbed.experiments.cell import Cell
 from testbed.experiments.store import MANIFEST_SCHEMA, RunWriter
 from testbed.registry import Registry
@@ -15,43 +16,65 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-#: Runs `(spec, sink, base=folder)`. It goes to worker processes, so it must be a function of a
-#: module.
+#: Runs `(spec, sink, base=folder)`, and with a capture `tap=tap` besides; see
+#: `testbed.worlds.session`. It goes to worker processes, so it must be a function of a module.
 SessionRunner = Callable[..., SessionResult]
 
 WORLDS: Registry[SessionRunner] = Registry("world", group="testbed.worlds")
+#: Worlds in which a session takes as long as it lasts.
+REAL_TIME: Final = frozenset({"relay", "mahimahi"})
 
 
 @WORLDS.register("simulator")
-def simulator(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
+def simulator(
+    spec: SessionSpec, sink: TableSink, *, base: Path, tap: Tap | None = None
+) -> SessionResult:
     """Virtual time; see `testbed.worlds.simulator`."""
     from testbed.worlds.simulator import run_session
 
-    return run_session(spec, sink, base=base)
+    return run_session(spec, sink, base=base, tap=tap)
 
 
 @WORLDS.register("relay")
-def relay(spec: SessionSpec, sink: TableSink, *, base: Path) -> SessionResult:
+def relay(
+    spec: SessionSpec, sink: TableSink, *, base: Path, tap: Tap | None = None
+) -> SessionResult:
     """Real time, over real sockets through our relay; see `testbed.worlds.realtime`."""
     from testbed.worlds.realtime.world import run_relay_session
 
-    return run_relay_session(spec, sink, base=base)
+    return run_relay_session(spec, sink, base=base, tap=tap)
 
 
-def run_cell(cell: Cell, *, out: Path, session: SessionRunner) -> None:
+@WORLDS.register("mahimahi")
+def mahimahi(
+    spec: SessionSpec, sink: TableSink, *, base: Path, tap: Tap | None = None
+) -> SessionResult:
+    """Real time, through mahimahi's shells; see `testbed.worlds.realtime.mahimahi_world`."""
+    from testbed.worlds.realtime.mahimahi_world import run_mahimahi_session
+
+    return run_mahimahi_session(spec, sink, base=base, tap=tap)
+
+
+def run_cell(cell: Cell, *, out: Path, session: SessionRunner, capture: bool = False) -> None:
     """Run one cell into `out/runs/<hash>`; nothing stays behind when it fails.
 
     Args:
         cell: what to run.
         out: results folder, prepared.
-        session: the world.
+        session: the world; with `capture` one that takes a tap.
+        capture: leave a capture of the session's packets in the folder. It is no part of what
+            determines the run: all else is the same with and without.
 
     Raises:
         OutputError: the disk is full or the folder cannot be written.
         Exception: whatever the session raised.
     """
     with RunWriter(out, cell.run) as writer:
-        result = session(cell.session, writer, base=cell.base)
+        if capture:
+            with writer.tap() as tap:
+                result = session(cell.session, writer, base=cell.base, tap=tap)
+        else:
+            result = session(cell.session, writer, base=cell.base)
         writer.close_tables()
         if cell.quality:
             writer.add_frame_columns(_measure(cell, result))

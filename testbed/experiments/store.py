@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from testbed.capture.tap import CAPTURE_NAME, Tap
 from testbed.errors import LocalProtocolError, OutputError
 
 if TYPE_CHECKING:
@@ -51,9 +52,20 @@ def run_folder(out: Path, run: str) -> Path:
     return out / RUNS / run
 
 
-def is_whole(out: Path, run: str) -> bool:
-    """Whether the run has been written before; only whole folders carry its name."""
-    return (run_folder(out, run) / "manifest.json").is_file()
+def is_whole(out: Path, run: str, *, capture: bool = False) -> bool:
+    """Whether the run has been written before; only whole folders carry its name.
+
+    Args:
+        out: results folder.
+        run: the run's name.
+        capture: it must have a capture of its packets as well.
+    """
+    return _is_whole(run_folder(out, run), capture=capture)
+
+
+def _is_whole(folder: Path, *, capture: bool) -> bool:
+    wanted = ("manifest.json", CAPTURE_NAME) if capture else ("manifest.json",)
+    return all((folder / name).is_file() for name in wanted)
 
 
 def prepare_output(out: Path) -> None:
@@ -191,6 +203,14 @@ class RunWriter:
         with writing(self.path(table)):
             self._writers[table].write_batch(pa.record_batch(arrays, schema=schema))
 
+    def tap(self) -> Tap:
+        """What writes a capture of the session's packets into the folder.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        return Tap(self.folder / CAPTURE_NAME)
+
     def close_tables(self) -> None:
         """Write the rows still held; no rows may follow.
 
@@ -239,16 +259,27 @@ class RunWriter:
     def publish(self, *, manifest: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
         """Write the JSON files and give the folder its name.
 
-        A folder of that name can only be the same run, written by somebody else meanwhile; it is
-        kept.
+        A folder of that name can only be the same run, written by somebody else meanwhile or
+        without the capture that this one has. It is kept, unless it lacks that capture.
 
         Raises:
             OutputError: the disk is full.
         """
         write_json(self.folder / "summary.json", summary)
         write_json(self.folder / "manifest.json", manifest)
-        if not self.target.exists():
-            with writing(self.target):
+        captured = (self.folder / CAPTURE_NAME).is_file()
+        if self.target.exists() and _is_whole(self.target, capture=captured):
+            return
+        with writing(self.target):
+            # A folder cannot be renamed onto another. Who is cut off between the two steps finds
+            # no run, and the same command makes it again.
+            if self.target.exists():
+                retired = self.target.with_name(f".{self.target.name}.old.tmp")
+                shutil.rmtree(retired, ignore_errors=True)
+                self.target.rename(retired)
+                self.folder.rename(self.target)
+                shutil.rmtree(retired, ignore_errors=True)
+            else:
                 self.folder.rename(self.target)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import simpy
 
+from testbed.capture.tap import Tap
 from testbed.network.packet import LINK_OVERHEAD_BYTES, Packet
 from testbed.network.path import Path
 from testbed.protocol.endpoint import Datagram
@@ -34,7 +35,7 @@ class Direction:
     """One direction of the path with its alarm and its packet log.
 
     The log, `sent_bytes` and `arrived_bytes` are the session's own; the path's counters are of all
-    flows.
+    flows. A tap is told of the session's own datagrams.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Direction:
         deliver: Callable[[Packet, int], None],
         after: Callable[[int], None],
         lost: Callable[[int], None],
+        tap: Tap | None = None,
     ) -> None:
         self.name = name
         self.env = env
         self.path = path
         self.sink = sink
-        self.deliver = deliver
+        self.tap = tap
+        self.deliver = deliver if tap is None else self._told(tap, deliver)
         self.after = after
         self.lost = lost
         self.alarm = Alarm(env, self._wake)
@@ -62,8 +65,23 @@ class Direction:
         self._tokens: dict[int, int] = {}
         self._rows: list[tuple[Any, ...]] = []
 
+    def _told(
+        self, tap: Tap, deliver: Callable[[Packet, int], None]
+    ) -> Callable[[Packet, int], None]:
+        """`deliver`, of which the tap hears first."""
+
+        def told(packet: Packet, now_ns: int) -> None:
+            datagram: Datagram = packet.payload  # type: ignore[assignment]
+            tap.arrived(self.name, datagram.data, now_ns=now_ns)
+            deliver(packet, now_ns)
+
+        return told
+
     def send(self, datagrams: list[Datagram], *, now_ns: int) -> None:
         """Put datagrams on the path, in order."""
+        if self.tap is not None:
+            for datagram in datagrams:
+                self.tap.sent(self.name, datagram.data, now_ns=now_ns)
         path, log = self.path, self._open
         for datagram in datagrams:
             packet = Packet(len(datagram.data) + LINK_OVERHEAD_BYTES, datagram, 0, datagram.frame)

@@ -87,15 +87,15 @@ def find_problems() -> list[Problem]:
     if os.geteuid() != 0:
         problems.append(Problem("needs root for its network namespaces", "run as root"))
     for tool, package in (("unshare", "util-linux"), ("setpriv", "util-linux"), ("ip", "iproute2")):
-        if shutil.which(tool, path=_PATH) is None:
+        if shutil.which(tool, path=SEARCH_PATH) is None:
             problems.append(Problem(f"{tool} is not installed", f"apt-get install {package}"))
-    if shutil.which("iptables", path=_PATH) is None:
+    if shutil.which("iptables", path=SEARCH_PATH) is None:
         problems.append(Problem("iptables is not installed", "apt-get install iptables"))
     return problems
 
 
 #: Where system tools lie, also for a PATH without the sbin folders.
-_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def require_mahimahi() -> None:
@@ -191,7 +191,7 @@ def in_namespaces(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PATH": f"{_PATH}:{os.environ.get('PATH', '')}"},
+        env={**os.environ, "PATH": f"{SEARCH_PATH}:{os.environ.get('PATH', '')}"},
     )
     try:
         yield process

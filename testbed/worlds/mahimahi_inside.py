@@ -49,11 +49,7 @@ os.execv({iptables!r}, ["iptables", *sys.argv[1:]])
 def prepare_namespace(folder: Path, user: int) -> None:
     """Loopback, forwarding, no IPv6 housekeeping (F28), and an iptables that mm-link can call."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
-    for scope in ("all", "default"):
-        ipv6 = Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6")
-        if ipv6.exists():
-            ipv6.write_text("1")
+    forward_without_ipv6()
     probe = subprocess.run(
         ["setpriv", f"--ruid={user}", "--euid=0", "iptables", "-w", "-t", "nat", "-S"],
         capture_output=True,
@@ -61,6 +57,15 @@ def prepare_namespace(folder: Path, user: int) -> None:
     )
     if probe.returncode == _IPTABLES_REFUSES:
         _mount_iptables_shim(folder)
+
+
+def forward_without_ipv6() -> None:
+    """Forwarding on, IPv6 and its housekeeping off, in the network namespace of this thread."""
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    for scope in ("all", "default"):
+        ipv6 = Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6")
+        if ipv6.exists():
+            ipv6.write_text("1")
 
 
 def _mount_iptables_shim(folder: Path) -> None:
@@ -144,10 +149,10 @@ def within(pid: int, act: Callable[[], T]) -> T:
     return results[0]
 
 
-def udp_socket() -> socket.socket:
-    """A socket on `PORT`."""
+def udp_socket(address: str = "") -> socket.socket:
+    """A socket on `PORT` of one address, or of all."""
     made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    made.bind(("", PORT))
+    made.bind((address, PORT))
     return made
 
 

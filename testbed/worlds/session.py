@@ -1,8 +1,25 @@
-"""One session as data: what goes into a world and what comes out of it."""
+"""One session as data: what goes into a world and what comes out of it.
+
+A world is a function `(spec, sink, *, base)` that returns a `SessionResult`. One that can leave a
+capture of its packets takes a keyword `tap` as well, a `testbed.capture.tap.Tap` or None, and with
+a tap it does three things:
+
+1. with a real clock, it calls `tap.starts_at` with the wall-clock time of session time 0 before
+   the first datagram (virtual time has an epoch of its own, and needs no call);
+2. it calls `tap.sent("down" or "up", data, now_ns=...)` for every datagram that an endpoint of the
+   session lets go, whatever becomes of it;
+3. it calls `tap.arrived(...)` with the same direction and bytes for every one that it hands to the
+   other endpoint.
+
+Calls of one interface ("sender": down sent and up arrived; "receiver": up sent and down arrived)
+come in order of time; the two interfaces may be told one after the other. Competing flows' packets
+are not told. The tap is opened and closed by whoever calls the world, and must change no table.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -83,6 +100,13 @@ class TableSink(Protocol):
         """Add rows to the table called `table` (a key of `testbed.tables.TABLES`)."""
 
 
+class NoRows:
+    """A sink that keeps nothing."""
+
+    def append(self, table: str, rows: list[tuple[Any, ...]]) -> None:
+        """Nothing."""
+
+
 @dataclass(slots=True)
 class SessionResult:
     """What a world leaves besides the tables.
@@ -103,3 +127,10 @@ class SessionResult:
     conceal: bool = False
     decoder_options: Mapping[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+def takes_tap(world: Callable[..., SessionResult]) -> bool:
+    """Whether a world can leave a capture: it takes a keyword `tap`."""
+    kinds = {parameter.kind for parameter in inspect.signature(world).parameters.values()}
+    named = "tap" in inspect.signature(world).parameters
+    return named or inspect.Parameter.VAR_KEYWORD in kinds

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path as FilePath
 from typing import Any
 
+from testbed.capture.tap import Tap
 from testbed.network.packet import IP_UDP_HEADER_BYTES, Packet
 from testbed.network.path import build_path
 from testbed.protocol.endpoint import Datagram, SourceFrame
@@ -34,7 +35,9 @@ from testbed.worlds.ticks import TICK_NS, ControlTicks, LinkTicks, control_view
 class Session:
     """One session in virtual time."""
 
-    def __init__(self, spec: SessionSpec, sink: TableSink, *, base: FilePath) -> None:
+    def __init__(
+        self, spec: SessionSpec, sink: TableSink, *, base: FilePath, tap: Tap | None = None
+    ) -> None:
         self.spec = spec
         self.sink = sink
         self.env = EventLoop()
@@ -53,6 +56,7 @@ class Session:
             self._deliver_down,
             self._after_receiver,
             self.frames.lost,
+            tap,
         )
         self.up = Direction(
             "up",
@@ -62,6 +66,7 @@ class Session:
             self._deliver_up,
             self._after_sender,
             self.frames.lost,
+            tap,
         )
         self.duration_ns, self.end_ns = self.make.duration_ns, self.make.end_ns
         self.sender, self.controller = self.make.sender(self._capacity_kbps)
@@ -240,15 +245,18 @@ class Session:
         )
 
 
-def run_session(spec: SessionSpec, sink: TableSink, *, base: FilePath) -> SessionResult:
+def run_session(
+    spec: SessionSpec, sink: TableSink, *, base: FilePath, tap: Tap | None = None
+) -> SessionResult:
     """Run one session in virtual time.
 
     Args:
         spec: everything that determines it.
         sink: where its table rows go.
         base: folder that relative clip paths start from.
+        tap: is told of the session's datagrams, see `testbed.worlds.session`.
 
     Raises:
         InputError: the clip, an option or a name cannot be used.
     """
-    return Session(spec, sink, base=base).run()
+    return Session(spec, sink, base=base, tap=tap).run()

@@ -130,6 +130,45 @@ def test_a_run_that_somebody_else_finished_is_kept(out: Path) -> None:
     assert not (out / "runs" / ".abc.tmp").exists()
 
 
+def with_capture(out: Path, data: bytes) -> None:
+    with RunWriter(out, "abc") as writer:
+        with writer.tap() as tap:
+            tap.sent("down", data, now_ns=0)
+        finish(writer)
+
+
+def capture_of(out: Path) -> bytes:
+    return (out / "runs" / "abc" / "capture.pcapng").read_bytes()
+
+
+def test_a_capture_is_whole_with_its_folder(out: Path) -> None:
+    with RunWriter(out, "abc") as writer:
+        with writer.tap() as tap:
+            tap.sent("down", b"first", now_ns=0)
+            assert not list(out.rglob("*.pcapng"))
+        assert [path.parent.name for path in out.rglob("*.pcapng")] == [".abc.tmp"]
+        finish(writer)
+    assert b"first" in capture_of(out)
+    assert [path.name for path in (out / "runs").iterdir()] == ["abc"]
+    assert store.is_whole(out, "abc", capture=True)
+
+
+def test_a_run_with_a_capture_takes_the_place_of_one_without(out: Path) -> None:
+    with RunWriter(out, "abc") as writer:
+        finish(writer)
+    assert store.is_whole(out, "abc")
+    assert not store.is_whole(out, "abc", capture=True)
+    with_capture(out, b"first")
+    assert store.is_whole(out, "abc", capture=True)
+    assert sorted(path.name for path in (out / "runs").iterdir()) == ["abc"]
+    # Neither one without nor another one with a capture does.
+    with RunWriter(out, "abc") as writer:
+        finish(writer)
+    with_capture(out, b"second")
+    assert b"first" in capture_of(out)
+    assert sorted(path.name for path in (out / "runs").iterdir()) == ["abc"]
+
+
 def test_what_a_killed_suite_left_is_cleared(out: Path) -> None:
     (out / "runs" / ".abc.tmp").mkdir()
     prepare_output(out)  # another suite may be writing there; only the holder of the lock clears

@@ -1,4 +1,5 @@
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +7,10 @@ import pandas as pd
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from helpers import path, run, session
+from helpers import MemorySink, path, run, session
 
+from testbed.capture.reading import open_capture
+from testbed.capture.tap import Tap
 from testbed.errors import InputError
 from testbed.media.clips import open_clip
 from testbed.media.decoding import decode
@@ -16,6 +19,8 @@ from testbed.media.types import ReceivedFrame
 from testbed.network.packet import LINK_OVERHEAD_BYTES
 from testbed.network.spec import LossSpec
 from testbed.worlds.compute import measured_decode_ns
+from testbed.worlds.session import CompetingSpec
+from testbed.worlds.simulator import run_session
 
 LOSSY = path(loss=LossSpec("bernoulli", {"rate": 0.15}))
 
@@ -263,3 +268,32 @@ def test_a_controller_finds_the_rate_and_says_what_it_does(
     again, _ = run(spec)
     for name in tables:
         pd.testing.assert_frame_equal(tables[name], again[name])
+
+
+@pytest.mark.parametrize("transport", ["h264", "morphe"])
+def test_a_tap_hears_the_sessions_own_packets_and_changes_nothing(
+    transport: str, tmp_path: Path
+) -> None:
+    spec = session(
+        transport=transport, down=LOSSY, kbps=150.0,
+        competing=(CompetingSpec("tcp"), CompetingSpec("media")),
+    )  # fmt: skip
+    plain, tapped = MemorySink(), MemorySink()
+    alone = run_session(spec, plain, base=Path.cwd())
+    with Tap(tmp_path / "c") as tap:
+        result = run_session(spec, tapped, base=Path.cwd(), tap=tap)
+    assert tapped.rows == plain.rows
+    assert result.received == alone.received
+    assert result.facts == alone.facts
+    assert len(plain.rows["flows"]) > 30
+    packets = tapped.tables()["packets"]
+    with open_capture(tmp_path / "c") as capture:
+        seen = Counter((packet.interface, packet.inbound) for packet in capture)
+    for direction, sending, receiving in (
+        ("down", "sender", "receiver"), ("up", "receiver", "sender"),
+    ):  # fmt: skip
+        rows = packets[packets.direction == direction]
+        assert seen[sending, False] == len(rows)
+        # A packet that is still on its way when the session ends has its arrival in the table.
+        end_ns = (3 + 0.4 + 0.2) * 1e9
+        assert seen[receiving, True] == (rows.arrival_ns < end_ns).sum()

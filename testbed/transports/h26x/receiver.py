@@ -160,6 +160,10 @@ class H26xReceiver:
             for index in range(count)
         ]
 
+    def received_frame(self, index: int) -> ReceivedFrame | None:
+        """The same for one frame that has been decoded; None: nothing is kept of it."""
+        return self._kept.get(index)
+
     # --- packets --------------------------------------------------------------------------
 
     def _on_rtp(self, data: bytes, now_ns: int) -> None:

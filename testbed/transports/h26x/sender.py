@@ -10,6 +10,7 @@ from testbed.media.types import EncodedFrame
 from testbed.protocol.endpoint import Datagram, Event, SourceFrame
 from testbed.protocol.outlet import IP_UDP_HEADER_BYTES
 from testbed.protocol.payload import PayloadFormat
+from testbed.protocol.payload.types import H26X_MEDIA, H26X_RTX
 from testbed.protocol.rtcp import (
     CongestionFeedback,
     FullIntraRequest,
@@ -23,9 +24,9 @@ from testbed.protocol.source import RtpSource, feedback_in
 from testbed.transports.base import FrameEncoded, SenderContext
 from testbed.transports.h26x.options import H26xOptions
 
-#: Dynamic payload types (RFC 3551 section 3) of the media and of its RFC 4588 retransmissions.
-MEDIA_PAYLOAD_TYPE: Final = 96
-RTX_PAYLOAD_TYPE: Final = 97
+#: Payload types of the media and of its RFC 4588 retransmissions.
+MEDIA_PAYLOAD_TYPE: Final = H26X_MEDIA
+RTX_PAYLOAD_TYPE: Final = H26X_RTX
 #: The encoder never gets less than this share of the target, however small the frames are.
 LEAST_MEDIA_SHARE: Final = 0.5
 

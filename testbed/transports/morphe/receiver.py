@@ -40,6 +40,9 @@ from testbed.transports.morphe.wire import GOP_FRAMES, GopClock
 
 #: Longest request: half a GoP of the largest size; more is not asked for at a time.
 MAX_ASKED: Final = 512
+#: A GoP goes to the decoder so long before its last useful moment: a timer set to that very moment
+#: is late by a fraction of a millisecond on any real machine, and every frame with it.
+WAKE_MARGIN_NS: Final = 5_000_000
 _NEVER: Final = 1 << 62
 
 
@@ -148,15 +151,18 @@ class MorpheReceiver:
 
     def received_frames(self, count: int) -> list[ReceivedFrame]:
         """What the decoder had, for frames 0 to count - 1 (needs `keep_received`)."""
-        frames = [
-            ReceivedFrame(index, key=False, data=b"", complete=False) for index in range(count)
+        return [
+            self.received_frame(index) or ReceivedFrame(index, key=False, data=b"", complete=False)
+            for index in range(count)
         ]
-        for gop, taken in self._kept.items():
-            first = gop * GOP_FRAMES
-            if first < count:
-                data = join_units(taken.units)
-                frames[first] = ReceivedFrame(first, key=True, data=data, complete=taken.complete)
-        return frames
+
+    def received_frame(self, index: int) -> ReceivedFrame | None:
+        """The same for one frame that has been decoded; None: nothing is kept at it."""
+        gop, within = divmod(index, GOP_FRAMES)
+        taken = self._kept.get(gop)
+        if within or taken is None:
+            return None
+        return ReceivedFrame(index, key=True, data=join_units(taken.units), complete=taken.complete)
 
     def facts(self) -> dict[str, Any]:
         """GoPs and packets by what became of them, for the manifest."""
@@ -275,7 +281,8 @@ class MorpheReceiver:
     def _limit_ns(self, gop: int) -> int:
         """When a GoP has to go to the decoder for its frames to be in time."""
         decoding_ns = GOP_FRAMES * self._context.decode_ns(self._scale) if self._scale else 0
-        return self._captured_ns(gop) + self._context.playout_deadline_ns - decoding_ns
+        deadline_ns = self._captured_ns(gop) + self._context.playout_deadline_ns
+        return deadline_ns - decoding_ns - WAKE_MARGIN_NS
 
     def _lost_ns(self, gop: int, partial: PartialGop | None, waiting: _Waiting, now_ns: int) -> int:
         """When what is missing of a GoP has to be taken for lost."""

@@ -6,12 +6,12 @@ from fractions import Fraction
 from typing import Final
 
 from testbed.errors import RemoteProtocolError
+from testbed.protocol.payload.types import MORPHE_MEDIA, MORPHE_RTX
 from testbed.protocol.rtp import VIDEO_CLOCK_HZ
 
-#: Dynamic payload types (RFC 3551 section 3) of the media and of its RFC 4588 retransmissions;
-#: others than those of H.26x, so that a capture shows which is which.
-MEDIA_PAYLOAD_TYPE: Final = 98
-RTX_PAYLOAD_TYPE: Final = 99
+#: Payload types of the media and of its RFC 4588 retransmissions.
+MEDIA_PAYLOAD_TYPE: Final = MORPHE_MEDIA
+RTX_PAYLOAD_TYPE: Final = MORPHE_RTX
 #: Pictures of a GoP (paper, section 4.3).
 GOP_FRAMES: Final = 9
 

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import send_handle
 from types import TracebackType
 from typing import Any, Final
 
 from testbed.errors import InputError, TestbedError, ToolFailedError
 from testbed.workers import sigint_blocked
+from testbed.worlds.realtime.udp import Address
 
 #: How long a child may take to import what it needs and to make its endpoint.
 START_S: Final = 120.0
@@ -37,7 +40,7 @@ class Child:
     Args:
         name: for messages ("sender").
         main: a function of a module; called as `main(connection, **arguments)`.
-        arguments: what it gets; sockets are handed over.
+        arguments: what it gets.
     """
 
     def __init__(self, name: str, main: Main, arguments: Mapping[str, Any]) -> None:
@@ -45,7 +48,10 @@ class Child:
         self.name = name
         self.pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(
-            target=_run, args=(main, theirs, dict(arguments)), name=f"testbed-{name}"
+            target=_run,
+            args=(main, theirs, dict(arguments)),
+            name=f"testbed-{name}",
+            daemon=True,  # an interpreter that ends does not wait for it
         )
         with sigint_blocked():
             self.process.start()
@@ -110,27 +116,32 @@ class Children:
         """Process ids by name."""
         return {name: child.process.pid or 0 for name, child in self._children.items()}
 
-    def tell(self, message: tuple[Any, ...]) -> None:
-        """Send the same message to every child.
+    def launch(
+        self, name: str, epoch_ns: int, ends: Sequence[tuple[socket.socket, Address]]
+    ) -> None:
+        """Hand a process its sockets, each with the address it talks to, and let it start.
 
         Raises:
-            ToolFailedError: one is gone.
+            ToolFailedError: it is gone.
         """
-        for child in self._children.values():
-            try:
-                child.pipe.send(message)
-            except OSError:
-                raise _died(child) from None
+        child = self._children[name]
+        try:
+            child.pipe.send(("start", epoch_ns, [peer for _, peer in ends]))
+            for made, _ in ends:
+                send_handle(child.pipe, made.fileno(), child.process.pid)
+        except OSError:
+            raise _died(child) from None
 
     def expect(
-        self, tag: str, *, timeout_s: float, on_other: Callable[[str, Any], None] | None = None
-    ) -> dict[str, Any]:
+        self, tag: str, *, timeout_s: float,
+        on_news: Callable[[str, tuple[Any, ...]], None] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """Wait until every child has sent (tag, value).
 
         Args:
             tag: what to wait for.
             timeout_s: for all of them together.
-            on_other: is told of messages with another tag, as (child's name, message).
+            on_news: is told of what comes meanwhile as ("news", what), as (child's name, what).
 
         Returns:
             The values by name.
@@ -152,8 +163,8 @@ class Children:
                 message = _receive(child)
                 if message[0] == tag:
                     values[child.name] = message[1]
-                elif on_other is not None:
-                    on_other(child.name, message)
+                elif message[0] == "news" and on_news is not None:
+                    on_news(child.name, message[1])
         return values
 
 

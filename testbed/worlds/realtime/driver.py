@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Protocol
 
 from testbed.network.packet import LINK_OVERHEAD_BYTES
 from testbed.protocol.congestion.base import RateController
 from testbed.protocol.endpoint import Endpoint, SourceFrame
-from testbed.transports.base import FrameEncoded
+from testbed.transports.base import FrameDecoded, FrameEncoded
 from testbed.worlds.ends import EndFactory
 from testbed.worlds.realtime.clock import SessionClock
 from testbed.worlds.realtime.records import PeerLog, Sent, key_of
 from testbed.worlds.realtime.udp import Address, UdpPort
 from testbed.worlds.ticks import TICK_NS, control_view
 
-#: Takes what is not of the session's media: (payload, from whom, kernel stamp).
-Control = Callable[[bytes, Address, int], None]
+#: Is told what happens.
+News = Callable[[tuple[Any, ...]], None]
+
+
+class Companion(Protocol):
+    """What else lives on the endpoint's socket: the session's control messages."""
+
+    def takes(self, data: bytes) -> bool:
+        """Whether a datagram is its own and not the endpoint's."""
+
+    def feed(self, data: bytes, source: Address) -> None:
+        """A datagram of its own arrived, from anybody."""
+
+    def heard(self) -> None:
+        """One of the endpoint's arrived from the peer."""
 
 
 class RealAlarm:
@@ -67,13 +80,15 @@ class Driver:
         clock: of the session.
         end_ns: when it is over.
         keep_data: remember payloads too.
-        control: gets datagrams that `is_control` names.
+        remember: keep what the tables are made of; else counters only, in fixed memory.
+        news: is told what happens while it happens, as (kind, ...).
+        companion: what else lives on the socket.
     """
 
     def __init__(
         self, endpoint: Endpoint, port: UdpPort, peer: Address, clock: SessionClock, *,
-        end_ns: int, keep_data: bool = False,
-        is_control: Callable[[bytes], bool] | None = None, control: Control | None = None,
+        end_ns: int, keep_data: bool = False, remember: bool = True,
+        companion: Companion | None = None, news: News | None = None,
     ) -> None:  # fmt: skip
         self.endpoint = endpoint
         self.port = port
@@ -82,10 +97,15 @@ class Driver:
         self.log = PeerLog()
         self.loop = asyncio.get_running_loop()
         self.end_ns = end_ns
+        self.sent_datagrams = 0
         self.sent_bytes = 0
+        self.arrived_datagrams = 0
+        self.arrived_bytes = 0
         self._keep_data = keep_data
-        self._is_control = is_control
-        self._control = control
+        self._remember = remember
+        self._companion = companion
+        self._news = news
+        self._news_at_ns = TICK_NS
         self._now_ns = 0  # never goes back for the endpoint
         self._alarm = RealAlarm(self.loop, clock, self._on_timer)
         self._done: asyncio.Future[None] = self.loop.create_future()
@@ -117,10 +137,18 @@ class Driver:
         """The session starts."""
         self.settle(0)
 
+    def stop(self, error: Exception | None = None) -> None:
+        """End `run` now, with an error if there is one."""
+        if self._done.done():
+            return
+        if error is not None:
+            self._done.set_exception(error)
+        else:
+            self._done.set_result(None)
+
     def _finish(self, now_ns: int) -> None:
         self.settle(now_ns)
-        if not self._done.done():
-            self._done.set_result(None)
+        self.stop()
 
     def _guarded(self, action: Callable[[], None]) -> Callable[[], None]:
         """`action`, with what it raises as the outcome of `run`."""
@@ -129,8 +157,7 @@ class Driver:
             try:
                 action()
             except Exception as error:
-                if not self._done.done():
-                    self._done.set_exception(error)
+                self.stop(error)
 
         return act
 
@@ -147,15 +174,21 @@ class Driver:
         return self._now_ns
 
     def _readable(self) -> None:
+        companion = self._companion
         for data, source, stamp_ns in self.port.receive():
-            if self._control is not None and self._is_control and self._is_control(data):
-                self._control(data, source, stamp_ns)
+            if companion is not None and companion.takes(data):
+                companion.feed(data, source)
                 continue
             if source != self.peer:
                 self.log.strangers += 1
                 continue
+            if companion is not None:
+                companion.heard()
             now_ns = self.clock.of_stamp(stamp_ns)
-            self.log.arrived.add(now_ns, key_of(data))
+            self.arrived_datagrams += 1
+            self.arrived_bytes += len(data) + LINK_OVERHEAD_BYTES
+            if self._remember:
+                self.log.arrived.add(now_ns, key_of(data))
             # The kernel's time of arrival is the truth; when we read it is our own delay.
             self._now_ns = max(self._now_ns, now_ns)
             self.endpoint.receive_datagram(data, now_ns=self._now_ns)
@@ -166,18 +199,28 @@ class Driver:
         now_ns = self.advance(cause_ns)
         endpoint, log = self.endpoint, self.log
         for event in endpoint.events():
-            log.events.append((now_ns, event))
+            if self._remember:
+                log.events.append((now_ns, event))
             self.on_event(event)
         for datagram in endpoint.datagrams_to_send(now_ns=now_ns):
             at_ns = self.clock.now_ns()  # before the kernel has it and stamps it
             self.port.send(datagram.data, self.peer)
             log.late.add(at_ns - cause_ns)
-            log.sent.append(Sent.of(datagram, at_ns, keep=self._keep_data))
+            self.sent_datagrams += 1
+            if self._remember:
+                log.sent.append(Sent.of(datagram, at_ns, keep=self._keep_data))
             self.sent_bytes += len(datagram.data) + LINK_OVERHEAD_BYTES
         self._alarm.arm(endpoint.next_timer())
+        if self._news is not None and now_ns >= self._news_at_ns:
+            self._news_at_ns = now_ns - now_ns % TICK_NS + TICK_NS
+            self._news(("arrived", now_ns, self.arrived_datagrams, self.arrived_bytes))
 
     def on_event(self, event: object) -> None:
-        """Something happened; for subclasses."""
+        """Something happened; subclasses take it further."""
+        if self._news is not None and isinstance(event, FrameDecoded):
+            received = getattr(self.endpoint, "received_frame", None)
+            data = received(event.index) if received is not None else None
+            self._news(("decoded", event, data))
 
 
 class SenderDriver(Driver):
@@ -185,12 +228,12 @@ class SenderDriver(Driver):
 
     def __init__(
         self, endpoint: Endpoint, controller: RateController, make: EndFactory, port: UdpPort,
-        peer: Address, clock: SessionClock, *, keep_data: bool = False,
-        is_control: Callable[[bytes], bool] | None = None, control: Control | None = None,
+        peer: Address, clock: SessionClock, *, keep_data: bool = False, remember: bool = True,
+        companion: Companion | None = None, news: News | None = None,
     ) -> None:  # fmt: skip
         super().__init__(
             endpoint, port, peer, clock, end_ns=make.end_ns, keep_data=keep_data,
-            is_control=is_control, control=control,
+            remember=remember, companion=companion, news=news,
         )  # fmt: skip
         self._controller = controller
         self._make = make
@@ -217,8 +260,11 @@ class SenderDriver(Driver):
             self.log.captures_late.add(self.clock.now_ns() - at_ns)
             # The camera is punctual, whatever this process is.
             self._now_ns = max(self._now_ns, at_ns)
+            before_ns = self.clock.now_ns()
             self.endpoint.push_frame(SourceFrame(self._index), now_ns=self._now_ns)
-            self.settle(at_ns)
+            # What the encoder took is the scheme's; what comes after it is ours.
+            self.log.encoding.add(self.clock.now_ns() - before_ns)
+            self.settle(self.clock.now_ns())
             self._index += 1
             if self._index < self._make.clip.frame_count:
                 self._camera.arm(self._make.capture_ns(self._index))
@@ -231,7 +277,11 @@ class SenderDriver(Driver):
             view = control_view(
                 self.endpoint, self._controller, self._make.transport.name, now_ns=now_ns
             )
-            self.log.ticks.append((at_ns, *view[1:], self.encoded_bytes, self.sent_bytes))
+            tick = (at_ns, *view[1:], self.encoded_bytes, self.sent_bytes)
+            if self._remember:
+                self.log.ticks.append(tick)
+            if self._news is not None:
+                self._news(("tick", tick, self.sent_datagrams))
             if at_ns + TICK_NS <= self._make.duration_ns:
                 self._ticker.arm(at_ns + TICK_NS)
 
@@ -241,29 +291,5 @@ class SenderDriver(Driver):
         """Counts what was encoded."""
         if isinstance(event, FrameEncoded):
             self.encoded_bytes += event.media_bytes
-
-
-class ReceiverDriver(Driver):
-    """A receiver."""
-
-    def __init__(
-        self, endpoint: Endpoint, make: EndFactory, port: UdpPort, peer: Address,
-        clock: SessionClock, *, keep_data: bool = False,
-        is_control: Callable[[bytes], bool] | None = None, control: Control | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__(
-            endpoint, port, peer, clock, end_ns=make.end_ns, keep_data=keep_data,
-            is_control=is_control, control=control,
-        )  # fmt: skip
-        self._make = make
-
-    async def run(self) -> PeerLog:
-        """See `Driver`; and keep what the decoder may work with."""
-        log = await super().run()
-        received = getattr(self.endpoint, "received_frames", None)
-        if received is not None and self._make.spec.keep_received:
-            log.received = received(self._make.clip.frame_count)
-        return log
-
-
-__all__: Final = ["Control", "Driver", "RealAlarm", "ReceiverDriver", "SenderDriver"]
+            if self._news is not None:
+                self._news(("encoded", event))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from testbed.capture.tap import Tap
 from testbed.network.packet import IP_UDP_HEADER_BYTES, LINK_OVERHEAD_BYTES
 from testbed.protocol.endpoint import Datagram
 from testbed.transports.base import FrameAbandoned, FrameDecoded, FrameEncoded
@@ -58,6 +60,26 @@ class Merger:
         sink.append("frames", [record.row(mode) for record in self.frames.records])
         sink.append("link", self.network.link_rows)
         sink.append("control", self._control_rows())
+
+    def tell(self, tap: Tap, *, start_ns: int) -> None:
+        """Tell a capture of every datagram; their payloads must have been kept.
+
+        Args:
+            tap: see `testbed.worlds.session`.
+            start_ns: of the session by the wall clock, since 1970.
+        """
+        tap.starts_at(start_ns)
+        told: list[tuple[int, Callable[[], None]]] = []
+        for name, trip in (("down", self.down), ("up", self.up)):
+            for sent, arrival_ns in zip(trip.sent, trip.arrival_ns, strict=True):
+                if sent.data is None:
+                    continue
+                told.append((sent.at_ns, partial(tap.sent, name, sent.data, now_ns=sent.at_ns)))
+                if arrival_ns >= 0:
+                    at_ns = max(arrival_ns, sent.at_ns)  # two clocks, read one after the other
+                    told.append((at_ns, partial(tap.arrived, name, sent.data, now_ns=at_ns)))
+        for _, tell in sorted(told, key=_time):
+            tell()
 
     def _steps(self) -> list[Step]:
         frames = self.frames

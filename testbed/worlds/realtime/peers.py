@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Coroutine
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
 from pathlib import Path
 from typing import Any, TypeVar
 
 from testbed.worlds.ends import EndFactory
 from testbed.worlds.realtime.clock import SessionClock, new_loop, prompt
-from testbed.worlds.realtime.driver import ReceiverDriver, SenderDriver
+from testbed.worlds.realtime.driver import Driver, News, SenderDriver
 from testbed.worlds.realtime.relay import Relay, session_paths
 from testbed.worlds.realtime.udp import Address, UdpPort
 from testbed.worlds.session import SessionSpec
@@ -20,9 +21,8 @@ T = TypeVar("T")
 
 
 def sender_main(
-    pipe: Connection, *, spec: SessionSpec, base: Path, made: socket.socket, peer: Address,
-    keep_data: bool,
-) -> None:  # fmt: skip
+    pipe: Connection, *, spec: SessionSpec, base: Path, keep_data: bool, watched: bool
+) -> None:
     """The sender's process."""
     make = EndFactory(spec, base=base)
     path = session_paths(spec)["down"]
@@ -31,11 +31,13 @@ def sender_main(
         return path.capacity_bytes(now_ns, now_ns + TICK_NS) * 8e6 / TICK_NS
 
     endpoint, controller = make.sender(capacity_kbps)
-    clock = _wait_for_start(pipe)
-    port = UdpPort(made)
+    clock, (port,), (peer,) = _wait_for_start(pipe)
 
     async def run() -> Any:
-        driver = SenderDriver(endpoint, controller, make, port, peer, clock, keep_data=keep_data)
+        driver = SenderDriver(
+            endpoint, controller, make, port, peer, clock, keep_data=keep_data,
+            news=_news(pipe, watched),
+        )  # fmt: skip
         return await driver.run()
 
     # An encoder that works while the session runs must not starve the machine.
@@ -45,36 +47,38 @@ def sender_main(
 
 
 def receiver_main(
-    pipe: Connection, *, spec: SessionSpec, base: Path, made: socket.socket, peer: Address,
-    keep_data: bool,
-) -> None:  # fmt: skip
+    pipe: Connection, *, spec: SessionSpec, base: Path, keep_data: bool, watched: bool
+) -> None:
     """The receiver's process."""
     make = EndFactory(spec, base=base)
     endpoint = make.receiver()
-    clock = _wait_for_start(pipe)
-    port = UdpPort(made)
+    clock, (port,), (peer,) = _wait_for_start(pipe)
 
     async def run() -> Any:
-        driver = ReceiverDriver(endpoint, make, port, peer, clock, keep_data=keep_data)
+        driver = Driver(
+            endpoint, port, peer, clock, end_ns=make.end_ns, keep_data=keep_data,
+            news=_news(pipe, watched),
+        )  # fmt: skip
         return await driver.run()
 
     log, scheduling = _punctually(run(), priority=True)
+    received = getattr(endpoint, "received_frames", None)
+    if received is not None and spec.keep_received:
+        log.received = received(make.clip.frame_count)
     log.facts = {"endpoint": log.facts, "scheduling": scheduling, "compute": make.compute.facts()}
     pipe.send(("done", log))
 
 
-def relay_main(
-    pipe: Connection, *, spec: SessionSpec, base: Path, near: socket.socket, sender: Address,
-    far: socket.socket, receiver: Address,
-) -> None:  # fmt: skip
+def relay_main(pipe: Connection, *, spec: SessionSpec, base: Path, watched: bool) -> None:
     """The relay's process."""
     make = EndFactory(spec, base=base)
-    clock = _wait_for_start(pipe)
+    clock, (near, far), (sender, receiver) = _wait_for_start(pipe)
 
     async def run() -> Any:
         relay = Relay(
-            spec, near=UdpPort(near), sender=sender, far=UdpPort(far), receiver=receiver,
+            spec, near=near, sender=sender, far=far, receiver=receiver,
             clock=clock, fps=float(make.clip.fps), ends_ns=(make.duration_ns, make.end_ns),
+            news=_news(pipe, watched),
         )  # fmt: skip
         return await relay.run()
 
@@ -83,11 +87,17 @@ def relay_main(
     pipe.send(("done", log))
 
 
-def _wait_for_start(pipe: Connection) -> SessionClock:
-    """Say that everything is made, and wait for the moment at which the session starts."""
+def _news(pipe: Connection, watched: bool) -> News | None:
+    """Tells the parent what happens, where somebody watches."""
+    return (lambda what: pipe.send(("news", what))) if watched else None
+
+
+def _wait_for_start(pipe: Connection) -> tuple[SessionClock, list[UdpPort], list[Address]]:
+    """Say that everything is made; get sockets, whom they talk to, and the moment of the start."""
     pipe.send(("ready", None))
-    _, epoch_ns = pipe.recv()
-    return SessionClock(epoch_ns)
+    _, epoch_ns, peers = pipe.recv()
+    ports = [UdpPort(socket.socket(fileno=recv_handle(pipe))) for _ in peers]
+    return SessionClock(epoch_ns), ports, peers
 
 
 def _punctually(work: Coroutine[Any, Any, T], *, priority: bool) -> tuple[T, str]:

@@ -16,7 +16,7 @@ from testbed.network.path import Path, build_path
 from testbed.protocol.rtp import RTP_HEADER_BYTES, frame_of_timestamp, is_rtcp
 from testbed.randomness import generator
 from testbed.worlds.realtime.clock import SessionClock
-from testbed.worlds.realtime.driver import RealAlarm
+from testbed.worlds.realtime.driver import News, RealAlarm
 from testbed.worlds.realtime.records import Carried, NetworkLog, key_of
 from testbed.worlds.realtime.udp import Address, UdpPort
 from testbed.worlds.session import SessionSpec
@@ -145,13 +145,15 @@ class Relay:
         fps: of the clip.
         ends_ns: when the last tick is, and when the relay stops.
         passes: datagrams that go through at once, beside the path.
+        news: is told the media direction's row of every tick.
     """
 
     def __init__(
         self, spec: SessionSpec, *, near: UdpPort, sender: Address, far: UdpPort,
         receiver: Address, clock: SessionClock, fps: float, ends_ns: tuple[int, int],
-        passes: Callable[[bytes], bool] = lambda _data: False,
+        passes: Callable[[bytes], bool] = lambda _data: False, news: News | None = None,
     ) -> None:  # fmt: skip
+        self._news = news
         self.log = NetworkLog()
         self._loop = asyncio.get_running_loop()
         self._clock = clock
@@ -203,6 +205,8 @@ class Relay:
             row = self._link_ticks.row(name, path, at_ns - TICK_NS, at_ns)
             self.log.link_rows.append(row)
             if name == "down":
+                if self._news is not None:
+                    self._news(("link", row))
                 self.log.capacity_bytes.append(path.capacity_bytes(at_ns - TICK_NS, at_ns))
         if at_ns + TICK_NS <= self._duration_ns:
             self._ticker.arm(at_ns + TICK_NS)

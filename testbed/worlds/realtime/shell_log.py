@@ -1,0 +1,216 @@
+"""What mm-link's log says of each datagram, and the rows that the tables want of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from testbed.network.mmlog import LinkLog
+from testbed.network.packet import LINK_OVERHEAD_BYTES
+from testbed.network.servers import NS_PER_MS
+from testbed.network.trace import OPPORTUNITY_BYTES
+from testbed.worlds.realtime.records import Arrivals, Carried, Sent, match
+from testbed.worlds.realtime.shells import LinkPlan
+from testbed.worlds.ticks import TICK_NS
+
+#: A datagram is logged as arriving so many ms after it was sent, at most, when nothing lies before
+#: mm-link but its device.
+NEAR_MS: Final = 25
+
+
+@dataclass(slots=True)
+class Passage:
+    """One `+` line with what became of it; ms since the start of the session."""
+
+    in_ms: int
+    size: int
+    out_ms: int | None = None
+    dropped: bool = False
+
+
+def passages(log: LinkLog, epoch_ms: int) -> list[Passage]:
+    """Every packet that mm-link saw from the start of the session on, in order.
+
+    A `-` line names the ms at which its packet came, so departures find their arrivals whatever the
+    queue did. What never left and was overtaken by a later one was dropped.
+
+    Args:
+        log: of one direction.
+        epoch_ms: start of the session on mm-link's clock.
+    """
+    found = [Passage(at - epoch_ms, size) for at, size in log.arrivals if at >= epoch_ms]
+    waiting: dict[tuple[int, int], deque[int]] = defaultdict(deque)
+    for number, passage in enumerate(found):
+        waiting[passage.in_ms, passage.size].append(number)
+    last = -1
+    for at, size, delay in log.departures:
+        numbers = waiting.get((at - delay - epoch_ms, size))
+        if numbers:
+            number = numbers.popleft()
+            found[number].out_ms = at - epoch_ms
+            last = max(last, number)
+    for passage in found[: last + 1]:
+        passage.dropped = passage.out_ms is None
+    return found
+
+
+@dataclass(slots=True)
+class DirectionLog:
+    """What one direction of the shells did.
+
+    Attributes:
+        carried: one a datagram sent, in order.
+        vanished: left mm-link, met no loss shell, and did not arrive (F29).
+        unmatched: packets in mm-link's log that nobody of ours sent.
+        lost_ns: when datagrams that a loss shell took were sent.
+    """
+
+    carried: list[Carried] = field(default_factory=list)
+    vanished: int = 0
+    unmatched: int = 0
+    lost_ns: list[int] = field(default_factory=list)
+
+
+def read_direction(
+    sent: Sequence[Sent], arrived: Arrivals, seen: Sequence[Passage], plan: LinkPlan, *,
+    delay_ms: int, end_ns: int,
+) -> DirectionLog:  # fmt: skip
+    """The fate of every datagram.
+
+    Without loss in front of it mm-link sees what was sent in the order in which it was sent. With
+    it, a lost datagram has no line; its neighbours are told apart by time, size and arrival.
+
+    Args:
+        sent: by the endpoint.
+        arrived: at the other one.
+        seen: `passages` of this direction.
+        plan: of this direction.
+        delay_ms: of mm-delay.
+        end_ns: what was sent this late may be under way still.
+    """
+    result = DirectionLog()
+    places = match([one.key for one in sent], arrived.keys)
+    lines = _lines_of(sent, places, seen, front_ms=delay_ms if plan.delay_in_front else 0)
+    result.unmatched = len(seen) - sum(line >= 0 for line in lines)
+    behind_ns = 0 if plan.delay_in_front else delay_ms * NS_PER_MS
+    for one, place, line in zip(sent, places, lines, strict=True):
+        carried = Carried(one.key)
+        passage = seen[line] if line >= 0 else None
+        if passage is not None:
+            # mm-link floors its clock, so its ms may begin before the datagram was sent.
+            carried.link_in_ns = max(passage.in_ms * NS_PER_MS, one.at_ns)
+            if passage.out_ms is not None:
+                carried.link_out_ns = max(passage.out_ms * NS_PER_MS, carried.link_in_ns)
+                carried.arrival_ns = carried.link_out_ns + behind_ns
+        if place < 0:
+            carried.drop = _drop(passage, plan, result, late=one.at_ns > end_ns)
+            if carried.drop == "loss":
+                result.lost_ns.append(one.at_ns)
+        result.carried.append(carried)
+    return result
+
+
+def _drop(passage: Passage | None, plan: LinkPlan, result: DirectionLog, *, late: bool) -> str:
+    if passage is not None and passage.dropped:
+        return "queue"
+    if passage is not None and passage.out_ms is None:
+        return "none"  # still in the queue when the shells ended
+    if late:
+        return "none"
+    if not (plan.loss_behind if passage is not None else plan.loss_in_front):
+        result.vanished += 1
+    return "loss"
+
+
+def _lines_of(
+    sent: Sequence[Sent], places: Sequence[int], seen: Sequence[Passage], *, front_ms: int
+) -> list[int]:
+    """For each datagram the index of its `+` line, or -1.
+
+    A datagram that arrived has one; one that did not takes a line only if the datagrams behind it
+    leave it one.
+    """
+    lines = [-1] * len(sent)
+    at = 0
+    for number, one in enumerate(sent):
+        size = one.size + LINK_OVERHEAD_BYTES
+        earliest = one.at_ns // NS_PER_MS + front_ms - 1
+        while at < len(seen) and seen[at].in_ms < earliest:
+            at += 1
+        if at == len(seen) or seen[at].size != size or seen[at].in_ms > earliest + NEAR_MS:
+            continue
+        if places[number] < 0 and _needed_behind(sent, places, number, seen, at, front_ms):
+            continue
+        lines[number] = at
+        at += 1
+    return lines
+
+
+def _needed_behind(
+    sent: Sequence[Sent], places: Sequence[int], number: int, seen: Sequence[Passage], at: int,
+    front_ms: int,
+) -> bool:  # fmt: skip
+    """Whether datagrams behind `number` that arrived need line `at` and all that follow it.
+
+    Looked at: the lines within `NEAR_MS`, and the datagrams that they can be of.
+    """
+    horizon = seen[at].in_ms + NEAR_MS
+    free = 0
+    for passage in seen[at:]:
+        if passage.in_ms > horizon:
+            break
+        free += 1
+    taken = 0
+    for other, place in zip(sent[number + 1 :], places[number + 1 :], strict=True):
+        if other.at_ns // NS_PER_MS + front_ms > horizon:
+            break
+        taken += place >= 0
+    return taken >= free
+
+
+def link_rows(
+    log: LinkLog, seen: Sequence[Passage], direction: str, *, epoch_ms: int, duration_ns: int,
+    lost_ns: Sequence[int],
+) -> list[tuple[Any, ...]]:  # fmt: skip
+    """Rows of `testbed.tables.LINK`."""
+    tick_ms = TICK_NS // NS_PER_MS
+    edges = np.arange(0, duration_ns // NS_PER_MS + 1, tick_ms)
+    left = [p for p in seen if p.out_ms is not None]
+    kept = [p for p in seen if not p.dropped]
+    offered = _until(edges, [at - epoch_ms for at in log.opportunities])
+    out = _until(edges, [p.out_ms or 0 for p in left])
+    out_bytes = _until(edges, [p.out_ms or 0 for p in left], [p.size for p in left])
+    into = _until(edges, [p.in_ms for p in kept])
+    into_bytes = _until(edges, [p.in_ms for p in kept], [p.size for p in kept])
+    dropped = _until(edges, [p.in_ms for p in seen if p.dropped])
+    lost = _until(edges, [ns // NS_PER_MS for ns in lost_ns])
+    return [
+        (
+            int(edges[n]) * NS_PER_MS,
+            direction,
+            int(offered[n + 1] - offered[n]) * OPPORTUNITY_BYTES,
+            int(out_bytes[n + 1] - out_bytes[n]),
+            int(into[n + 1] - out[n + 1]),
+            int(into_bytes[n + 1] - out_bytes[n + 1]),
+            int(dropped[n + 1] - dropped[n]),
+            int(lost[n + 1] - lost[n]),
+        )
+        for n in range(len(edges) - 1)
+    ]
+
+
+def _until(
+    edges: npt.NDArray[np.int64], times: Sequence[int], weights: Sequence[int] | None = None
+) -> npt.NDArray[np.int64]:
+    """Sum of the weights (1 each) of what happened up to each edge."""
+    order = np.argsort(np.array(times, np.int64), kind="stable")
+    ordered = np.array(times, np.int64)[order]
+    weight = np.ones(len(ordered), np.int64) if weights is None else np.array(weights)[order]
+    total = np.concatenate([[0], np.cumsum(weight)]).astype(np.int64)
+    summed: npt.NDArray[np.int64] = total[np.searchsorted(ordered, edges, side="right")]
+    return summed
