@@ -169,7 +169,7 @@ class Canvas:
         now = shown[-1] if shown else None
         raw = end_s - start_s <= RAW_S
         step_s = SAMPLE_S if raw else MEAN_S
-        unit = "kbit/s" if raw else f"kbit/s, means of {MEAN_S:g} s"
+        unit = "kbit/s" if raw else f"kbit/s in {MEAN_S:g} s"
         sent, delivered, target, capacity = (
             _points(shown, name) if raw else means(_points(shown, name), step_s)
             for name in ("sent_kbps", "delivered_kbps", "target_kbps", "capacity_kbps")

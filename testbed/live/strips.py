@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SPAN_S: Final = 60.0
 #: Rates over longer times than this are shown as means of `MEAN_S`, or nobody could read them.
 RAW_S: Final = 20.0
-MEAN_S: Final = 0.5
+MEAN_S: Final = 1.0
 #: Points further apart than this many of their steps are not joined by a line.
 GAP_STEPS: Final = 3.5
 #: A link this much wider than the video's own rates is cut off at the top.
@@ -29,8 +29,11 @@ Points = Sequence[tuple[float, float | None]]
 
 
 def ticks(top: float, most: int) -> list[float]:
-    """0 and the multiples of 1, 2 or 5 times a power of ten, about `most` of them up to `top`."""
-    rough = top / most
+    """0 and the multiples up to `top` of a round step: 1, 2 or 5 times a power of ten.
+
+    At least one multiple, at most `most` (3 if that is less).
+    """
+    rough = top / max(3, most)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
     return [number * step for number in range(int(top / step * 1.0001) + 1)]
@@ -44,15 +47,16 @@ def span(now_s: float, duration_s: float | None) -> tuple[float, float]:
 
 
 def means(points: Points, step_s: float) -> Points:
-    """Means over `step_s`, each at the end of its time; None where no point has a value."""
+    """Means over `step_s` that are over, each at its end; None where no point has a value."""
     bins: dict[int, list[tuple[float, float | None]]] = {}
     for point in points:
         bins.setdefault(math.ceil(point[0] / step_s - 1e-6), []).append(point)
     found: list[tuple[float, float | None]] = []
     for number, members in bins.items():
         known = [value for _, value in members if value is not None]
-        mean = sum(known) / len(known) if known else None
-        found.append((min(number * step_s, members[-1][0]), mean))
+        if number * step_s <= points[-1][0] + 1e-6:
+            mean = sum(known) / len(known) if known else None
+            found.append((number * step_s, mean))
     return found
 
 

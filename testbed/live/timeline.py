@@ -183,7 +183,7 @@ def spread(times_ns: Times) -> Times:
         times_ns: never going back; `NEVER` stands for never.
     """
     ends, counts = np.unique(times_ns[times_ns != NEVER], return_counts=True)
-    before = np.concatenate([[0], ends[:-1]])
+    before = np.concatenate([[0], ends])[:-1]
     parts = [
         end - (end - start) * np.arange(count - 1, -1, -1) // count
         for start, end, count in zip(before, ends, counts, strict=True)

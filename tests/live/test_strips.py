@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from testbed.live.look import Box
-from testbed.live.strips import Strip, span, ticks
+from testbed.live.strips import Strip, means, span, ticks
 
 RED = (255, 0, 0)
 
@@ -25,7 +25,7 @@ def red(image: Image.Image) -> set[tuple[int, int]]:
     return set(zip(columns.tolist(), rows.tolist(), strict=True))
 
 
-@given(st.floats(0.01, 1e7), st.integers(2, 12))
+@given(st.floats(0.01, 1e7), st.integers(3, 12))
 def test_ticks_are_round_and_within(top: float, most: int) -> None:
     found = ticks(top, most)
     assert found[0] == 0
@@ -38,6 +38,7 @@ def test_ticks_are_round_and_within(top: float, most: int) -> None:
 def test_known_ticks() -> None:
     assert ticks(550, 6) == [0, 100, 200, 300, 400, 500]
     assert ticks(33, 3) == [0, 20]
+    assert ticks(4004005.0, 2) == [0, 2e6, 4e6]
     assert ticks(4, 7) == [0, 1, 2, 3, 4]
 
 
@@ -68,6 +69,13 @@ def test_holes_are_not_bridged() -> None:
     chart.steps([(0.5, 30.0), (0.6, None), (0.7, 30.0), (1.5, 30.0)], "red", 1)
     columns = {x for x, _ in red(image)}
     assert columns == {*range(60, 71), *range(80, 91), *range(160, 171)}
+
+
+def test_means_of_half_a_second() -> None:
+    points = [(n / 10, float(n)) for n in range(1, 13)]
+    assert means(points, 0.5) == [(0.5, 3.0), (1.0, 8.0)]  # the third is not over yet
+    assert means([(0.1, None), (0.2, 4.0), (1.0, None)], 0.5) == [(0.5, 4.0), (1.0, None)]
+    assert means([], 0.5) == []
 
 
 def test_what_is_beyond_the_scale_is_at_its_end() -> None:

@@ -5,7 +5,7 @@ const SPAN_S = 60;
 const KEPT = 6000;
 const SAMPLE_S = 0.1;
 // Rates over longer times than this are shown as means, or nobody could read them.
-const RAW_S = 20, MEAN_S = 0.5;
+const RAW_S = 20, MEAN_S = 1;
 const byId = (id) => document.getElementById(id);
 const samples = [];
 let heading = null;
@@ -33,9 +33,9 @@ function badge(state, text) {
 
 // --- charts -------------------------------------------------------------------------------------
 
-// Round steps of 1, 2 or 5, at most `most` of them below `top`.
+// Round steps of 1, 2 or 5, at most `most` (>= 3) of them below `top`, and at least one.
 function ticks(top, most) {
-  const rough = top / most;
+  const rough = top / Math.max(3, most);
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough * 0.999);
   const found = [];
@@ -159,7 +159,7 @@ function rateTop(shown) {
 
 const RATES = ["capacity_kbps", "sent_kbps", "delivered_kbps", "target_kbps"];
 
-// Means over `step` seconds, each at the end of its time; a field is null where no sample has it.
+// Means over `step` seconds that are over, each at their end; null where no sample has the field.
 function means(shown, step) {
   const bins = new Map();
   for (const s of shown) {
@@ -167,8 +167,10 @@ function means(shown, step) {
     if (!bins.has(bin)) bins.set(bin, []);
     bins.get(bin).push(s);
   }
-  return [...bins].map(([bin, members]) => {
-    const mean = { t: Math.min(bin * step, members[members.length - 1].t) };
+  const now = shown.length ? shown[shown.length - 1].t : 0;
+  const over = [...bins].filter(([bin]) => bin * step <= now + 1e-6);
+  return over.map(([bin, members]) => {
+    const mean = { t: bin * step };
     for (const field of RATES) {
       const known = members.map((s) => s[field]).filter((v) => v !== null);
       mean[field] = known.length ? known.reduce((a, b) => a + b) / known.length : null;
@@ -179,7 +181,7 @@ function means(shown, step) {
 
 function drawRates(shown, from, to) {
   const step = to - from > RAW_S ? MEAN_S : SAMPLE_S;
-  put("rate-unit", step === SAMPLE_S ? "kbit/s" : `kbit/s, means of ${MEAN_S} s`);
+  put("rate-unit", step === SAMPLE_S ? "kbit/s" : `kbit/s in ${MEAN_S} s`);
   const rates = step === SAMPLE_S ? shown : means(shown, step);
   const chart = charts.rate;
   chart.begin(rateTop(rates), from, to);
