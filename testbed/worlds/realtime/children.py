@@ -132,6 +132,18 @@ class Children:
         except OSError:
             raise _died(child) from None
 
+    def tell(self, name: str, message: tuple[Any, ...]) -> None:
+        """Send a message to the child called `name`.
+
+        Raises:
+            ToolFailedError: it is gone.
+        """
+        child = self._children[name]
+        try:
+            child.pipe.send(message)
+        except OSError:
+            raise _died(child) from None
+
     def expect(
         self, tag: str, *, timeout_s: float,
         on_news: Callable[[str, tuple[Any, ...]], None] | None = None,

@@ -97,7 +97,7 @@ def run_mahimahi_session(
     plan = plan_shells(spec, end_ns=make.end_ns, lead_ms=LEAD_MS)
     require_mahimahi()
     warm_up(spec, base=base)
-    with Children() as children, tempfile.TemporaryDirectory(prefix="testbed-mm-") as name:
+    with Children() as children:
         shared = {
             "spec": spec, "base": base, "keep_data": tap is not None,
             "watched": watcher is not None,
@@ -105,18 +105,21 @@ def run_mahimahi_session(
         children.start("receiver", receiver_main, **shared)
         children.start("sender", sender_main, **shared)
         children.expect("ready", timeout_s=START_S)
-        with running_shells(plan, Path(name)) as shells:
-            if watcher is not None:
-                watcher("world", ("start", shells.epoch_ns))
-            children.launch("receiver", shells.epoch_ns, [(shells.inner, shells.inner_peer)])
-            children.launch("sender", shells.epoch_ns, [(shells.outer, shells.outer_peer)])
-            logs = children.expect("done", timeout_s=make.end_ns / 1e9 + END_S, on_news=watcher)
-        network = read_network(Path(name), plan, shells, make, logs["sender"], logs["receiver"])
+        with tempfile.TemporaryDirectory(prefix="testbed-mm-") as name:
+            with running_shells(plan, Path(name)) as shells:
+                if watcher is not None:
+                    watcher("world", ("start", shells.epoch_ns))
+                children.launch("receiver", shells.epoch_ns, [(shells.inner, shells.inner_peer)])
+                children.launch("sender", shells.epoch_ns, [(shells.outer, shells.outer_peer)])
+                limit_s = make.end_ns / 1e9 + END_S
+                logs = children.expect("done", timeout_s=limit_s, on_news=watcher)
+            sender, receiver = logs["sender"], logs["receiver"]
+            network = read_network(Path(name), plan, shells, make, sender, receiver)
     return conclude(
         make,
         sink,
-        logs["sender"],
-        logs["receiver"],
+        sender,
+        receiver,
         network,
         busy_ms=busy_ms,
         tap=tap,
@@ -152,6 +155,8 @@ def running_shells(plan: ShellPlan, work: Path) -> Iterator[Shells]:
             *("testbed.worlds.realtime.shells_inside", str(work)),
         ],
         stdin=theirs.fileno(),
+        # Not in our process group: when that is killed, it still gets to tidy up.
+        start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=errors,
         env={**os.environ, "PATH": f"{SEARCH_PATH}:{os.environ.get('PATH', '')}"},
