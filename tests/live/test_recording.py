@@ -71,6 +71,16 @@ def test_a_manifest_without_a_clip(run_of: Callable[[str], Path], tmp_path: Path
         open_recording(tmp_path / "s")
 
 
+def test_a_run_that_only_had_sizes(run_of: Callable[[str], Path], tmp_path: Path) -> None:
+    def ladder(manifest: dict) -> None:  # type: ignore[type-arg]
+        assert manifest["facts"]["sender"]["encoder"]["kind"] == "live"
+        manifest["facts"]["sender"]["encoder"]["kind"] = "ladder"
+
+    folder = edited(run_of("morphe"), tmp_path / "r", ladder)
+    with pytest.raises(InputError, match=r"has no pictures.*quality=\[psnr\]"):
+        open_recording(folder)
+
+
 def test_the_screen_holds_what_it_had() -> None:
     frames = [DecodedFrame(n, flat(n)) for n in (1, 2, 4)]
     wanted = [-1, 0, 1, 1, 3, 4, 9]
