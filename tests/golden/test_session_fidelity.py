@@ -19,7 +19,7 @@ ALLOWANCE_MS = 3.0
 BUSY_MS = "20"
 TRIES = 3
 REQUIRED = os.environ.get("TESTBED_REQUIRE_MAHIMAHI") == "1"
-PROBLEMS = find_problems()
+PROBLEMS = [problem.what for problem in find_problems()]
 
 
 class Silent:
@@ -73,8 +73,6 @@ def test_relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.mahimahi
 @pytest.mark.timeout(280)
-@pytest.mark.skipif(
-    bool(PROBLEMS) and not REQUIRED, reason="mm-link cannot run here: " + str(PROBLEMS)
-)
+@pytest.mark.skipif(bool(PROBLEMS) and not REQUIRED, reason=f"mm-link cannot run here: {PROBLEMS}")
 def test_mahimahi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check(tmp_path / "out", ["mahimahi"], monkeypatch)
