@@ -3,7 +3,7 @@
     python tools/live_screenshot.py RUN docs/images/live.png --after 24
 
 RUN is a run folder. It is replayed at its own pace; the picture is taken after so many seconds, and
-brought to 256 colours, which keeps it small. Needs Chromium (tools/install_chromium.sh).
+brought to 176 colours, which keeps it small. Needs Chromium (tools/install_chromium.sh).
 """
 
 from __future__ import annotations
@@ -64,9 +64,20 @@ def take(url: str, out: Path, size: str) -> None:
             check=True, stderr=subprocess.DEVNULL, timeout=60,
         )  # fmt: skip
         with Image.open(shot) as image:
-            few = image.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE)
-            few.save(out, optimize=True)
+            small(image.convert("RGB")).save(out, optimize=True)
     print(f"{out}: {out.stat().st_size / 1000:.0f} kB")
+
+
+def small(image: Image.Image) -> Image.Image:
+    """In few colours; those of the curves, in the lower half, have some of their own."""
+    width, height = image.size
+    middle = round(0.55 * height)
+    colours: list[int] = []
+    for box, count in (((0, 0, width, middle), 128), ((0, middle, width, height), 48)):
+        colours += image.crop(box).quantize(count, kmeans=1).getpalette()[: 3 * count]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(colours)
+    return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from browser import Browser, program
 from PIL import Image
-from viewing import sample, shown
+from viewing import HEADING, sample, shown
 
 from testbed.live.feed import Feed
 from testbed.live.recording import Recording
@@ -139,6 +140,21 @@ def test_every_window_and_both_colour_schemes(
         brightness = sum(int(n) for n in paper.removeprefix("rgb(").removesuffix(")").split(","))
         assert (brightness < 200) == dark
         assert text(browser, "received-note") == "frame 29, 33 ms behind"
+        assert browser.errors == []
+
+
+def test_rates_of_a_long_session_are_means_of_a_second(browser: Browser) -> None:
+    feed = Feed(replace(HEADING, duration_s=40.0))
+    for number in range(1, 256):
+        feed.sample(sample(number, target_kbps=None))
+    with LiveServer(feed) as server:
+        browser.open(server.url)
+        # The 25th second is that of samples 241 to 250, which sent 240 kbit/s and their number.
+        browser.until("document.getElementById('sent').textContent === '486'")
+        browser.until("document.getElementById('rate-unit').textContent === 'kbit/s in 1 s'")
+        assert text(browser, "target") == "–"
+        ink, _, _ = browser.ask(INK.format(name="rate-chart"))
+        assert ink > 5000
         assert browser.errors == []
 
 

@@ -179,10 +179,25 @@ function means(shown, step) {
   });
 }
 
-function drawRates(shown, from, to) {
+// First and last second to show: all of a short session, else the minute up to now.
+function span(now) {
+  const length = Math.min(SPAN_S, Math.max(1, heading.duration_s ?? SPAN_S));
+  const to = Math.max(length, now);
+  return [to - length, to];
+}
+
+// The points of the rate chart, and so the numbers beside it.
+function shownRates(now) {
+  const [from, to] = span(now);
+  const shown = samples.filter((s) => s.t > from);
+  return to - from > RAW_S ? means(shown, MEAN_S) : shown;
+}
+
+function drawRates(now) {
+  const [from, to] = span(now);
   const step = to - from > RAW_S ? MEAN_S : SAMPLE_S;
   put("rate-unit", step === SAMPLE_S ? "kbit/s" : `kbit/s in ${MEAN_S} s`);
-  const rates = step === SAMPLE_S ? shown : means(shown, step);
+  const rates = shownRates(now);
   const chart = charts.rate;
   chart.begin(rateTop(rates), from, to);
   chart.bars(rates, (s) => s.capacity_kbps ?? 0, "area", true, step);
@@ -202,10 +217,9 @@ function draw() {
 function drawNow() {
   if (!heading) return;
   const now = samples.length ? samples[samples.length - 1].t : 0;
-  const span = Math.min(SPAN_S, Math.max(1, heading.duration_s ?? SPAN_S));
-  const to = Math.max(span, now), from = to - span;
+  const [from, to] = span(now);
   const shown = samples.filter((s) => s.t > from);
-  drawRates(shown, from, to);
+  drawRates(now);
   const worst = Math.max(10, ...shown.map((s) => 100 * s.loss_share));
   charts.loss.begin(worst * 1.05, from, to);
   charts.loss.bars(shown, (s) => 100 * s.loss_share, "loss");
@@ -227,9 +241,10 @@ function tell() {
   put("delay", s.frame_delay_ms === null ? "–" : `${rounded(s.frame_delay_ms)} ms`);
   put("late", String(s.late_frames));
   put("queue", s.queue_bytes === null ? "–" : `${rounded(s.queue_bytes / 1000, 1)} kB`);
-  put("sent", rounded(s.sent_kbps));
-  put("delivered", rounded(s.delivered_kbps));
-  put("target", rounded(s.target_kbps));
+  const rates = shownRates(s.t).at(-1) ?? s;
+  put("sent", rounded(rates.sent_kbps));
+  put("delivered", rounded(rates.delivered_kbps));
+  put("target", rounded(rates.target_kbps));
   put("loss", `${rounded(100 * s.loss_share)} %`);
   put("coding", rounded(s.coding_fps));
   put("rendered", rounded(s.rendered_fps));
