@@ -26,6 +26,7 @@ from testbed.network.mmlog import LinkLog, parse_log, replay
 from testbed.network.servers import NS_PER_MS
 from testbed.randomness import generator
 from testbed.worlds.ends import EndFactory
+from testbed.worlds.fidelity import STATISTICAL_QUEUES
 from testbed.worlds.mahimahi import (
     SEARCH_PATH,
     UNPRIVILEGED_ID,
@@ -38,7 +39,7 @@ from testbed.worlds.realtime.clock import monotonic_ns, wall_minus_monotonic_ns
 from testbed.worlds.realtime.peers import receiver_main, sender_main
 from testbed.worlds.realtime.records import NetworkLog, PeerLog
 from testbed.worlds.realtime.shell_log import link_rows, passages, read_direction
-from testbed.worlds.realtime.shells import ShellPlan, plan_shells
+from testbed.worlds.realtime.shells import LinkPlan, ShellPlan, plan_shells
 from testbed.worlds.realtime.udp import Address
 from testbed.worlds.realtime.world import Watcher, busy_bound_ms, check, conclude, warm_up
 from testbed.worlds.session import SessionResult, SessionSpec, TableSink
@@ -251,7 +252,8 @@ def read_network(
     for name, (sent, arrived) in ends.items():
         log = parse_log((work / f"session.{name}.log").read_text(), f"mm-link's {name}link log")
         link = plan.links[name]
-        seen = passages(log, shells.epoch_ms)
+        verdict, dropped = _held_against_model(log, link)
+        seen = passages(log, shells.epoch_ms, dropped)
         result = read_direction(
             sent, arrived, seen, link, delay_ms=plan.delay_ms, end_ns=make.end_ns
         )
@@ -264,7 +266,7 @@ def read_network(
         if name == "down":
             network.capacity_bytes = [row[2] for row in rows]
         network.facts[name] = {
-            "link": _held_against_model(log, plan, name),
+            "link": verdict,
             "vanished": result.vanished,
             "unmatched": result.unmatched,
         }
@@ -272,16 +274,20 @@ def read_network(
     return network
 
 
-def _held_against_model(log: LinkLog, plan: ShellPlan, name: str) -> dict[str, Any]:
-    """mm-link's departures beside those of our link for the same arrivals."""
-    link = plan.links[name]
+def _held_against_model(log: LinkLog, link: LinkPlan) -> tuple[dict[str, Any], list[bool] | None]:
+    """mm-link's departures beside those of our link for the same arrivals; what ours dropped.
+
+    None for the latter where the two differ, or the queue decides by its own clock or chance.
+    """
     ours = replay(log, link.trace, link.queue, generator(1, "fidelity/queue"))
     same = (one == other for one, other in zip(log.departures, ours.departures, strict=False))
-    return {
+    verdict = {
         "arrivals": len(log.arrivals),
         "departures": len(log.departures),
         "equal": sum(takewhile(bool, same)),
     }
+    alike = log.departures == ours.departures and link.queue.kind not in STATISTICAL_QUEUES
+    return verdict, ours.dropped if alike else None
 
 
 __all__ = ["run_mahimahi_session", "running_shells"]
