@@ -29,14 +29,20 @@ from testbed.worlds.mahimahi import (
     SEARCH_PATH,
     UNPRIVILEGED_ID,
     queue_arguments,
-    require_mahimahi,
     write_traces,
 )
+from testbed.worlds.mahimahi_conditions import last_words, require_shells
 from testbed.worlds.realtime.children import END_S, START_S, Children
 from testbed.worlds.realtime.clock import monotonic_ns, wall_minus_monotonic_ns
 from testbed.worlds.realtime.peers import receiver_main, sender_main
+from testbed.worlds.realtime.plain_shells import plain_shells
 from testbed.worlds.realtime.records import NetworkLog, PeerLog
-from testbed.worlds.realtime.shell_log import link_rows, passages, read_direction
+from testbed.worlds.realtime.shell_log import (
+    HOUSEKEEPING_BYTES,
+    link_rows,
+    passages,
+    read_direction,
+)
 from testbed.worlds.realtime.shells import ShellPlan, plan_shells
 from testbed.worlds.realtime.udp import Address
 from testbed.worlds.realtime.world import Watcher, busy_bound_ms, check, conclude, warm_up
@@ -61,6 +67,7 @@ class Shells:
         epoch_ns: CLOCK_MONOTONIC at the start of the session.
         epoch_ms: the same on mm-link's clock.
         up_shift_ms: how much later than the media direction's the feedback's trace began.
+        housekeeping: the kernel's IPv6 packets go through mm-link as well.
     """
 
     outer: socket.socket
@@ -70,6 +77,7 @@ class Shells:
     epoch_ns: int
     epoch_ms: int
     up_shift_ms: int
+    housekeeping: bool = False
 
 
 def run_mahimahi_session(
@@ -95,7 +103,7 @@ def run_mahimahi_session(
     busy_ms = busy_bound_ms()
     make = EndFactory(spec, base=base)
     plan = plan_shells(spec, end_ns=make.end_ns, lead_ms=LEAD_MS)
-    require_mahimahi()
+    require_shells(nested=len(plan.shells) > 1)
     warm_up(spec, base=base)
     with Children() as children, tempfile.TemporaryDirectory(prefix="testbed-mm-") as name:
         shared = {
@@ -126,12 +134,28 @@ def run_mahimahi_session(
 
 @contextlib.contextmanager
 def running_shells(plan: ShellPlan, work: Path) -> Iterator[Shells]:
-    """Start the shells in namespaces of their own; end them well, or at once where that fails.
+    """Start the shells; end them well, or at once where that fails.
+
+    Root has them in namespaces of their own, an ordinary user on the machine itself.
 
     Raises:
+        ToolMissingError: an ordinary user's machine cannot have shells inside shells.
         ToolFailedError: they did not come up, or did not end; carries the last line of stderr.
     """
     write_traces(work, "session", uplink=plan.links["up"].trace, downlink=plan.links["down"].trace)
+    if os.geteuid() == 0:
+        with _in_namespaces(plan, work) as shells, shells.outer, shells.inner:
+            yield shells
+        return
+    running = plain_shells(plan, work, priority=_may_have_priority())
+    with running as plain, plain.outer, plain.inner:
+        shells = _shells(plain.outer, plain.inner, plain.answer, plan)
+        shells.housekeeping = True
+        yield shells
+
+
+@contextlib.contextmanager
+def _in_namespaces(plan: ShellPlan, work: Path) -> Iterator[Shells]:
     config = {
         "shells": [list(shell) for shell in plan.shells],
         "queues": {
@@ -159,17 +183,13 @@ def running_shells(plan: ShellPlan, work: Path) -> Iterator[Shells]:
     theirs.close()
     try:
         with ours, errors:
-            shells = _sockets(ours, process, plan, work)
-            try:
-                yield shells
-            finally:
-                shells.outer.close()
-                shells.inner.close()
-            ours.sendall(b"end")
+            yield _sockets(ours, process, plan, work)
+            with contextlib.suppress(ConnectionError):  # it died meanwhile: its status says so
+                ours.sendall(b"end")
             try:
                 status = process.wait(timeout=_DOWN_S)
             except subprocess.TimeoutExpired:
-                raise ToolFailedError("mahimahi: the shells did not end") from None
+                raise _failed(process, work, "the shells did not end") from None
             if status != 0:
                 raise _failed(process, work)
     finally:
@@ -184,11 +204,17 @@ def _sockets(
     try:
         data, handles, _, _ = socket.recv_fds(ours, 4096, 2)
     except TimeoutError:
-        raise ToolFailedError("mahimahi: the shells did not come up") from None
+        raise _failed(process, work, "the shells did not come up") from None
     if len(handles) != 2:
         raise _failed(process, work)
-    answer: dict[str, Any] = json.loads(data)
     outer, inner = (socket.socket(fileno=handle) for handle in handles)
+    return _shells(outer, inner, json.loads(data), plan)
+
+
+def _shells(
+    outer: socket.socket, inner: socket.socket, answer: dict[str, Any], plan: ShellPlan
+) -> Shells:
+    """The session's start and the sockets' peers, from what `way_through` says."""
     init_ms, base_ms = answer["down"]
     epoch_ms = base_ms + plan.lead_ms
     epoch_ns = (init_ms + epoch_ms) * NS_PER_MS - wall_minus_monotonic_ns()
@@ -202,12 +228,14 @@ def _sockets(
     )  # fmt: skip
 
 
-def _failed(process: subprocess.Popen[bytes], work: Path) -> ToolFailedError:
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=_DOWN_S)
+def _failed(process: subprocess.Popen[bytes], work: Path, reason: str = "") -> ToolFailedError:
+    """One line: our reason if there is one, and what the shells said."""
+    if not reason:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=_DOWN_S)
     text = (work / "stderr").read_text(errors="replace")
-    last = text.strip().splitlines()[-2:] or [f"exit status {process.returncode}"]
-    return ToolFailedError(f"mahimahi: {'; '.join(last)}")
+    said = last_words(text, process.poll()) if text.strip() or not reason else ""
+    return ToolFailedError(f"mahimahi: {'; '.join(filter(None, [reason, said]))}")
 
 
 def _may_have_priority() -> bool:
@@ -230,6 +258,7 @@ def read_network(
     network = NetworkLog()
     network.facts["shells"] = [" ".join(shell) for shell in plan.shells]
     network.facts["uplink_trace_later_ms"] = shells.up_shift_ms
+    network.facts["ipv6_housekeeping"] = shells.housekeeping
     ends = {
         "down": (sender.sent, receiver.arrived),
         "up": (receiver.sent, sender.arrived),
@@ -239,8 +268,9 @@ def read_network(
         link = plan.links[name]
         seen = passages(log, shells.epoch_ms)
         result = read_direction(
-            sent, arrived, seen, link, delay_ms=plan.delay_ms, end_ns=make.end_ns
-        )
+            sent, arrived, seen, link, delay_ms=plan.delay_ms, end_ns=make.end_ns,
+            foreign=HOUSEKEEPING_BYTES if shells.housekeeping else frozenset(),
+        )  # fmt: skip
         network.carried[name] = result.carried
         rows = link_rows(
             log, seen, name, epoch_ms=shells.epoch_ms, duration_ns=make.duration_ns,
@@ -253,6 +283,7 @@ def read_network(
             "link": _held_against_model(log, plan, name),
             "vanished": result.vanished,
             "unmatched": result.unmatched,
+            "housekeeping": result.housekeeping,
         }
     network.link_rows.sort(key=lambda row: row[0])
     return network
