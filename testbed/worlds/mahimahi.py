@@ -32,9 +32,9 @@ from testbed.worlds.mahimahi_conditions import (
     UNPRIVILEGED_ID,
     Problem,
     find_problems,
-    last_words,
     require_mahimahi,
 )
+from testbed.worlds.mahimahi_tools import last_words
 
 #: What mm-link can carry: its TUN device has an MTU of 1500 (F7, F29).
 LARGEST_PAYLOAD_BYTES: Final = 1472

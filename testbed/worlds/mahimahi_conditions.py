@@ -8,26 +8,23 @@ set-uid program calls it. What cannot be looked at by such a user is found by st
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
 import shutil
 import stat
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from testbed.errors import ToolMissingError
+from testbed.worlds.mahimahi_tools import SEARCH_PATH, last_words, said_by
 
 #: How to get mm-link, for messages.
 INSTALL_HINT: Final = "sudo sh tools/install_mahimahi.sh, or `testbed doctor --fix` (Debian 12)"
 #: The ordinary user that root calls mm-link by: "nobody" on Debian.
 UNPRIVILEGED_ID: Final = 65534
-#: Where system tools lie, also for a PATH without the sbin folders.
-SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: The shells that sessions use.
 SHELLS: Final = ("mm-link", "mm-delay", "mm-loss", "mm-onoff")
 TUN: Final = Path("/dev/net/tun")
@@ -37,10 +34,6 @@ IP_FORWARD: Final = Path("/proc/sys/net/ipv4/ip_forward")
 _STATUS: Final = Path("/proc/self/status")
 #: Exit status of Debian 12's iptables (1.8.9) when it is run set-uid.
 IPTABLES_REFUSES: Final = 111
-#: How long a trial of a shell, or an iptables, may take.
-_TRIAL_S: Final = 20.0
-#: How long a shell that must end gets to take its iptables rules with it.
-_END_S: Final = 5.0
 
 FORWARD_FIX: Final = (
     "sudo sysctl -w net.ipv4.ip_forward=1 (until the next boot; for good: "
@@ -115,7 +108,8 @@ def set_uid() -> Condition | None:
     if lost:
         paths = " ".join(map(str, lost))
         shown = ", ".join(path.name for path in lost)
-        fix = f"sudo chown root {paths} && sudo chmod u+s {paths}"
+        roots = all(_owner(path) == 0 for path in lost)
+        fix = f"sudo chmod u+s {paths}" if roots else f"{INSTALL_HINT}: {paths} must be root's"
         return Condition(name, "any", False, f"{shown} is not set-uid root", fix)
     if os.statvfs(path).f_flag & os.ST_NOSUID:
         what = f"{path} lies on a file system mounted nosuid"
@@ -193,14 +187,14 @@ def iptables_under_set_uid() -> Condition | None:
     found = shutil.which("iptables", path=SEARCH_PATH)
     if os.geteuid() != 0 or setpriv is None or found is None:
         return None
-    done = _run([
+    done = said_by([
         *(setpriv, f"--ruid={UNPRIVILEGED_ID}", "--euid=0"), *(found, "-w", "-t", "nat", "-S")
     ])  # fmt: skip
     if done.returncode == 0:
         return Condition(_IPTABLES, "user", True, "works")
     if done.returncode == IPTABLES_REFUSES:
         return _TROUBLES[0][1]
-    detail = f"iptables fails: {_last(done)}"
+    detail = f"iptables fails: {last_words(done.stderr, done.returncode)}"
     return Condition(_IPTABLES, "user", False, detail, "see whether `iptables -t nat -S` works")
 
 
@@ -269,8 +263,8 @@ _TROUBLES: Final[tuple[tuple[str, Condition], ...]] = (
 _NESTED: Final = Condition(
     "nested shells", "user", False,
     "a shell inside a shell finds ip_forward off: it is off in the machine's first namespace",
-    "set it where the machine boots, not only in a container; or one shell "
-    "(delay_ms: 0 and no loss); or run as root",
+    "sysctl -w net.ipv4.ip_forward=1 (or net.core.devconf_inherit_init_net=3) on a container's "
+    "host; or one shell (delay_ms: 0, no loss); or run as root",
 )  # fmt: skip
 
 
@@ -280,7 +274,7 @@ def try_shell(*, nested: bool = False) -> Condition:
     It lives for a fraction of a second and takes what it set up with it.
     """
     delay = ("mm-delay", "0")
-    done = _run([*delay, *(delay if nested else ()), "true"])
+    done = said_by([*delay, *(delay if nested else ()), "true"])
     name = _NESTED.name if nested else _START
     if done.returncode == 0:
         return Condition(name, "user", True, "works")
@@ -289,7 +283,13 @@ def try_shell(*, nested: bool = False) -> Condition:
     for words, condition in _TROUBLES:
         if words in done.stderr:
             return condition
-    return Condition(name, "user", False, f"mm-delay fails: {_last(done)}", "see what it says")
+    return Condition(
+        name,
+        "user",
+        False,
+        f"mm-delay fails: {last_words(done.stderr, done.returncode)}",
+        "see what it says",
+    )
 
 
 # --- for worlds ---------------------------------------------------------------------------
@@ -342,59 +342,6 @@ def _require(problems: Sequence[Problem]) -> None:
         raise ToolMissingError(f"mm-link cannot run here: {reasons}")
 
 
-# --- processes ----------------------------------------------------------------------------
-
-#: A shell that only hands on how the one inside it ended.
-_HANDED_ON: Final = re.compile(r"`(packetshell|(uplink|downlink)\b|mm-|linkshell|\S*python)[^']*'")
-
-
-def last_words(stderr: str, status: object) -> str:
-    """The useful end of what shells said: the last two lines that are not about other lines."""
-    lines = stderr.strip().splitlines()
-    own = [line for line in lines if not _HANDED_ON.search(line)] or lines
-    return "; ".join(own[-2:]) or f"exit status {status}"
-
-
-def end_gently(process: subprocess.Popen[Any], *, wait_s: float = _END_S) -> None:
-    """Reap a shell that has been told to end; a shell that is killed leaves iptables rules."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=wait_s)
-        return
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=_END_S)
-        return
-    process.kill()
-    process.wait()
-
-
-def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-            env={**os.environ, "PATH": f"{os.environ.get('PATH', '')}:{SEARCH_PATH}"},
-        )
-    except OSError as error:
-        return subprocess.CompletedProcess(command, 127, "", f"{command[0]}: {error.strerror}")
-    with process:
-        try:
-            _, stderr = process.communicate(timeout=_TRIAL_S)
-        except subprocess.TimeoutExpired:
-            end_gently(process, wait_s=0.0)
-            stderr = f"no end after {_TRIAL_S:g} s"
-    return subprocess.CompletedProcess(command, process.returncode, "", stderr)
-
-
-def _last(done: subprocess.CompletedProcess[str]) -> str:
-    return last_words(done.stderr, done.returncode)
-
-
 def read(path: Path) -> str:
     """A short text file, stripped; "" where it cannot be read."""
     try:
@@ -412,35 +359,15 @@ def _owner(path: Path) -> int:
 
 
 __all__ = [
-    "FORWARD_FIX",
     "INSTALL_HINT",
-    "IPTABLES_FIX",
-    "IPTABLES_REFUSES",
-    "IP_FORWARD",
     "SEARCH_PATH",
-    "SHELLS",
-    "TUN",
-    "TUN_NUMBERS",
     "UNPRIVILEGED_ID",
     "Condition",
-    "Needed",
     "Problem",
-    "caller",
-    "end_gently",
     "find_plain_problems",
     "find_problems",
-    "forwarding",
-    "installed",
-    "iptables",
-    "iptables_under_set_uid",
-    "last_words",
     "look",
-    "namespace_tools",
-    "read",
     "require_mahimahi",
     "require_shells",
-    "set_uid",
     "try_shell",
-    "tun",
-    "without_set_uid",
 ]

@@ -31,7 +31,8 @@ from testbed.worlds.mahimahi import (
     queue_arguments,
     write_traces,
 )
-from testbed.worlds.mahimahi_conditions import last_words, require_shells
+from testbed.worlds.mahimahi_conditions import require_shells
+from testbed.worlds.mahimahi_tools import last_words
 from testbed.worlds.realtime.children import END_S, START_S, Children
 from testbed.worlds.realtime.clock import monotonic_ns, wall_minus_monotonic_ns
 from testbed.worlds.realtime.peers import receiver_main, sender_main

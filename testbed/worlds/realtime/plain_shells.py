@@ -24,7 +24,7 @@ from typing import Any, Final
 import testbed
 from testbed.errors import ToolFailedError, ToolMissingError
 from testbed.worlds.mahimahi import queue_arguments
-from testbed.worlds.mahimahi_conditions import SEARCH_PATH, end_gently, last_words
+from testbed.worlds.mahimahi_tools import SEARCH_PATH, end_gently, last_words
 from testbed.worlds.realtime.shell_inner import OUTER_NAME
 from testbed.worlds.realtime.shells import ShellPlan
 from testbed.worlds.realtime.shells_inside import link_line, way_through
