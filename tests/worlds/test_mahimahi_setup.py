@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.errors import ToolFailedError
+from testbed.errors import ToolFailedError, ToolMissingError
 from testbed.paths import data_dir
 from testbed.worlds import mahimahi_conditions, mahimahi_setup
 from testbed.worlds.mahimahi_setup import SHIM, Choice, parse_alternatives
@@ -98,6 +98,21 @@ def test_what_cannot_be_written_says_so(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_the_install_script_is_shipped() -> None:
     script = data_dir("tools") / "install_mahimahi.sh"
     assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0
+
+
+def test_what_the_install_script_says_is_passed_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # without mm-link
+    monkeypatch.setattr(mahimahi_setup, "data_dir", lambda _name: tmp_path)
+    with pytest.raises(ToolMissingError, match="is not there; install the testbed again"):
+        mahimahi_setup.install()
+    script = tmp_path / "install_mahimahi.sh"
+    script.write_text("echo 'install_mahimahi: this is fedora, not Debian' >&2; exit 1\n")
+    with pytest.raises(ToolFailedError, match=r"^sh: install_mahimahi: this is fedora"):
+        mahimahi_setup.install()
+    script.write_text("exit 0\n")
+    assert mahimahi_setup.install()[0].startswith("installed mahimahi from Debian 11 (undo: ")
 
 
 def state() -> tuple[str, str, list[str]]:
