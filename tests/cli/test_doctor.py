@@ -8,6 +8,7 @@ import torch
 
 from testbed.cli import doctor
 from testbed.cli.main import run_command
+from testbed.worlds import mahimahi_conditions
 
 
 @pytest.fixture(autouse=True)
@@ -54,10 +55,10 @@ def test_a_broken_core_is_exit_1_with_a_fix(
 def test_what_stands_beside_the_core_does_not_fail_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "_TUN", tmp_path / "no-tun")
+    monkeypatch.setattr(mahimahi_conditions, "TUN", tmp_path / "no-tun")
     monkeypatch.setattr("shutil.which", lambda *_args, **_more: None)
     (tmp_path / "forward").write_text("0\n")
-    monkeypatch.setattr(doctor, "_IP_FORWARD", tmp_path / "forward")
+    monkeypatch.setattr(mahimahi_conditions, "IP_FORWARD", tmp_path / "forward")
     assert run_command(["doctor"]) == 0
     answer = capsys.readouterr().out
     for name in ("mm-link", "/dev/net/tun", "ip_forward"):
@@ -76,6 +77,24 @@ def test_an_ffmpeg_without_vvenc_and_vmaf_is_found(
     assert "has no libvvenc" in found("H.266 encoder").detail
     assert not found("VMAF").ok
     assert "IMAGEIO_FFMPEG_EXE" in found("VMAF").fix
+
+
+def test_fixing_is_for_root_and_says_what_to_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "forward").write_text("0\n")
+    monkeypatch.setattr(mahimahi_conditions, "IP_FORWARD", tmp_path / "forward")
+    monkeypatch.setattr(mahimahi_conditions, "TUN", tmp_path / "no-tun")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert run_command(["doctor", "--fix"]) == 2
+    said = capsys.readouterr().err
+    assert "doctor --fix needs root to fix " in said
+    assert "/dev/net/tun, " in said
+    assert "ip_forward" in said
+    assert f"sudo {sys.executable} -m testbed.cli.main doctor --fix\n" in said
+    assert said.count("\n") == 1
+    assert (tmp_path / "forward").read_text() == "0\n"
+    assert not (tmp_path / "no-tun").exists()
 
 
 class TestCodec:

@@ -31,14 +31,21 @@ from testbed.worlds.mahimahi import (
     SEARCH_PATH,
     UNPRIVILEGED_ID,
     queue_arguments,
-    require_mahimahi,
     write_traces,
 )
+from testbed.worlds.mahimahi_conditions import require_shells
+from testbed.worlds.mahimahi_tools import last_words
 from testbed.worlds.realtime.children import END_S, START_S, Children
 from testbed.worlds.realtime.clock import monotonic_ns, wall_minus_monotonic_ns
 from testbed.worlds.realtime.peers import receiver_main, sender_main
+from testbed.worlds.realtime.plain_shells import plain_shells
 from testbed.worlds.realtime.records import NetworkLog, PeerLog
-from testbed.worlds.realtime.shell_log import link_rows, passages, read_direction
+from testbed.worlds.realtime.shell_log import (
+    HOUSEKEEPING_BYTES,
+    link_rows,
+    passages,
+    read_direction,
+)
 from testbed.worlds.realtime.shells import LinkPlan, ShellPlan, plan_shells
 from testbed.worlds.realtime.udp import Address
 from testbed.worlds.realtime.world import Watcher, busy_bound_ms, check, conclude, warm_up
@@ -65,6 +72,7 @@ class Shells:
         up_shift_ms: how much later than the media direction's the feedback's trace began.
         lifeline: has something to read once the shells are gone.
         failure: says why they are.
+        housekeeping: the kernel's IPv6 packets go through mm-link as well.
     """
 
     outer: socket.socket
@@ -74,8 +82,9 @@ class Shells:
     epoch_ns: int
     epoch_ms: int
     up_shift_ms: int
-    lifeline: socket.socket
-    failure: Callable[[], ToolFailedError]
+    lifeline: socket.socket | None = None
+    failure: Callable[[], ToolFailedError] = lambda: ToolFailedError("mahimahi: a shell died")
+    housekeeping: bool = False
 
 
 def run_mahimahi_session(
@@ -101,7 +110,7 @@ def run_mahimahi_session(
     busy_ms = busy_bound_ms()
     make = EndFactory(spec, base=base)
     plan = plan_shells(spec, end_ns=make.end_ns, lead_ms=LEAD_MS)
-    require_mahimahi()
+    require_shells(nested=len(plan.shells) > 1)
     warm_up(spec, base=base)
     with Children() as children:
         shared = {
@@ -118,10 +127,8 @@ def run_mahimahi_session(
                 children.launch("receiver", shells.epoch_ns, [(shells.inner, shells.inner_peer)])
                 children.launch("sender", shells.epoch_ns, [(shells.outer, shells.outer_peer)])
                 limit_s = make.end_ns / 1e9 + END_S
-                logs = children.expect(
-                    "done", timeout_s=limit_s, on_news=watcher,
-                    lifeline=(shells.lifeline, shells.failure),
-                )  # fmt: skip
+                line = None if shells.lifeline is None else (shells.lifeline, shells.failure)
+                logs = children.expect("done", timeout_s=limit_s, on_news=watcher, lifeline=line)
             sender, receiver = logs["sender"], logs["receiver"]
             network = read_network(Path(name), plan, shells, make, sender, receiver)
     return conclude(
@@ -138,12 +145,29 @@ def run_mahimahi_session(
 
 @contextlib.contextmanager
 def running_shells(plan: ShellPlan, work: Path) -> Iterator[Shells]:
-    """Start the shells in namespaces of their own; end them well, or at once where that fails.
+    """Start the shells; end them well, or at once where that fails.
+
+    Root has them in namespaces of their own, an ordinary user on the machine itself.
 
     Raises:
+        ToolMissingError: an ordinary user's machine cannot have shells inside shells.
         ToolFailedError: they did not come up, or did not end; carries the last line of stderr.
     """
     write_traces(work, "session", uplink=plan.links["up"].trace, downlink=plan.links["down"].trace)
+    if os.geteuid() == 0:
+        with _in_namespaces(plan, work) as shells, shells.outer, shells.inner:
+            yield shells
+        return
+    running = plain_shells(plan, work, priority=_may_have_priority())
+    with running as plain, plain.outer, plain.inner:
+        shells = _shells(plain.outer, plain.inner, plain.answer, plan)
+        shells.lifeline, shells.failure = plain.lifeline, plain.failure
+        shells.housekeeping = True
+        yield shells
+
+
+@contextlib.contextmanager
+def _in_namespaces(plan: ShellPlan, work: Path) -> Iterator[Shells]:
     config = {
         "shells": [list(shell) for shell in plan.shells],
         "queues": {
@@ -174,17 +198,13 @@ def running_shells(plan: ShellPlan, work: Path) -> Iterator[Shells]:
     try:
         with ours, errors:
             shells = _sockets(ours, process, plan, work)
-            try:
-                yield shells
-            finally:
-                shells.outer.close()
-                shells.inner.close()
-            with contextlib.suppress(BrokenPipeError):  # died just now; its status says so
+            yield shells
+            with contextlib.suppress(ConnectionError):  # it died meanwhile: its status says so
                 ours.sendall(b"end")
             try:
                 status = process.wait(timeout=_DOWN_S)
             except subprocess.TimeoutExpired:
-                raise ToolFailedError("mahimahi: the shells did not end") from None
+                raise _failed(process, work, "the shells did not end") from None
             if status != 0:
                 raise _failed(process, work)
     finally:
@@ -199,11 +219,19 @@ def _sockets(
     try:
         data, handles, _, _ = socket.recv_fds(ours, 4096, 2)
     except TimeoutError:
-        raise ToolFailedError("mahimahi: the shells did not come up") from None
+        raise _failed(process, work, "the shells did not come up") from None
     if len(handles) != 2:
         raise _failed(process, work)
-    answer: dict[str, Any] = json.loads(data)
     outer, inner = (socket.socket(fileno=handle) for handle in handles)
+    shells = _shells(outer, inner, json.loads(data), plan)
+    shells.lifeline, shells.failure = ours, partial(_failed, process, work)
+    return shells
+
+
+def _shells(
+    outer: socket.socket, inner: socket.socket, answer: dict[str, Any], plan: ShellPlan
+) -> Shells:
+    """The session's start and the sockets' peers, from what `way_through` says."""
     init_ms, base_ms = answer["down"]
     epoch_ms = base_ms + plan.lead_ms
     epoch_ns = (init_ms + epoch_ms) * NS_PER_MS - wall_minus_monotonic_ns()
@@ -213,16 +241,18 @@ def _sockets(
         raise ToolFailedError(f"mahimahi: the shells took longer than {plan.lead_ms} ms to come up")
     return Shells(
         outer, inner, tuple(answer["peer"]), tuple(answer["outer"]), epoch_ns, epoch_ms,
-        answer["up"][1] - base_ms, ours, partial(_failed, process, work),
+        answer["up"][1] - base_ms,
     )  # fmt: skip
 
 
-def _failed(process: subprocess.Popen[bytes], work: Path) -> ToolFailedError:
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=_DOWN_S)
+def _failed(process: subprocess.Popen[bytes], work: Path, reason: str = "") -> ToolFailedError:
+    """One line: our reason if there is one, and what the shells said."""
+    if not reason:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=_DOWN_S)
     text = (work / "stderr").read_text(errors="replace")
-    last = text.strip().splitlines()[-2:] or [f"exit status {process.returncode}"]
-    return ToolFailedError(f"mahimahi: {'; '.join(last)}")
+    said = last_words(text, process.poll()) if text.strip() or not reason else ""
+    return ToolFailedError(f"mahimahi: {'; '.join(filter(None, [reason, said]))}")
 
 
 def _may_have_priority() -> bool:
@@ -245,6 +275,7 @@ def read_network(
     network = NetworkLog()
     network.facts["shells"] = [" ".join(shell) for shell in plan.shells]
     network.facts["uplink_trace_later_ms"] = shells.up_shift_ms
+    network.facts["ipv6_housekeeping"] = shells.housekeeping
     ends = {
         "down": (sender.sent, receiver.arrived),
         "up": (receiver.sent, sender.arrived),
@@ -255,8 +286,9 @@ def read_network(
         verdict, dropped = _held_against_model(log, link)
         seen = passages(log, shells.epoch_ms, dropped)
         result = read_direction(
-            sent, arrived, seen, link, delay_ms=plan.delay_ms, end_ns=make.end_ns
-        )
+            sent, arrived, seen, link, delay_ms=plan.delay_ms, end_ns=make.end_ns,
+            foreign=HOUSEKEEPING_BYTES if shells.housekeeping else frozenset(),
+        )  # fmt: skip
         network.carried[name] = result.carried
         rows = link_rows(
             log, seen, name, epoch_ms=shells.epoch_ms, duration_ns=make.duration_ns,
@@ -269,6 +301,7 @@ def read_network(
             "link": verdict,
             "vanished": result.vanished,
             "unmatched": result.unmatched,
+            "housekeeping": result.housekeeping,
         }
     network.link_rows.sort(key=lambda row: row[0])
     return network
