@@ -4,8 +4,9 @@
 
 Two cells run through the runner, as `testbed run --jobs 1` does it. In the first one a process is
 killed (SIGKILL) at a random moment of its session. Afterwards the first cell must have failed with
-one line, the second one must be whole, and nothing may be left: no process, no network namespace,
-no mount, no unfinished folder. Prints one line a kill and a table; exit code 1 if anything failed.
+one line, the second one must be whole, and nothing may be left: no process and thereby no
+namespace, no mount, no unfinished folder. Prints one line a kill and a table; exit code 1 if
+anything failed.
 """
 
 from __future__ import annotations
@@ -143,18 +144,6 @@ def marked(mark: str) -> dict[int, str]:
     return found
 
 
-def namespaces() -> set[str]:
-    """The network namespaces that any process lives in."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                found.add(str((entry / "ns" / "net").readlink()))
-            except OSError:
-                continue
-    return found
-
-
 @dataclass
 class Result:
     """What became of a suite whose sessions lost processes.
@@ -194,7 +183,7 @@ def attempt(world: str, dooms: Sequence[tuple[str, float]], folder: Path) -> Res
     scenario.write_text(SCENARIO)
     out = folder / "out"
     mark = f"testbed-killed-{uuid.uuid4().hex}"
-    mounts, nets = Path("/proc/self/mounts").read_text(), namespaces()
+    mounts = Path("/proc/self/mounts").read_text()
     plan = {"dooms": dict(enumerate(dooms, start=1)), "mark": mark}
     # Lateness is not the point here: a busy machine would make the last cell fail.
     with _environment({_VARIABLE: json.dumps(plan), BUSY_VARIABLE: "10000"}):
@@ -212,10 +201,9 @@ def attempt(world: str, dooms: Sequence[tuple[str, float]], folder: Path) -> Res
         wrong.append("the last cell is not whole")
     wrong += [f"folder {p.name} is left" for p in (out / "runs").iterdir() if p.name[0] == "."]
     wrong += [f"process {pid} ({name}) is left" for pid, name in _gone(mark).items()]
+    # A namespace lives as long as a process is in it or it is mounted somewhere.
     if Path("/proc/self/mounts").read_text() != mounts:
         wrong.append("a mount is left")
-    if left := _new_namespaces(nets):
-        wrong.append(f"network namespaces are left: {sorted(left)}")
     return result
 
 
@@ -238,14 +226,6 @@ def _gone(mark: str) -> dict[int, str]:
     while (left := marked(mark)) and time.monotonic() < until:
         time.sleep(_LOOK_S)
     return left
-
-
-def _new_namespaces(before: set[str]) -> set[str]:
-    """Network namespaces that came since and stay."""
-    until = time.monotonic() + 5.0
-    while (new := namespaces() - before) and time.monotonic() < until:
-        time.sleep(_LOOK_S)
-    return new
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from testbed.capture.tap import Tap
 from testbed.network.packet import IP_UDP_HEADER_BYTES, LINK_OVERHEAD_BYTES
@@ -171,9 +171,9 @@ class Trip:
     def vanished(self, end_ns: int) -> int:
         """Datagrams that should have arrived before `end_ns` and did not."""
         return sum(
-            at_ns < 0 and fate.drop == "none" and 0 <= fate.arrival_ns < end_ns - _MARGIN_NS
+            at_ns < 0 and fate.drop == "none" and 0 <= fate.arrival_ns < end_ns - MARGIN_NS
             for fate, at_ns in zip(self.fates, self.arrival_ns, strict=True)
-        ) + sum(fate.key == 0 and sent.at_ns < end_ns - _MARGIN_NS for fate, sent in self._pairs())
+        ) + sum(fate.key == 0 and sent.at_ns < end_ns - MARGIN_NS for fate, sent in self._pairs())
 
     def _pairs(self) -> list[tuple[Carried, Sent]]:
         return list(zip(self.fates, self.sent, strict=True))
@@ -214,7 +214,7 @@ class Trip:
 
 
 #: What is under way this close to the end need not arrive.
-_MARGIN_NS = 50_000_000
+MARGIN_NS: Final = 50_000_000
 
 
 def _null(value: int) -> int | None:

@@ -14,6 +14,7 @@ from testbed.network.mmlog import LinkLog
 from testbed.network.packet import LINK_OVERHEAD_BYTES
 from testbed.network.servers import NS_PER_MS
 from testbed.network.trace import OPPORTUNITY_BYTES
+from testbed.worlds.realtime.merge import MARGIN_NS
 from testbed.worlds.realtime.records import Arrivals, Carried, Sent, match
 from testbed.worlds.realtime.shells import LinkPlan
 from testbed.worlds.ticks import TICK_NS
@@ -41,7 +42,9 @@ def passages(log: LinkLog, epoch_ms: int, dropped: Sequence[bool] | None = None)
 
     A `-` line names the ms at which its packet came, so departures find their arrivals whatever the
     queue did. 0.98 does not log drops. What was dropped is known from our link for the same
-    arrivals, where the two agree; else, what never left and was overtaken by a later one was.
+    arrivals, where the two agree. Else, what never left was dropped if a later one overtook it, or
+    if the link offered something after the last departure, which it would have taken. Which of
+    several equal packets of one ms a departure is of, the log does not say: here the first one.
 
     Args:
         log: of one direction.
@@ -59,13 +62,20 @@ def passages(log: LinkLog, epoch_ms: int, dropped: Sequence[bool] | None = None)
             number = numbers.popleft()
             found[number].out_ms = at - epoch_ms
             last = max(last, number)
-    if dropped is None:
-        for passage in found[: last + 1]:
-            passage.dropped = passage.out_ms is None
+    if dropped is not None:
+        fates = [
+            gone for (at, _), gone in zip(log.arrivals, dropped, strict=True) if at >= epoch_ms
+        ]
+        for passage, gone in zip(found, fates, strict=True):
+            passage.dropped = gone
         return found
-    fates = [gone for (at, _), gone in zip(log.arrivals, dropped, strict=True) if at >= epoch_ms]
-    for passage, gone in zip(found, fates, strict=True):
-        passage.dropped = gone
+    # Since then the queue has been empty: an opportunity passed and nothing left.
+    idle_ms = log.opportunities[-1] if log.opportunities else -1
+    if log.departures and log.departures[-1][0] >= idle_ms:
+        idle_ms = -1
+    for number, passage in enumerate(found):
+        gone = number <= last or passage.in_ms < idle_ms - epoch_ms
+        passage.dropped = gone and passage.out_ms is None
     return found
 
 
@@ -94,8 +104,12 @@ def read_direction(
 ) -> DirectionLog:  # fmt: skip
     """The fate of every datagram.
 
-    Without loss in front of it mm-link sees what was sent in the order in which it was sent. With
-    it, a lost datagram has no line; its neighbours are told apart by time, size and arrival.
+    Without loss in front of it mm-link sees what was sent in the order in which it was sent, and
+    every fate is certain: what came out and did not arrive was lost behind, what arrived came out.
+    Only among equal datagrams of one ms, lost behind and dropped by the queue can change places;
+    their numbers are right. With loss in front a lost datagram has no line; its neighbours are told
+    apart by time, size and arrival. Then too what did not arrive is certain, and in a burst of
+    equal datagrams, lost and dropped can change places.
 
     Args:
         sent: by the endpoint.
@@ -103,7 +117,7 @@ def read_direction(
         seen: `passages` of this direction.
         plan: of this direction.
         delay_ms: of mm-delay.
-        end_ns: what was sent this late may be under way still.
+        end_ns: of the session; what is due this late may be under way still.
         foreign: sizes of packets that others may have sent in between.
     """
     result = DirectionLog()
@@ -111,8 +125,11 @@ def read_direction(
     front_ms = delay_ms if plan.delay_in_front else 0
     sure = [place >= 0 or not plan.loss_in_front for place in places]
     ours = _without_foreign(sent, sure, seen, front_ms=front_ms, foreign=foreign)
-    found = _lines_of(sent, places, [seen[line] for line in ours], front_ms=front_ms)
+    found = _lines_of(
+        sent, places, [seen[line] for line in ours], front_ms=front_ms, gaps=plan.loss_in_front
+    )
     lines = [ours[at] if at >= 0 else -1 for at in found]
+    _give_to_arrived(places, lines, seen, last=plan.queue.kind == "drophead")
     others = set(range(len(seen))).difference(lines)
     result.unmatched = len(others)
     result.housekeeping = sum(seen[line].size in HOUSEKEEPING_BYTES for line in others)
@@ -121,13 +138,15 @@ def read_direction(
         carried = Carried(one.key)
         passage = seen[line] if line >= 0 else None
         if passage is not None:
-            # mm-link floors its clock, so its ms may begin before the datagram was sent.
-            carried.link_in_ns = max(passage.in_ms * NS_PER_MS, one.at_ns)
+            # mm-link floors its clock, so its ms may begin before the datagram was there.
+            there_ns = one.at_ns + front_ms * NS_PER_MS
+            carried.link_in_ns = max(passage.in_ms * NS_PER_MS, there_ns)
             if passage.out_ms is not None:
                 carried.link_out_ns = max(passage.out_ms * NS_PER_MS, carried.link_in_ns)
                 carried.arrival_ns = carried.link_out_ns + behind_ns
         if place < 0:
-            carried.drop = _drop(passage, plan, result, late=one.at_ns > end_ns)
+            due_ns = max(carried.arrival_ns, one.at_ns + delay_ms * NS_PER_MS)
+            carried.drop = _drop(passage, plan, result, late=due_ns > end_ns - MARGIN_NS)
             if carried.drop == "loss":
                 result.lost_ns.append(one.at_ns)
         result.carried.append(carried)
@@ -173,13 +192,41 @@ def _without_foreign(
     return [line for line in range(len(seen)) if line not in others]
 
 
+def _give_to_arrived(
+    places: Sequence[int], lines: list[int], seen: Sequence[Passage], *, last: bool
+) -> None:
+    """Let those of several equal datagrams of one ms that arrived be those that left mm-link.
+
+    If more left, they were lost behind: the last ones (a queue that drops its head kept those) or
+    the first ones.
+    """
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for number, line in enumerate(lines):
+        if line >= 0:
+            groups[seen[line].in_ms, seen[line].size].append(number)
+    for numbers in groups.values():
+        left = [lines[n] for n in numbers if seen[lines[n]].out_ms is not None]
+        stayed = [lines[n] for n in numbers if seen[lines[n]].out_ms is None]
+        if not left or not stayed:
+            continue
+        arrived = [n for n in numbers if places[n] >= 0]
+        others = [n for n in numbers if places[n] < 0]
+        chosen = sorted((arrived + (others[::-1] if last else others))[: len(left)])
+        for number, line in zip(chosen, left, strict=True):
+            lines[number] = line
+        rest = [n for n in numbers if n not in chosen]
+        for number, line in zip(rest, stayed, strict=True):
+            lines[number] = line
+
+
 def _lines_of(
-    sent: Sequence[Sent], places: Sequence[int], seen: Sequence[Passage], *, front_ms: int
-) -> list[int]:
+    sent: Sequence[Sent], places: Sequence[int], seen: Sequence[Passage], *, front_ms: int,
+    gaps: bool,
+) -> list[int]:  # fmt: skip
     """For each datagram the index of its `+` line, or -1.
 
-    A datagram that arrived has one; one that did not takes a line only if the datagrams behind it
-    leave it one.
+    A datagram that arrived has one. With `gaps` (loss in front) one that did not takes a line only
+    if the datagrams behind it leave it one.
     """
     lines = [-1] * len(sent)
     at = 0
@@ -190,7 +237,8 @@ def _lines_of(
             at += 1
         if at == len(seen) or seen[at].size != size or seen[at].in_ms > earliest + NEAR_MS:
             continue
-        if places[number] < 0 and _needed_behind(sent, places, number, seen, at, front_ms):
+        unsure = gaps and places[number] < 0
+        if unsure and _needed_behind(sent, places, number, seen, at, front_ms):
             continue
         lines[number] = at
         at += 1
@@ -235,6 +283,8 @@ def link_rows(
     into_bytes = _until(edges, [p.in_ms for p in kept], [p.size for p in kept])
     dropped = _until(edges, [p.in_ms for p in seen if p.dropped])
     lost = _until(edges, [ns // NS_PER_MS for ns in lost_ns])
+    # Ticks are open on the left, but for the very first: it has the session's first ms too.
+    dropped[:1] = lost[:1] = 0
     return [
         (
             int(edges[n]) * NS_PER_MS,

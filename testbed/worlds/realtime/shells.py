@@ -84,6 +84,9 @@ def plan_shells(spec: SessionSpec, *, end_ns: int, lead_ms: int) -> ShellPlan:
     check_paths(spec)
     paths = {"down": spec.downlink, "up": spec.uplink}
     delay_ms = int(spec.downlink.delay.delay_ms)
+    if delay_ms >= lead_ms:
+        # What opens the way through the shells could not arrive before the session starts.
+        raise InputError(f"--world mahimahi: delay_ms is {delay_ms}; at most {lead_ms - 1}")
     outermost = _before_queue(spec.downlink, "delay")
     links = {}
     for name, path in paths.items():
