@@ -241,7 +241,7 @@ def _shells(
         raise ToolFailedError(f"mahimahi: the shells took longer than {plan.lead_ms} ms to come up")
     return Shells(
         outer, inner, tuple(answer["peer"]), tuple(answer["outer"]), epoch_ns, epoch_ms,
-        answer["up"][1] - base_ms, ours, partial(_failed, process, work),
+        answer["up"][1] - base_ms,
     )  # fmt: skip
 
 
