@@ -63,7 +63,7 @@ def doctor(json: Json = False, fix: Fix = False) -> None:
     """Check what works here and say how to fix what does not.
 
     Exit code 0 if the core works: encoders, decoders, clips and the cache folder. VMAF, mahimahi,
-    the neural codec and a GPU are needed only for what stands beside them.
+    the neural codec, WebRTC and a GPU are needed only for what stands beside them.
 
     Nothing on the machine is changed without --fix, which needs root: it installs mahimahi, gives
     it its set-uid bit, makes /dev/net/tun, lets the machine forward packets, and lets set-uid
@@ -295,6 +295,25 @@ def _weights() -> Finding:
     return Finding("codec weights", "codec", True, f"{listed} in {folder}")
 
 
+def _webrtc() -> list[Finding]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    from testbed.transports.aiortc_media import INSTALL
+
+    try:
+        import aiortc
+    except (ImportError, OSError) as error:
+        reason = (str(error).splitlines() or ["it says not why"])[0]
+        return [
+            Finding("WebRTC", "--world webrtc", False, f"cannot be imported: {reason}", INSTALL)
+        ]
+    try:
+        ice = version("aioice")
+    except PackageNotFoundError:
+        ice = "of unknown version"
+    return [Finding("WebRTC", "--world webrtc", True, f"aiortc {aiortc.__version__}, aioice {ice}")]
+
+
 def _gpu() -> list[Finding]:
     listed = _output(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"])
     name = listed.strip().splitlines()[0] if listed and listed.strip() else None
@@ -311,6 +330,7 @@ CHECKS: Final[tuple[Callable[[], list[Finding]], ...]] = (
     _cores,
     _mahimahi,
     _codec,
+    _webrtc,
     _gpu,
 )
 

@@ -35,7 +35,7 @@ def test_a_program_can_read_the_answer(capsys: pytest.CaptureFixture[str]) -> No
     for expected in (
         "python", "PyAV", "H.264 encoder", "H.265 encoder", "H.266 encoder", "H.266 decoder",
         "VMAF", "clips", "cache", "cores", "mm-link", "/dev/net/tun", "ip_forward", "GPU",
-        "PyTorch", "codec packages", "codec weights",
+        "PyTorch", "codec packages", "codec weights", "WebRTC",
     ):  # fmt: skip
         assert expected in names
     for finding in answer:
@@ -152,9 +152,46 @@ def test_transports_show_every_option_with_its_meaning(capsys: pytest.CaptureFix
     assert {option["name"] for option in answer["options"]} >= {"conceal", "retransmission"}
     assert all(option["meaning"] for option in answer["options"])
     assert run_command(["transports", "list"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "aiortc-h264",
+        "aiortc-vp8",
         "h264",
         "h265",
         "h266",
         "morphe",
     ]
+    marked = [line.split()[0] for line in lines if line.endswith("[--world webrtc only]")]
+    assert marked == ["aiortc-h264", "aiortc-vp8"]
+
+
+def test_a_transport_that_is_confined_to_a_world_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_command(["transports", "show", "aiortc-vp8"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        (
+            "aiortc-vp8: aiortc VP8. aiortc's own media: libvpx, NACK, REMB, jitter buffer "
+            "[--world webrtc only]"
+        ),
+        "no options",
+    ]
+    assert run_command(["transports", "show", "aiortc-vp8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["worlds"] == ["webrtc"]
+
+
+class TestWebrtc:
+    def test_aiortc_says_its_version(self) -> None:
+        aiortc = pytest.importorskip("aiortc")
+        finding = found("WebRTC")
+        assert finding.ok
+        assert finding.detail.startswith(f"aiortc {aiortc.__version__}, aioice ")
+
+    def test_without_aiortc_the_core_still_works(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "aiortc", None)
+        assert run_command(["doctor"]) == 0
+        answer = capsys.readouterr().out
+        assert "no   WebRTC: cannot be imported: " in answer
+        assert "fix (--world webrtc): pip install 'morphe-testbed[webrtc]'" in answer

@@ -19,6 +19,7 @@ from multiprocessing.reduction import send_handle
 from types import TracebackType
 from typing import Any, Final
 
+from testbed import errors
 from testbed.errors import InputError, TestbedError, ToolFailedError
 from testbed.workers import sigint_blocked
 from testbed.worlds.realtime.udp import Address
@@ -132,9 +133,22 @@ class Children:
         except OSError:
             raise _died(child) from None
 
+    def tell(self, name: str, message: tuple[Any, ...]) -> None:
+        """Send a message to the child called `name`.
+
+        Raises:
+            ToolFailedError: it is gone.
+        """
+        child = self._children[name]
+        try:
+            child.pipe.send(message)
+        except OSError:
+            raise _died(child) from None
+
     def expect(
         self, tag: str, *, timeout_s: float,
         on_news: Callable[[str, tuple[Any, ...]], None] | None = None,
+        lifeline: tuple[socket.socket | int, Callable[[], TestbedError]] | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Wait until every child has sent (tag, value).
 
@@ -142,22 +156,27 @@ class Children:
             tag: what to wait for.
             timeout_s: for all of them together.
             on_news: is told of what comes meanwhile as ("news", what), as (child's name, what).
+            lifeline: of somebody else who must live: a socket or handle that has something to read
+                once it is gone, and what is raised then.
 
         Returns:
             The values by name.
 
         Raises:
-            ToolFailedError: a child died, or did not answer in time.
-            InputError: a child refused what the user asked for.
+            ToolFailedError: a child died, failed, or did not answer in time.
+            TestbedError: what a child raised itself.
         """
         until = time.monotonic() + timeout_s
         values: dict[str, Any] = {}
         while len(values) < len(self._children):
             waiting = {c.pipe: c for n, c in self._children.items() if n not in values}
-            ready = wait(list(waiting), timeout=max(0.0, until - time.monotonic()))
+            others = [] if lifeline is None else [lifeline[0]]
+            ready = wait([*waiting, *others], timeout=max(0.0, until - time.monotonic()))
             if not ready:
                 missing = ", ".join(sorted(set(self._children) - set(values)))
                 raise ToolFailedError(f"no answer from the {missing} after {timeout_s:g} s")
+            if lifeline is not None and lifeline[0] in ready:
+                raise lifeline[1]()
             for pipe in ready:
                 child = waiting[pipe]  # type: ignore[index]
                 message = _receive(child)
@@ -176,9 +195,17 @@ def _receive(child: Child) -> tuple[Any, ...]:
     if message[0] == "failed":
         _, kind, text, details = message
         if not details:
-            raise InputError(text)
+            raise _own_error(kind, text)
         raise ToolFailedError(f"the {child.name} failed: {kind}: {text}")
     return message
+
+
+def _own_error(kind: str, text: str) -> TestbedError:
+    """One of our errors again; user's input is what most of them are about."""
+    found = getattr(errors, kind, None)
+    if isinstance(found, type) and issubclass(found, TestbedError):
+        return found(text)
+    return InputError(text)
 
 
 def _died(child: Child) -> ToolFailedError:

@@ -13,8 +13,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,7 @@ from testbed.network.mmlog import LinkLog, parse_log, replay
 from testbed.network.servers import NS_PER_MS
 from testbed.randomness import generator
 from testbed.worlds.ends import EndFactory
+from testbed.worlds.fidelity import STATISTICAL_QUEUES
 from testbed.worlds.mahimahi import (
     SEARCH_PATH,
     UNPRIVILEGED_ID,
@@ -44,7 +46,7 @@ from testbed.worlds.realtime.shell_log import (
     passages,
     read_direction,
 )
-from testbed.worlds.realtime.shells import ShellPlan, plan_shells
+from testbed.worlds.realtime.shells import LinkPlan, ShellPlan, plan_shells
 from testbed.worlds.realtime.udp import Address
 from testbed.worlds.realtime.world import Watcher, busy_bound_ms, check, conclude, warm_up
 from testbed.worlds.session import SessionResult, SessionSpec, TableSink
@@ -68,6 +70,8 @@ class Shells:
         epoch_ns: CLOCK_MONOTONIC at the start of the session.
         epoch_ms: the same on mm-link's clock.
         up_shift_ms: how much later than the media direction's the feedback's trace began.
+        lifeline: has something to read once the shells are gone.
+        failure: says why they are.
         housekeeping: the kernel's IPv6 packets go through mm-link as well.
     """
 
@@ -78,6 +82,8 @@ class Shells:
     epoch_ns: int
     epoch_ms: int
     up_shift_ms: int
+    lifeline: socket.socket | int
+    failure: Callable[[], ToolFailedError]
     housekeeping: bool = False
 
 
@@ -106,7 +112,7 @@ def run_mahimahi_session(
     plan = plan_shells(spec, end_ns=make.end_ns, lead_ms=LEAD_MS)
     require_shells(nested=len(plan.shells) > 1)
     warm_up(spec, base=base)
-    with Children() as children, tempfile.TemporaryDirectory(prefix="testbed-mm-") as name:
+    with Children() as children:
         shared = {
             "spec": spec, "base": base, "keep_data": tap is not None,
             "watched": watcher is not None,
@@ -114,18 +120,24 @@ def run_mahimahi_session(
         children.start("receiver", receiver_main, **shared)
         children.start("sender", sender_main, **shared)
         children.expect("ready", timeout_s=START_S)
-        with running_shells(plan, Path(name)) as shells:
-            if watcher is not None:
-                watcher("world", ("start", shells.epoch_ns))
-            children.launch("receiver", shells.epoch_ns, [(shells.inner, shells.inner_peer)])
-            children.launch("sender", shells.epoch_ns, [(shells.outer, shells.outer_peer)])
-            logs = children.expect("done", timeout_s=make.end_ns / 1e9 + END_S, on_news=watcher)
-        network = read_network(Path(name), plan, shells, make, logs["sender"], logs["receiver"])
+        with tempfile.TemporaryDirectory(prefix="testbed-mm-") as name:
+            with running_shells(plan, Path(name)) as shells:
+                if watcher is not None:
+                    watcher("world", ("start", shells.epoch_ns))
+                children.launch("receiver", shells.epoch_ns, [(shells.inner, shells.inner_peer)])
+                children.launch("sender", shells.epoch_ns, [(shells.outer, shells.outer_peer)])
+                limit_s = make.end_ns / 1e9 + END_S
+                logs = children.expect(
+                    "done", timeout_s=limit_s, on_news=watcher,
+                    lifeline=(shells.lifeline, shells.failure),
+                )  # fmt: skip
+            sender, receiver = logs["sender"], logs["receiver"]
+            network = read_network(Path(name), plan, shells, make, sender, receiver)
     return conclude(
         make,
         sink,
-        logs["sender"],
-        logs["receiver"],
+        sender,
+        receiver,
         network,
         busy_ms=busy_ms,
         tap=tap,
@@ -150,9 +162,10 @@ def running_shells(plan: ShellPlan, work: Path) -> Iterator[Shells]:
         return
     running = plain_shells(plan, work, priority=_may_have_priority())
     with running as plain, plain.outer, plain.inner:
-        shells = _shells(plain.outer, plain.inner, plain.answer, plan)
-        shells.housekeeping = True
-        yield shells
+        yield _shells(
+            plain.outer, plain.inner, plain.answer, plan, lifeline=plain.lifeline,
+            failure=plain.failure, housekeeping=True,
+        )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -177,6 +190,8 @@ def _in_namespaces(plan: ShellPlan, work: Path) -> Iterator[Shells]:
             *("testbed.worlds.realtime.shells_inside", str(work)),
         ],
         stdin=theirs.fileno(),
+        # Not in our process group: when that is killed, it still gets to tidy up.
+        start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=errors,
         env={**os.environ, "PATH": f"{SEARCH_PATH}:{os.environ.get('PATH', '')}"},
@@ -185,7 +200,7 @@ def _in_namespaces(plan: ShellPlan, work: Path) -> Iterator[Shells]:
     try:
         with ours, errors:
             yield _sockets(ours, process, plan, work)
-            with contextlib.suppress(ConnectionError):  # it died meanwhile: its status says so
+            with contextlib.suppress(BrokenPipeError):  # died just now; its status says so
                 ours.sendall(b"end")
             try:
                 status = process.wait(timeout=_DOWN_S)
@@ -209,12 +224,17 @@ def _sockets(
     if len(handles) != 2:
         raise _failed(process, work)
     outer, inner = (socket.socket(fileno=handle) for handle in handles)
-    return _shells(outer, inner, json.loads(data), plan)
+    return _shells(
+        outer, inner, json.loads(data), plan, lifeline=ours,
+        failure=partial(_failed, process, work),
+    )  # fmt: skip
 
 
 def _shells(
-    outer: socket.socket, inner: socket.socket, answer: dict[str, Any], plan: ShellPlan
-) -> Shells:
+    outer: socket.socket, inner: socket.socket, answer: dict[str, Any], plan: ShellPlan, *,
+    lifeline: socket.socket | int, failure: Callable[[], ToolFailedError],
+    housekeeping: bool = False,
+) -> Shells:  # fmt: skip
     """The session's start and the sockets' peers, from what `way_through` says."""
     init_ms, base_ms = answer["down"]
     epoch_ms = base_ms + plan.lead_ms
@@ -225,7 +245,7 @@ def _shells(
         raise ToolFailedError(f"mahimahi: the shells took longer than {plan.lead_ms} ms to come up")
     return Shells(
         outer, inner, tuple(answer["peer"]), tuple(answer["outer"]), epoch_ns, epoch_ms,
-        answer["up"][1] - base_ms,
+        answer["up"][1] - base_ms, lifeline, failure, housekeeping,
     )  # fmt: skip
 
 
@@ -267,7 +287,8 @@ def read_network(
     for name, (sent, arrived) in ends.items():
         log = parse_log((work / f"session.{name}.log").read_text(), f"mm-link's {name}link log")
         link = plan.links[name]
-        seen = passages(log, shells.epoch_ms)
+        verdict, dropped = _held_against_model(log, link)
+        seen = passages(log, shells.epoch_ms, dropped)
         result = read_direction(
             sent, arrived, seen, link, delay_ms=plan.delay_ms, end_ns=make.end_ns,
             foreign=HOUSEKEEPING_BYTES if shells.housekeeping else frozenset(),
@@ -281,7 +302,7 @@ def read_network(
         if name == "down":
             network.capacity_bytes = [row[2] for row in rows]
         network.facts[name] = {
-            "link": _held_against_model(log, plan, name),
+            "link": verdict,
             "vanished": result.vanished,
             "unmatched": result.unmatched,
             "housekeeping": result.housekeeping,
@@ -290,16 +311,20 @@ def read_network(
     return network
 
 
-def _held_against_model(log: LinkLog, plan: ShellPlan, name: str) -> dict[str, Any]:
-    """mm-link's departures beside those of our link for the same arrivals."""
-    link = plan.links[name]
+def _held_against_model(log: LinkLog, link: LinkPlan) -> tuple[dict[str, Any], list[bool] | None]:
+    """mm-link's departures beside those of our link for the same arrivals; what ours dropped.
+
+    None for the latter where the two differ, or the queue decides by its own clock or chance.
+    """
     ours = replay(log, link.trace, link.queue, generator(1, "fidelity/queue"))
     same = (one == other for one, other in zip(log.departures, ours.departures, strict=False))
-    return {
+    verdict = {
         "arrivals": len(log.arrivals),
         "departures": len(log.departures),
         "equal": sum(takewhile(bool, same)),
     }
+    alike = log.departures == ours.departures and link.queue.kind not in STATISTICAL_QUEUES
+    return verdict, ours.dropped if alike else None
 
 
 __all__ = ["run_mahimahi_session", "running_shells"]

@@ -37,12 +37,13 @@ def session_paths(spec: SessionSpec) -> dict[str, Path]:
     }
 
 
-def frame_of(data: bytes, *, fps: float) -> int:
+def frame_of(data: bytes, *, fps: float | None) -> int:
     """The source frame that a datagram belongs to, by its RTP timestamp; -1: none.
 
-    For models that lose frame by frame. In these sessions timestamps begin with 0.
+    For models that lose frame by frame. In these sessions timestamps begin with 0; without `fps`
+    nothing is known.
     """
-    if len(data) < RTP_HEADER_BYTES or data[0] >> 6 != _RTP_VERSION or is_rtcp(data):
+    if fps is None or len(data) < RTP_HEADER_BYTES or data[0] >> 6 != _RTP_VERSION or is_rtcp(data):
         return -1
     return frame_of_timestamp(int.from_bytes(data[4:8], "big"), fps=fps)
 
@@ -59,14 +60,15 @@ class RelayDirection:
         target: where to.
         clock: of the session.
         log: shared by both directions.
-        fps: of the clip.
+        fps: of the clip; None: datagrams do not show their frame.
         passes: datagrams that go through at once, beside the path.
+        failed: is told of an error, such as one in a third party's queue.
     """
 
     def __init__(
         self, name: str, path: Path, *, inlet: UdpPort, source: Address, outlet: UdpPort,
-        target: Address, clock: SessionClock, log: NetworkLog, fps: float,
-        passes: Callable[[bytes], bool],
+        target: Address, clock: SessionClock, log: NetworkLog, fps: float | None,
+        passes: Callable[[bytes], bool], failed: Callable[[Exception], None],
     ) -> None:  # fmt: skip
         self.name = name
         self.path = path
@@ -77,14 +79,18 @@ class RelayDirection:
         self._log = log
         self._fps = fps
         self._passes = passes
+        self._failed = failed
         self._now_ns = 0
         self._entries: list[tuple[int, Packet]] = []
         self._alarm = RealAlarm(asyncio.get_running_loop(), clock, self._wake)
 
     def readable(self) -> None:
         """The inlet has something."""
-        self._take()
-        self._alarm.arm(self.path.next_time())
+        try:
+            self._take()
+            self._alarm.arm(self.path.next_time())
+        except Exception as error:
+            self._failed(error)
 
     def _take(self) -> None:
         for data, source, stamp_ns in self._inlet.receive():
@@ -104,6 +110,12 @@ class RelayDirection:
                 packet.payload = None
 
     def _wake(self, at_ns: int) -> None:
+        try:
+            self._let_go(at_ns)
+        except Exception as error:
+            self._failed(error)
+
+    def _let_go(self, at_ns: int) -> None:
         # What arrived before this moment must be on the path before the path is asked.
         now_ns = max(at_ns, self._clock.now_ns())
         self._take()
@@ -122,9 +134,12 @@ class RelayDirection:
         self.path.advance(now_ns=self._now_ns)
         self._alarm.arm(self.path.next_time())
 
-    def close(self) -> None:
-        """No more; what became of every datagram goes to the log."""
+    def cancel(self) -> None:
+        """No more."""
         self._alarm.cancel()
+
+    def close(self) -> None:
+        """What became of every datagram goes to the log."""
         self._log.carried[self.name] = [
             Carried(key, p.link_in_ns, p.link_out_ns, p.arrival_ns, p.drop)
             for key, p in self._entries
@@ -142,7 +157,7 @@ class Relay:
         far: socket that the receiver talks to.
         receiver: the receiver's address.
         clock: of the session.
-        fps: of the clip.
+        fps: of the clip; None: datagrams do not show their frame.
         ends_ns: when the last tick is, and when the relay stops.
         passes: datagrams that go through at once, beside the path.
         news: is told the media direction's row of every tick.
@@ -150,7 +165,7 @@ class Relay:
 
     def __init__(
         self, spec: SessionSpec, *, near: UdpPort, sender: Address, far: UdpPort,
-        receiver: Address, clock: SessionClock, fps: float, ends_ns: tuple[int, int],
+        receiver: Address, clock: SessionClock, fps: float | None, ends_ns: tuple[int, int],
         passes: Callable[[bytes], bool] = lambda _data: False, news: News | None = None,
     ) -> None:  # fmt: skip
         self._news = news
@@ -165,6 +180,7 @@ class Relay:
             return RelayDirection(
                 name, paths[name], inlet=self._ports[name], source=source, outlet=out,
                 target=target, clock=clock, log=self.log, fps=fps, passes=passes,
+                failed=self._fail,
             )  # fmt: skip
 
         self.directions = {
@@ -176,11 +192,15 @@ class Relay:
         self._ticker = RealAlarm(self._loop, clock, self._on_tick)
 
     async def run(self) -> NetworkLog:
-        """Relay to the end; what happened."""
+        """Relay to the end; what happened.
+
+        Raises:
+            Exception: whatever a path raised.
+        """
         for name, direction in self.directions.items():
             self._loop.add_reader(self._ports[name].socket, direction.readable)
         self._ticker.arm(TICK_NS)
-        end = RealAlarm(self._loop, self._clock, lambda _at_ns: self._done.set_result(None))
+        end = RealAlarm(self._loop, self._clock, self._finish)
         end.arm(self._end_ns)
         try:
             await self._done
@@ -189,6 +209,8 @@ class Relay:
             end.cancel()
             for port in self._ports.values():
                 self._loop.remove_reader(port.socket)
+            for direction in self.directions.values():
+                direction.cancel()
         for direction in self.directions.values():
             direction.close()
         self.log.facts |= {
@@ -198,7 +220,21 @@ class Relay:
         }
         return self.log
 
+    def _finish(self, _at_ns: int) -> None:
+        if not self._done.done():
+            self._done.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        if not self._done.done():
+            self._done.set_exception(error)
+
     def _on_tick(self, at_ns: int) -> None:
+        try:
+            self._tick(at_ns)
+        except Exception as error:
+            self._fail(error)
+
+    def _tick(self, at_ns: int) -> None:
         for name, direction in self.directions.items():
             direction.advance(at_ns)
             path = direction.path

@@ -36,15 +36,17 @@ class Passage:
     dropped: bool = False
 
 
-def passages(log: LinkLog, epoch_ms: int) -> list[Passage]:
+def passages(log: LinkLog, epoch_ms: int, dropped: Sequence[bool] | None = None) -> list[Passage]:
     """Every packet that mm-link saw from the start of the session on, in order.
 
     A `-` line names the ms at which its packet came, so departures find their arrivals whatever the
-    queue did. What never left and was overtaken by a later one was dropped.
+    queue did. 0.98 does not log drops. What was dropped is known from our link for the same
+    arrivals, where the two agree; else, what never left and was overtaken by a later one was.
 
     Args:
         log: of one direction.
         epoch_ms: start of the session on mm-link's clock.
+        dropped: for each arrival of the log, whether the queue dropped it; None: not known.
     """
     found = [Passage(at - epoch_ms, size) for at, size in log.arrivals if at >= epoch_ms]
     waiting: dict[tuple[int, int], deque[int]] = defaultdict(deque)
@@ -57,8 +59,13 @@ def passages(log: LinkLog, epoch_ms: int) -> list[Passage]:
             number = numbers.popleft()
             found[number].out_ms = at - epoch_ms
             last = max(last, number)
-    for passage in found[: last + 1]:
-        passage.dropped = passage.out_ms is None
+    if dropped is None:
+        for passage in found[: last + 1]:
+            passage.dropped = passage.out_ms is None
+        return found
+    fates = [gone for (at, _), gone in zip(log.arrivals, dropped, strict=True) if at >= epoch_ms]
+    for passage, gone in zip(found, fates, strict=True):
+        passage.dropped = gone
     return found
 
 

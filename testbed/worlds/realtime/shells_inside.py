@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -153,6 +154,26 @@ def way_through(folder: Path, outer: socket.socket, inner: socket.socket) -> dic
 def main(folder: Path) -> None:
     """Run the shells that FOLDER/config.json describes; the logs stay in FOLDER."""
     parent = socket.socket(fileno=os.dup(0))
+    try:
+        run(folder, parent)
+    finally:
+        if gone(parent):
+            # Whoever would have removed the folder was killed.
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def gone(parent: socket.socket) -> bool:
+    """Whether the other end of the socket is closed."""
+    try:
+        return not parent.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def run(folder: Path, parent: socket.socket) -> None:
+    """Start everything, hand the sockets over, wait for the end."""
     config = prepare(folder)
     if config["priority"]:
         # Inherited by the shells: they keep time as the relay does.
