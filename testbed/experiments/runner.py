@@ -72,9 +72,9 @@ def _webrtc_needs() -> None:
 
 
 def _mahimahi_needs() -> None:
-    from testbed.worlds.mahimahi import require_mahimahi
+    from testbed.worlds.mahimahi_conditions import require_shells
 
-    require_mahimahi()
+    require_shells(nested=False)  # each session asks anew, for as many as it has
 
 
 def _relay_refuses(spec: SessionSpec) -> None:

@@ -76,8 +76,8 @@ def run_there(script: str, *, files: Mapping[str, str] | None = None) -> dict[st
         script: has `$TESTBED`, `$AS_USER` and `$PYTHON`.
         files: text files that it finds in $STAGE.
     """
-    readable = {Path(sys.prefix), Path(sys.base_prefix), ROOT}
-    shown = [one for one in readable if not any(other in one.parents for other in readable)]
+    # The outer ones first: a folder on the way from one to the other may be closed as well.
+    shown = {str(one) for one in (Path(sys.prefix), Path(sys.base_prefix), ROOT)}
     with tempfile.TemporaryDirectory(prefix="testbed-machine-") as stage:
         Path(stage).chmod(0o755)
         for name, text in (files or {}).items():
@@ -88,7 +88,7 @@ def run_there(script: str, *, files: Mapping[str, str] | None = None) -> dict[st
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def _run(script: str, stage: str, shown: list[Path]) -> subprocess.CompletedProcess[str]:
+def _run(script: str, stage: str, shown: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
             *("unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"),

@@ -82,8 +82,8 @@ class Shells:
     epoch_ns: int
     epoch_ms: int
     up_shift_ms: int
-    lifeline: socket.socket | None = None
-    failure: Callable[[], ToolFailedError] = lambda: ToolFailedError("mahimahi: a shell died")
+    lifeline: socket.socket | int
+    failure: Callable[[], ToolFailedError]
     housekeeping: bool = False
 
 
@@ -127,7 +127,7 @@ def run_mahimahi_session(
                 children.launch("receiver", shells.epoch_ns, [(shells.inner, shells.inner_peer)])
                 children.launch("sender", shells.epoch_ns, [(shells.outer, shells.outer_peer)])
                 limit_s = make.end_ns / 1e9 + END_S
-                line = None if shells.lifeline is None else (shells.lifeline, shells.failure)
+                line = (shells.lifeline, shells.failure)
                 logs = children.expect("done", timeout_s=limit_s, on_news=watcher, lifeline=line)
             sender, receiver = logs["sender"], logs["receiver"]
             network = read_network(Path(name), plan, shells, make, sender, receiver)
@@ -160,10 +160,10 @@ def running_shells(plan: ShellPlan, work: Path) -> Iterator[Shells]:
         return
     running = plain_shells(plan, work, priority=_may_have_priority())
     with running as plain, plain.outer, plain.inner:
-        shells = _shells(plain.outer, plain.inner, plain.answer, plan)
-        shells.lifeline, shells.failure = plain.lifeline, plain.failure
-        shells.housekeeping = True
-        yield shells
+        yield _shells(
+            plain.outer, plain.inner, plain.answer, plan, lifeline=plain.lifeline,
+            failure=plain.failure, housekeeping=True,
+        )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -197,9 +197,8 @@ def _in_namespaces(plan: ShellPlan, work: Path) -> Iterator[Shells]:
     theirs.close()
     try:
         with ours, errors:
-            shells = _sockets(ours, process, plan, work)
-            yield shells
-            with contextlib.suppress(ConnectionError):  # it died meanwhile: its status says so
+            yield _sockets(ours, process, plan, work)
+            with contextlib.suppress(ConnectionError):  # died just now; its status says so
                 ours.sendall(b"end")
             try:
                 status = process.wait(timeout=_DOWN_S)
@@ -223,14 +222,17 @@ def _sockets(
     if len(handles) != 2:
         raise _failed(process, work)
     outer, inner = (socket.socket(fileno=handle) for handle in handles)
-    shells = _shells(outer, inner, json.loads(data), plan)
-    shells.lifeline, shells.failure = ours, partial(_failed, process, work)
-    return shells
+    return _shells(
+        outer, inner, json.loads(data), plan, lifeline=ours,
+        failure=partial(_failed, process, work),
+    )  # fmt: skip
 
 
 def _shells(
-    outer: socket.socket, inner: socket.socket, answer: dict[str, Any], plan: ShellPlan
-) -> Shells:
+    outer: socket.socket, inner: socket.socket, answer: dict[str, Any], plan: ShellPlan, *,
+    lifeline: socket.socket | int, failure: Callable[[], ToolFailedError],
+    housekeeping: bool = False,
+) -> Shells:  # fmt: skip
     """The session's start and the sockets' peers, from what `way_through` says."""
     init_ms, base_ms = answer["down"]
     epoch_ms = base_ms + plan.lead_ms
@@ -241,7 +243,7 @@ def _shells(
         raise ToolFailedError(f"mahimahi: the shells took longer than {plan.lead_ms} ms to come up")
     return Shells(
         outer, inner, tuple(answer["peer"]), tuple(answer["outer"]), epoch_ns, epoch_ms,
-        answer["up"][1] - base_ms,
+        answer["up"][1] - base_ms, lifeline, failure, housekeeping,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ import testbed
 from testbed.errors import ToolFailedError, ToolMissingError
 from testbed.worlds.mahimahi import queue_arguments
 from testbed.worlds.mahimahi_tools import SEARCH_PATH, end_gently, last_words
-from testbed.worlds.realtime.shell_inner import OUTER_NAME
+from testbed.worlds.realtime.shell_inner import OUTER_NAME, WELL_DONE
 from testbed.worlds.realtime.shells import ShellPlan
 from testbed.worlds.realtime.shells_inside import link_line, way_through
 
@@ -54,14 +55,14 @@ class PlainShells:
     Attributes:
         answer: what `way_through` says.
         outer, inner: sockets outside and inside; the caller closes them.
-        lifeline: has something to read once the shells are gone.
+        lifeline: a handle that has something to read once the outermost shell is gone.
         failure: says why they are.
     """
 
     answer: dict[str, Any]
     outer: socket.socket
     inner: socket.socket
-    lifeline: socket.socket
+    lifeline: int
     failure: Callable[[], ToolFailedError]
 
 
@@ -121,15 +122,19 @@ def plain_shells(plan: ShellPlan, work: Path, *, priority: bool) -> Iterator[Pla
         # Undone from below: a closed listener, or connection, is what ends the shells.
         stack.callback(end_gently, process, wait_s=_DOWN_S)
         stack.callback(listener.close)
+        lifeline = os.pidfd_open(process.pid)
+        stack.callback(os.close, lifeline)
         with _connection(listener, process, work) as connection:
             listener.close()
-            yield _handed_over(connection, process, work, own)
+            yield _handed_over(connection, process, work, own, lifeline)
+            with contextlib.suppress(ConnectionError):  # they died just now; the status says so
+                connection.sendall(WELL_DONE)
         try:
             status = process.wait(timeout=_DOWN_S)
         except subprocess.TimeoutExpired:
             raise ToolFailedError(_message("the shells did not end", process, work)) from None
         if status != 0:
-            raise ToolFailedError(_message("", process, work))
+            raise _died(process, work)
 
 
 def _environment() -> dict[str, str]:
@@ -158,8 +163,9 @@ def _connection(
 
 
 def _handed_over(
-    connection: socket.socket, process: subprocess.Popen[bytes], work: Path, own: str | None
-) -> PlainShells:
+    connection: socket.socket, process: subprocess.Popen[bytes], work: Path, own: str | None,
+    lifeline: int,
+) -> PlainShells:  # fmt: skip
     connection.settimeout(_UP_S)
     try:
         data, handles, _, _ = socket.recv_fds(connection, 4096, 1)
@@ -173,7 +179,7 @@ def _handed_over(
         address = own or json.loads(data)["outer"]
         outer.bind((address, 0))
         answer = way_through(work, outer, inner)
-        return PlainShells(answer, outer, inner, connection, lambda: _ended(process, work))
+        return PlainShells(answer, outer, inner, lifeline, partial(_died, process, work))
     except BaseException as error:
         outer.close()
         inner.close()
@@ -199,11 +205,11 @@ def own_address() -> str | None:
     return None if ipaddress.ip_address(address) in _MAHIMAHIS else address
 
 
-def _ended(process: subprocess.Popen[bytes], work: Path) -> ToolFailedError:
-    """Why the shells are gone; they are about to say so."""
+def _died(process: subprocess.Popen[bytes], work: Path) -> ToolFailedError:
+    """Why the shells are gone; the outermost one is the last."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=_DOWN_S)
-    return ToolFailedError(_message("", process, work))
+    return ToolFailedError(_message(f"a shell died (status {process.returncode})", process, work))
 
 
 def _message(reason: str, process: subprocess.Popen[bytes], work: Path) -> str:

@@ -4,7 +4,8 @@ Started as `python -m testbed.worlds.realtime.shell_inner SOCKET`. SOCKET is a U
 file system, which is the same in every network namespace. It makes the UDP socket where it is,
 hands it over with mahimahi's outer address, and stays until the other end closes the connection or
 is gone: then the shells end one after the other from the inside out, and each takes its iptables
-rules with it. Only the standard library is imported, so that it starts quickly.
+rules with it. Where nobody said that all is well, the folder of SOCKET goes too, since whoever
+would remove it was killed. Only the standard library is imported, so that it starts quickly.
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import sys
+from pathlib import Path
 from typing import Final
 
 from testbed.worlds.mahimahi_inside import udp_socket
 
 #: What mahimahi calls the outer address of the innermost shell, in the environment of its command.
 OUTER_NAME: Final = "MAHIMAHI_BASE"
+#: What the testbed says at the end of a session that went well: it still wants the logs.
+WELL_DONE: Final = b"end"
 #: How long the testbed may take to answer.
 _CONNECT_S: Final = 10.0
 
@@ -31,13 +36,21 @@ def main(path: str) -> None:
         try:
             outside.connect(path)
         except OSError as error:
+            _tidy(path)
             sys.exit(f"the testbed that started these shells is gone ({error.strerror})")
         answer = {"outer": os.environ.get(OUTER_NAME, "")}
         with udp_socket() as made:
             socket.send_fds(outside, [json.dumps(answer).encode()], [made.fileno()])
         outside.settimeout(None)
+        said = b""
         with contextlib.suppress(ConnectionError):
-            outside.recv(1)
+            said = outside.recv(len(WELL_DONE))
+        if not said:
+            _tidy(path)
+
+
+def _tidy(path: str) -> None:
+    shutil.rmtree(Path(path).parent, ignore_errors=True)
 
 
 if __name__ == "__main__":

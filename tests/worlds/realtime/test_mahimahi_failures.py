@@ -60,20 +60,24 @@ def test_a_shell_that_dies_within_a_session_is_an_error_at_its_end(tmp_path: Pat
         session_with_a_murder()
 
 
-#: Runs as an ordinary user: what `running_shells` says about each of two bad shells.
+#: Runs as an ordinary user: what `running_shells` says of bad shells, and of one that dies later.
 PROGRAM = """
-import sys
+import os, select, signal, sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 sys.path.insert(0, sys.argv[1])
-from tests.worlds.realtime.test_mahimahi_failures import plan
+from tests.worlds.realtime.test_mahimahi_failures import called, plan
 from testbed.errors import ToolFailedError
 from testbed.worlds.realtime.mahimahi_world import running_shells
-for shell in (("mm-delay", "soon"), ("no-such-shell",)):
+for shells in ([("mm-delay", "soon")], [("no-such-shell",)], []):
     with TemporaryDirectory() as work:
         try:
-            with running_shells(plan(shell), Path(work)):
+            with running_shells(plan(*shells), Path(work)) as running:
                 print("came up")
+                (outermost,) = called("mm-link")[:1]
+                os.kill(outermost, signal.SIGTERM)
+                select.select([running.lifeline], [], [])
+                raise running.failure()
         except ToolFailedError as error:
             print(error)
 """
@@ -90,8 +94,9 @@ def test_an_ordinary_user_reads_the_same() -> None:
         """,
         files={"program.py": PROGRAM},
     )
-    first, second = said["said"].splitlines()
+    first, second, up, third = said["said"].splitlines()
     assert first.startswith("mahimahi: ")
-    assert "came up" not in said["said"]
     assert "no-such-shell" in second
+    assert up == "came up"
+    assert third.startswith("mahimahi: a shell died (status ")
     assert "100.64.0" not in said["rules"]

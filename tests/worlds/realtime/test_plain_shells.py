@@ -20,6 +20,7 @@ import pytest
 from testbed.network.spec import DelaySpec, LossSpec, PathSpec, QueueSpec
 from testbed.network.trace import OpportunityTrace
 from testbed.worlds.realtime.plain_shells import nested_command, own_address
+from testbed.worlds.realtime.shell_inner import WELL_DONE
 from testbed.worlds.realtime.shells import plan_shells
 from tests.worlds.helpers import session
 from tests.worlds.plain_machine import live, run_there
@@ -86,8 +87,13 @@ def test_the_own_address_is_one_that_can_be_bound() -> None:
 class TestInner:
     """What runs inside of all, as a process of its own."""
 
-    def test_it_hands_a_socket_out_and_ends_with_the_connection(self, tmp_path: Path) -> None:
-        where = str(tmp_path / "s")
+    @pytest.mark.parametrize("well", [True, False])
+    def test_it_hands_a_socket_out_and_ends_with_the_connection(
+        self, tmp_path: Path, well: bool
+    ) -> None:
+        folder = tmp_path / "work"
+        folder.mkdir()
+        where = str(folder / "s")
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(where)
             listener.listen(1)
@@ -109,14 +115,18 @@ class TestInner:
                         made.settimeout(60.0)
                         assert made.recv(16) == b"hello"
                     assert process.poll() is None
+                    if well:
+                        connection.sendall(WELL_DONE)
                 assert process.wait(timeout=60) == 0
             finally:
                 process.kill()
                 process.wait()
+        # Whoever was killed removes nothing any more.
+        assert folder.exists() == well
 
     def test_without_anybody_outside_it_ends_at_once(self, tmp_path: Path) -> None:
         done = subprocess.run(
-            [sys.executable, "-m", INNER, str(tmp_path / "nobody")],
+            [sys.executable, "-m", INNER, str(tmp_path / "work" / "nobody")],
             capture_output=True,
             text=True,
             timeout=60,
@@ -181,7 +191,8 @@ class TestLive:
             testbed=$!
             shells() { grep -lx mm-link /proc/[0-9]*/comm 2>/dev/null; }
             n=0
-            until [ -s "$(echo "$TMPDIR"/testbed-mm-*/session.down.log)" ] || [ $n = 900 ]; do
+            packets() { cat "$TMPDIR"/testbed-mm-*/session.down.log 2>/dev/null | grep -c ' + '; }
+            until [ "$(packets)" -gt 50 ] || [ $n = 900 ]; do
                 n=$((n + 1)); sleep 0.1
             done
             echo "== before"; shells | wc -l; iptables -w -t nat -S
@@ -189,6 +200,7 @@ class TestLive:
             n=0
             while shells >/dev/null && [ $n -lt 300 ]; do n=$((n + 1)); sleep 0.1; done
             echo "== after"; shells | wc -l; iptables -w -t nat -S
+            echo "== left"; ls "$TMPDIR" | grep testbed-mm || true
             """,
             files=files,
         )
@@ -196,6 +208,7 @@ class TestLive:
         assert "100.64.0" in said["before"]
         assert int(said["after"].splitlines()[0]) == 0
         assert "100.64.0" not in said["after"]
+        assert said["left"] == ""
 
     def test_each_missing_condition_is_one_line_with_its_fix(self) -> None:
         files = {"plain.yaml": SCENARIO}
@@ -222,14 +235,14 @@ class TestLive:
             files=files,
         )
         three = said["three"].splitlines()
-        (line,) = [line for line in three if line.startswith("failed: ")]
+        (line,) = [line for line in three if line.startswith("error: ")]
         assert (
             "mm-link set-uid: mm-loss is not set-uid root -> sudo chmod u+s /usr/bin/mm-loss; "
             in line
         )
         assert "/dev/net/tun: /dev/net/tun is not there -> sudo modprobe tun" in line
         assert "ip_forward: off: this machine does not forward packets -> sudo sysctl -w" in line
-        assert "rc 1" in three
+        assert three[-1] == "rc 2"
         assert (
             "mm-link cannot run here: iptables under mm-link: refuses set-uid callers (Debian 12) "
             "-> `testbed doctor --fix` as root puts a wrapper in its place\n"
