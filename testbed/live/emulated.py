@@ -20,13 +20,15 @@ from testbed.errors import InputError, TestbedError
 from testbed.experiments.cell import Cell
 from testbed.live.decoder import LiveDecoder
 from testbed.live.feed import Feed, Heading, Sample, Shown
+from testbed.media.decoding import decode
 from testbed.media.types import ReceivedFrame
 from testbed.transports.base import FrameDecoded, FrameEncoded
 from testbed.worlds.ends import EndFactory
 from testbed.worlds.realtime.clock import monotonic_ns
 from testbed.worlds.realtime.relay import session_paths
 from testbed.worlds.realtime.world import Watcher, run_relay_session
-from testbed.worlds.session import NoRows, SessionResult
+from testbed.worlds.session import NoRows, SessionResult, SessionSpec
+from testbed.worlds.simulator import run_session
 from testbed.worlds.ticks import TICK_NS
 
 #: What frame rates and the frame delay of a sample are taken over.
@@ -254,6 +256,25 @@ def _recent(times_ns: deque[int], now_ns: int) -> int:
     return sum(at_ns <= now_ns for at_ns in times_ns)
 
 
+def warm_up(spec: SessionSpec, make: EndFactory, *, base: Path) -> None:
+    """Decode one picture of the session as the simulator has it.
+
+    The first one takes a learned decoder seconds, for its libraries and weights: the session's
+    first pictures would come that much late. The encodes are in the cache for the world itself.
+
+    Args:
+        spec: the session; it keeps what was received.
+        make: its ends.
+        base: folder that relative clip paths start from.
+    """
+    result = run_session(spec, NoRows(), base=base)
+    pictures = decode(
+        result.codec, result.received, width=make.clip.width, height=make.clip.height,
+        conceal=result.conceal, options=result.decoder_options,
+    )  # fmt: skip
+    next(pictures, None)
+
+
 class LiveSession:
     """Runs a session in a thread, into a feed; use as a context manager.
 
@@ -280,6 +301,7 @@ class LiveSession:
         make = self._make
         spec = replace(self._cell.session, keep_received=True)
         try:
+            warm_up(spec, make, base=Path(self._cell.base))
             with LiveDecoder(
                 make.transport.codec,
                 width=make.clip.width,
