@@ -166,10 +166,9 @@ class Canvas:
             draw.line([(left, row), (right, row)], colour, thick)
 
     def _rate(self, draw: ImageDraw, shown: Sequence[Sample], start_s: float, end_s: float) -> None:
-        now = shown[-1] if shown else None
         raw = end_s - start_s <= RAW_S
         step_s = SAMPLE_S if raw else MEAN_S
-        unit = "kbit/s" if raw else f"kbit/s in {MEAN_S:g} s"
+        unit = "kbit/s" if raw else f"kbit/s, means of {MEAN_S:g} s"
         sent, delivered, target, capacity = (
             _points(shown, name) if raw else means(_points(shown, name), step_s)
             for name in ("sent_kbps", "delivered_kbps", "target_kbps", "capacity_kbps")
@@ -180,9 +179,9 @@ class Canvas:
         beyond = f" (to {link:.0f})" if cut else ""
         entries: list[_Entry] = [
             ("area", AREA, f"capacity{beyond}"),
-            ("line", SENT, f"sent {_value(now, 'sent_kbps')}"),
-            ("line", DELIVERED, f"delivered {_value(now, 'delivered_kbps')}"),
-            ("dashed", TARGET, f"target {_value(now, 'target_kbps')}"),
+            ("line", SENT, f"sent {_last(sent)}"),
+            ("line", DELIVERED, f"delivered {_last(delivered)}"),
+            ("dashed", TARGET, f"target {_last(target)}"),
         ]
         strip = self._strip(
             draw, self.layout.rate, ("Bitrate", unit), entries,
@@ -230,6 +229,10 @@ def _points(samples: Sequence[Sample], name: str) -> Points:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.0f}"
+
+
+def _last(points: Points) -> str:
+    return _number(points[-1][1] if points else None)
 
 
 def _value(now: Sample | None, name: str) -> str:

@@ -5,7 +5,7 @@ const SPAN_S = 60;
 const KEPT = 6000;
 const SAMPLE_S = 0.1;
 // Rates over longer times than this are shown as means, or nobody could read them.
-const RAW_S = 20, MEAN_S = 1;
+const RAW_S = 10, MEAN_S = 1;
 const byId = (id) => document.getElementById(id);
 const samples = [];
 let heading = null;
@@ -181,8 +181,10 @@ function means(shown, step) {
 
 function drawRates(shown, from, to) {
   const step = to - from > RAW_S ? MEAN_S : SAMPLE_S;
-  put("rate-unit", step === SAMPLE_S ? "kbit/s" : `kbit/s in ${MEAN_S} s`);
+  put("rate-unit", step === SAMPLE_S ? "kbit/s" : `kbit/s, means of ${MEAN_S} s`);
   const rates = step === SAMPLE_S ? shown : means(shown, step);
+  const last = rates[rates.length - 1];
+  for (const name of ["sent", "delivered", "target"]) put(name, last ? rounded(last[`${name}_kbps`]) : "–");
   const chart = charts.rate;
   chart.begin(rateTop(rates), from, to);
   chart.bars(rates, (s) => s.capacity_kbps ?? 0, "area", true, step);
@@ -227,9 +229,6 @@ function tell() {
   put("delay", s.frame_delay_ms === null ? "–" : `${rounded(s.frame_delay_ms)} ms`);
   put("late", String(s.late_frames));
   put("queue", s.queue_bytes === null ? "–" : `${rounded(s.queue_bytes / 1000, 1)} kB`);
-  put("sent", rounded(s.sent_kbps));
-  put("delivered", rounded(s.delivered_kbps));
-  put("target", rounded(s.target_kbps));
   put("loss", `${rounded(100 * s.loss_share)} %`);
   put("coding", rounded(s.coding_fps));
   put("rendered", rounded(s.rendered_fps));
@@ -260,7 +259,7 @@ function onHeading(event) {
   put("setting", `${h.clip}, ${h.width}×${h.height} at ${+h.fps.toFixed(2)} fps · rate control ` +
     `${h.control} · ${h.world}`);
   document.documentElement.style.setProperty("--ratio", `${h.width} / ${h.height}`);
-  badge("running", "● running");
+  badge("waiting", "○ preparing");
   draw();
 }
 
@@ -269,6 +268,7 @@ function onSamples(event) {
     sample.t = sample.time_ns / 1e9;
     samples.push(sample);
   }
+  badge("running", "● running");
   if (samples.length > KEPT) samples.splice(0, samples.length - KEPT);
   tell();
   describe();
@@ -276,10 +276,12 @@ function onSamples(event) {
 }
 
 function onShown(event) {
-  const { source_frame: source, received_frame: received } = JSON.parse(event.data);
+  const { source_frame: source, received_frame: received, due_frame: due } = JSON.parse(event.data);
   put("source-note", `frame ${source}`);
-  const behind = Math.round((1000 * (source - received)) / heading.fps);
-  put("received-note", received < 0 ? "nothing yet" : `frame ${received}, ${behind} ms behind`);
+  const milliseconds = (frames) => `${Math.round((1000 * frames) / heading.fps)} ms`;
+  // Where decoding for this page takes longer than the session: the viewer would see more.
+  const ours = due > received ? `, ${milliseconds(due - received)} of it by decoding here` : "";
+  put("received-note", received < 0 ? "nothing yet" : `frame ${received}, ${milliseconds(source - received)} behind${ours}`);
 }
 
 function onEnd(event) {
