@@ -181,7 +181,7 @@ class Watch:
             state=state,
             loss_share=self._loss(reported_loss),
             queue_bytes=self._queue_bytes,
-            coding_fps=_coded(self._coded, now_ns) / seconds,
+            coding_fps=_coding_fps(self._coded, now_ns),
             rendered_fps=_recent(self._rendered, now_ns) / seconds,
             late_frames=self._late_frames(now_ns),
             frame_delay_ms=self._delay_ms(now_ns),
@@ -273,12 +273,18 @@ def _kbps(count: int) -> float:
     return max(0, count) * 8e6 / TICK_NS
 
 
-def _coded(ends_ns: deque[int], now_ns: int) -> int:
-    """How many frames were coded in the second up to now, groups spread over their time."""
+def _coding_fps(ends_ns: deque[int], now_ns: int) -> float:
+    """Frames coded in the second up to the last one, groups spread over their time.
+
+    Of the time since then nothing is known, until that is a second too.
+    """
     while ends_ns and ends_ns[0] <= now_ns - CODED_NS:
         ends_ns.popleft()
+    if not ends_ns or ends_ns[-1] <= now_ns - WINDOW_NS:
+        return 0.0
+    window_ns = min(max(1, ends_ns[-1]), WINDOW_NS)
     times_ns = spread(np.array(ends_ns, np.int64))
-    return int(np.count_nonzero((times_ns >= now_ns - WINDOW_NS) & (times_ns < now_ns)))
+    return np.count_nonzero(times_ns > ends_ns[-1] - window_ns) * 1e9 / window_ns
 
 
 def _recent(times_ns: deque[int], now_ns: int) -> int:

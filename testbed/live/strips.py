@@ -22,7 +22,7 @@ MEAN_S: Final = 1.0
 #: Points further apart than this many of their steps are not joined by a line.
 GAP_STEPS: Final = 3.5
 #: A link this much wider than the video's own rates is cut off at the top.
-CUT: Final = 2.5
+CUT: Final = 5.0
 SAMPLE_S: Final = SAMPLE_NS / 1e9
 
 Points = Sequence[tuple[float, float | None]]

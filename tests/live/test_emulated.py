@@ -151,9 +151,9 @@ def test_groups_do_not_make_the_coded_rate_jump(watched: tuple[Watch, Feed]) -> 
     for group in range(10):
         encoded(watch, range(9 * group, 9 * group + 9), 600 * (group + 1))
         rates += [tick(watch, feed, 6 * (group + 1) + n).coding_fps for n in range(6)]
-    for rate in rates[6:]:  # 15 a second; between two groups less is known
-        assert 6 <= rate <= 16
-    assert rates[6::6] == pytest.approx([15] * 9, abs=1)
+    assert rates == pytest.approx([15] * 60, abs=1)
+    rates = [tick(watch, feed, 60 + n).coding_fps for n in (6, 9, 10, 11)]
+    assert rates == pytest.approx([15, 15, 0, 0], abs=1)  # the encoder has stopped
 
 
 def test_loss_is_of_the_packets_whose_fate_was_decided(watched: tuple[Watch, Feed]) -> None:

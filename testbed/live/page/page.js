@@ -6,6 +6,8 @@ const KEPT = 6000;
 const SAMPLE_S = 0.1;
 // Rates over longer times than this are shown as means, or nobody could read them.
 const RAW_S = 10, MEAN_S = 1;
+// A link this much wider than the video's own rates is cut off at the top.
+const CUT = 5;
 const byId = (id) => document.getElementById(id);
 const samples = [];
 let heading = null;
@@ -153,8 +155,8 @@ function rateTop(shown) {
     own = Math.max(own, s.sent_kbps, s.delivered_kbps, s.target_kbps ?? 0);
     link = Math.max(link, s.capacity_kbps ?? 0);
   }
-  put("beyond", link > 2.5 * own ? ` (up to ${rounded(link)}, beyond the scale)` : "");
-  return 1.1 * (link > 2.5 * own ? own : Math.max(own, link));
+  put("beyond", link > CUT * own ? ` (to ${rounded(link)})` : "");
+  return 1.1 * (link > CUT * own ? own : Math.max(own, link));
 }
 
 const RATES = ["capacity_kbps", "sent_kbps", "delivered_kbps", "target_kbps"];
@@ -181,7 +183,7 @@ function means(shown, step) {
 
 function drawRates(shown, from, to) {
   const step = to - from > RAW_S ? MEAN_S : SAMPLE_S;
-  put("rate-unit", step === SAMPLE_S ? "kbit/s" : `kbit/s, means of ${MEAN_S} s`);
+  put("rate-unit", step === SAMPLE_S ? "kbit/s" : `kbit/s, ${MEAN_S} s means`);
   const rates = step === SAMPLE_S ? shown : means(shown, step);
   const last = rates[rates.length - 1];
   for (const name of ["sent", "delivered", "target"]) put(name, last ? rounded(last[`${name}_kbps`]) : "–");
@@ -280,7 +282,7 @@ function onShown(event) {
   put("source-note", `frame ${source}`);
   const milliseconds = (frames) => `${Math.round((1000 * frames) / heading.fps)} ms`;
   // Where decoding for this page takes longer than the session: the viewer would see more.
-  const ours = due > received ? `, ${milliseconds(due - received)} of it by decoding here` : "";
+  const ours = due > received ? `, ${milliseconds(due - received)} of it for decoding here` : "";
   put("received-note", received < 0 ? "nothing yet" : `frame ${received}, ${milliseconds(source - received)} behind${ours}`);
 }
 
