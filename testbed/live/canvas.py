@@ -168,7 +168,7 @@ class Canvas:
     def _rate(self, draw: ImageDraw, shown: Sequence[Sample], start_s: float, end_s: float) -> None:
         raw = end_s - start_s <= RAW_S
         step_s = SAMPLE_S if raw else MEAN_S
-        unit = "kbit/s" if raw else f"kbit/s in {MEAN_S:g} s"
+        unit = "kbit/s" if raw else f"kbit/s, {MEAN_S:g} s means"
         sent, delivered, target, capacity = (
             _points(shown, name) if raw else means(_points(shown, name), step_s)
             for name in ("sent_kbps", "delivered_kbps", "target_kbps", "capacity_kbps")

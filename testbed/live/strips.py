@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 #: Longest time that is shown at once.
 SPAN_S: Final = 60.0
 #: Rates over longer times than this are shown as means of `MEAN_S`, or nobody could read them.
-RAW_S: Final = 20.0
+RAW_S: Final = 10.0
 MEAN_S: Final = 1.0
 #: Points further apart than this many of their steps are not joined by a line.
 GAP_STEPS: Final = 3.5
 #: A link this much wider than the video's own rates is cut off at the top.
-CUT: Final = 2.5
+CUT: Final = 5.0
 SAMPLE_S: Final = SAMPLE_NS / 1e9
 
 Points = Sequence[tuple[float, float | None]]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,9 +15,9 @@ import numpy as np
 import pytest
 from browser import Browser, program
 from PIL import Image
-from viewing import HEADING, sample, shown
+from viewing import HEADING, flat, sample, shown
 
-from testbed.live.feed import Feed
+from testbed.live.feed import Feed, Shown
 from testbed.live.recording import Recording
 from testbed.live.replay import Replay
 from testbed.live.server import LiveServer
@@ -24,6 +27,18 @@ pytestmark = pytest.mark.skipif(
     reason="no Chromium here; get it with: sh tools/install_chromium.sh",
 )
 
+SCENARIO = """\
+name: watched
+clips: ["test:testsrc2"]
+width: 160
+height: 96
+fps: 15
+duration_s: 2
+downlink: {trace: [constant:2000kbps], delay_ms: 20}
+uplink: {delay_ms: 20}
+transports: [TRANSPORT]
+rate: {control: fixed, kbps: 200}
+"""
 CANVASES = ("rate-chart", "loss-chart", "fps-chart")
 #: Number of pixels of a canvas that are not transparent, and how many colours they have.
 INK = """(() => {{
@@ -98,6 +113,47 @@ def test_a_session_on_the_page(browser: Browser, recording: Recording, tmp_path:
         _videos_are_side_by_side(browser, image)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["h264", "morphe"])
+def test_a_scenario_on_the_page_while_it_runs(
+    browser: Browser, tmp_path: Path, transport: str
+) -> None:
+    scenario = tmp_path / "watched.yaml"
+    scenario.write_text(SCENARIO.replace("TRANSPORT", transport), encoding="utf-8")
+    with subprocess.Popen(
+        [sys.executable, "-m", "testbed.cli.main", "live", str(scenario), "--no-browser"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "TESTBED_BUSY_P99_MS": "1000"},
+    ) as live:  # fmt: skip
+        try:
+            assert live.stdout is not None
+            browser.open(live.stdout.readline().strip())
+            browser.until("document.getElementById('badge').dataset.state === 'running'")
+            browser.until("document.getElementById('badge').dataset.state !== 'running'")
+            assert text(browser, "badge") == "■ done"
+            assert text(browser, "title") == f"{transport} over constant-2000kbps, no loss"
+            assert text(browser, "setting").endswith("rate control fixed 200 kbps · relay")
+            assert text(browser, "elapsed") == "2.0 s of 2.0 s"
+            assert text(browser, "target") == "200"
+            for name in ("sent", "delivered", "rendered", "coding"):
+                assert float(text(browser, name)) >= 0
+            assert float(text(browser, "delay").removesuffix(" ms")) > 0
+            assert text(browser, "queue").endswith(" kB")
+            # The feed keeps the last pictures: both screens show one, the viewer's not the first.
+            assert text(browser, "source-note") == "frame 29"
+            assert text(browser, "received-note").startswith("frame 2")
+            for name in ("source", "received"):
+                size = (
+                    f"(i => [i.naturalWidth, i.naturalHeight])(document.getElementById('{name}'))"
+                )
+                assert browser.ask(size) == [160, 96]
+            assert browser.errors == []
+        finally:
+            live.send_signal(signal.SIGINT)
+            _, complaints = live.communicate(timeout=60)
+    assert "Traceback" not in complaints
+
+
 def _videos_are_side_by_side(browser: Browser, image: Path) -> None:
     """On the screenshot both videos have the colours of the test pattern."""
     with Image.open(image) as opened:
@@ -151,7 +207,7 @@ def test_rates_of_a_long_session_are_means_of_a_second(browser: Browser) -> None
         browser.open(server.url)
         # The 25th second is that of samples 241 to 250, which sent 240 kbit/s and their number.
         browser.until("document.getElementById('sent').textContent === '486'")
-        browser.until("document.getElementById('rate-unit').textContent === 'kbit/s in 1 s'")
+        browser.until("document.getElementById('rate-unit').textContent === 'kbit/s, 1 s means'")
         assert text(browser, "target") == "–"
         ink, _, _ = browser.ask(INK.format(name="rate-chart"))
         assert ink > 5000
@@ -168,6 +224,31 @@ def test_a_session_that_fails_says_so_in_words(browser: Browser, feed: Feed) -> 
         browser.until("document.getElementById('badge').dataset.state === 'failed'")
         assert text(browser, "badge") == "▲ failed: <img src=x onerror=alert(1)> the link is gone"
         assert browser.ask("document.images.length") == 2
+
+
+def test_the_page_says_when_its_own_decoder_is_behind(browser: Browser, feed: Feed) -> None:
+    feed.sample(sample(10))
+    feed.show(Shown(30, 10**9, 30, 15, flat(100), flat(60), 24))
+    with LiveServer(feed) as server:
+        browser.open(server.url)
+        browser.until("document.getElementById('received-note').textContent !== ''")
+        told = "frame 15, 500 ms behind, 300 ms of it for decoding here"
+        assert text(browser, "received-note") == told
+
+
+def test_longer_sessions_have_means(browser: Browser) -> None:
+    """Ten sent and ten not: nobody could read that, and nothing says so but the mean."""
+    feed = Feed(replace(HEADING, duration_s=20.0))
+    for number in range(1, 25):
+        feed.sample(sample(number, sent_kbps=1000.0 * (number % 2), capacity_kbps=9000.0))
+    with LiveServer(feed) as server:
+        browser.open(server.url)
+        browser.until("document.getElementById('sent').textContent !== ''")
+        assert text(browser, "sent") == "500"
+        assert text(browser, "rate-unit") == "kbit/s, 1 s means"
+        assert text(browser, "beyond") == " (to 9000)"
+        high, window = browser.ask("[document.documentElement.scrollHeight, innerHeight]")
+        assert high <= window  # the legend is one line
 
 
 def test_a_server_that_goes_away_is_told(browser: Browser, feed: Feed) -> None:

@@ -5,7 +5,9 @@ const SPAN_S = 60;
 const KEPT = 6000;
 const SAMPLE_S = 0.1;
 // Rates over longer times than this are shown as means, or nobody could read them.
-const RAW_S = 20, MEAN_S = 1;
+const RAW_S = 10, MEAN_S = 1;
+// A link this much wider than the video's own rates is cut off at the top.
+const CUT = 5;
 const byId = (id) => document.getElementById(id);
 const samples = [];
 let heading = null;
@@ -153,8 +155,8 @@ function rateTop(shown) {
     own = Math.max(own, s.sent_kbps, s.delivered_kbps, s.target_kbps ?? 0);
     link = Math.max(link, s.capacity_kbps ?? 0);
   }
-  put("beyond", link > 2.5 * own ? ` (up to ${rounded(link)}, beyond the scale)` : "");
-  return 1.1 * (link > 2.5 * own ? own : Math.max(own, link));
+  put("beyond", link > CUT * own ? ` (to ${rounded(link)})` : "");
+  return 1.1 * (link > CUT * own ? own : Math.max(own, link));
 }
 
 const RATES = ["capacity_kbps", "sent_kbps", "delivered_kbps", "target_kbps"];
@@ -196,7 +198,7 @@ function shownRates(now) {
 function drawRates(now) {
   const [from, to] = span(now);
   const step = to - from > RAW_S ? MEAN_S : SAMPLE_S;
-  put("rate-unit", step === SAMPLE_S ? "kbit/s" : `kbit/s in ${MEAN_S} s`);
+  put("rate-unit", step === SAMPLE_S ? "kbit/s" : `kbit/s, ${MEAN_S} s means`);
   const rates = shownRates(now);
   const chart = charts.rate;
   chart.begin(rateTop(rates), from, to);
@@ -275,7 +277,7 @@ function onHeading(event) {
   put("setting", `${h.clip}, ${h.width}×${h.height} at ${+h.fps.toFixed(2)} fps · rate control ` +
     `${h.control} · ${h.world}`);
   document.documentElement.style.setProperty("--ratio", `${h.width} / ${h.height}`);
-  badge("running", "● running");
+  badge("waiting", "○ preparing");
   draw();
 }
 
@@ -284,6 +286,7 @@ function onSamples(event) {
     sample.t = sample.time_ns / 1e9;
     samples.push(sample);
   }
+  badge("running", "● running");
   if (samples.length > KEPT) samples.splice(0, samples.length - KEPT);
   tell();
   describe();
@@ -291,10 +294,12 @@ function onSamples(event) {
 }
 
 function onShown(event) {
-  const { source_frame: source, received_frame: received } = JSON.parse(event.data);
+  const { source_frame: source, received_frame: received, due_frame: due } = JSON.parse(event.data);
   put("source-note", `frame ${source}`);
-  const behind = Math.round((1000 * (source - received)) / heading.fps);
-  put("received-note", received < 0 ? "nothing yet" : `frame ${received}, ${behind} ms behind`);
+  const milliseconds = (frames) => `${Math.round((1000 * frames) / heading.fps)} ms`;
+  // Where decoding for this page takes longer than the session: the viewer would see more.
+  const ours = due > received ? `, ${milliseconds(due - received)} of it for decoding here` : "";
+  put("received-note", received < 0 ? "nothing yet" : `frame ${received}, ${milliseconds(source - received)} behind${ours}`);
 }
 
 function onEnd(event) {

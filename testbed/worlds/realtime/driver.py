@@ -282,7 +282,7 @@ class SenderDriver(Driver):
             if self._remember:
                 self.log.ticks.append(tick)
             if self._news is not None:
-                self._news(("tick", tick, self.sent_datagrams))
+                self._news(("tick", tick))
             if at_ns + TICK_NS <= self._make.duration_ns:
                 self._ticker.arm(at_ns + TICK_NS)
 

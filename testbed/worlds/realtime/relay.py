@@ -134,6 +134,11 @@ class RelayDirection:
         self.path.advance(now_ns=self._now_ns)
         self._alarm.arm(self.path.next_time())
 
+    @property
+    def decided(self) -> int:
+        """Datagrams so far of which the path's model knows whether they get through its queue."""
+        return len(self._entries) - self.path.queue_packets
+
     def cancel(self) -> None:
         """No more."""
         self._alarm.cancel()
@@ -160,7 +165,7 @@ class Relay:
         fps: of the clip; None: datagrams do not show their frame.
         ends_ns: when the last tick is, and when the relay stops.
         passes: datagrams that go through at once, beside the path.
-        news: is told the media direction's row of every tick.
+        news: is told the media direction's row of every tick, and `RelayDirection.decided`.
     """
 
     def __init__(
@@ -242,7 +247,7 @@ class Relay:
             self.log.link_rows.append(row)
             if name == "down":
                 if self._news is not None:
-                    self._news(("link", row))
+                    self._news(("link", row, direction.decided))
                 self.log.capacity_bytes.append(path.capacity_bytes(at_ns - TICK_NS, at_ns))
         if at_ns + TICK_NS <= self._duration_ns:
             self._ticker.arm(at_ns + TICK_NS)
