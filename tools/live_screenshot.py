@@ -1,19 +1,21 @@
 """Make a picture of the live view, as a browser shows it, for the guide.
 
-    python tools/live_screenshot.py RUN docs/images/live.png --after 24
+    python tools/live_screenshot.py docs/images/live.png --after 12 -- fidelity --set 'seeds=[1]'
 
-RUN is a run folder. It is replayed at its own pace; the picture is taken after so many seconds, and
-brought to 256 colours, which keeps it small. Needs Chromium (tools/install_chromium.sh).
+What follows the dashes goes to `testbed live`: a scenario, or a run folder. The browser is opened
+after so many seconds of the session; a few more go by until the picture is taken. It is brought to
+256 colours, which keeps it small. Needs Chromium (tools/install_chromium.sh).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.request import urlopen
 
 from PIL import Image
 
@@ -29,26 +31,35 @@ SETTLE_MS = 2000
 def main() -> None:
     """See above."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("what", nargs="+", help="for `testbed live`")
     parser.add_argument("--after", type=float, default=10.0, help="seconds of the session")
     parser.add_argument("--size", default="1280x800")
-    parser.add_argument("--base", type=Path, default=Path())
     given = parser.parse_args()
-    command = [sys.executable, "-m", "testbed.cli.main", "live", str(given.run), "--no-browser"]
-    with subprocess.Popen(
-        [*command, "--base", str(given.base)], stdout=subprocess.PIPE, text=True
-    ) as live:
+    command = [sys.executable, "-m", "testbed.cli.main", "live", "--no-browser", *given.what]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as live:
         assert live.stdout is not None
         url = live.stdout.readline().strip()
         try:
             if url:
-                time.sleep(given.after)
+                wait(url, given.after)
                 take(url, given.out, given.size)
         finally:
             live.terminate()
     if not url:
         sys.exit("live_screenshot: `testbed live` did not start; see above")
+
+
+def wait(url: str, after_s: float) -> None:
+    """Come back when the session is so old, or over."""
+    with urlopen(f"{url}events") as events:  # noqa: S310 - our own server
+        for line in events:
+            name, _, value = line.decode().rstrip().partition(": ")
+            if name == "event" and value == "end":
+                return
+            samples = json.loads(value) if name == "data" else None
+            if isinstance(samples, list) and samples[-1]["time_ns"] >= after_s * 1e9:
+                return
 
 
 def take(url: str, out: Path, size: str) -> None:
@@ -64,9 +75,15 @@ def take(url: str, out: Path, size: str) -> None:
             check=True, stderr=subprocess.DEVNULL, timeout=60,
         )  # fmt: skip
         with Image.open(shot) as image:
-            few = image.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE)
-            few.save(out, optimize=True)
+            shrink(image, out)
     print(f"{out}: {out.stat().st_size / 1000:.0f} kB")
+
+
+def shrink(image: Image.Image, out: Path) -> None:
+    """Save in 256 colours, mixed from neighbours where there is no such colour."""
+    full = image.convert("RGB")
+    palette = full.quantize(256, method=Image.Quantize.MEDIANCUT)
+    full.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(out, optimize=True)
 
 
 if __name__ == "__main__":

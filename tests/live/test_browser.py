@@ -143,7 +143,9 @@ def test_a_scenario_on_the_page_while_it_runs(
             assert text(browser, "source-note") == "frame 29"
             assert text(browser, "received-note").startswith("frame 2")
             for name in ("source", "received"):
-                size = f"(i => [i.naturalWidth, i.naturalHeight])(document.getElementById('{name}'))"
+                size = (
+                    f"(i => [i.naturalWidth, i.naturalHeight])(document.getElementById('{name}'))"
+                )
                 assert browser.ask(size) == [160, 96]
             assert browser.errors == []
         finally:
