@@ -17,7 +17,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.request import urlopen
 
-from PIL import Image
+from PIL import Image, ImageColor
+
+from testbed.live.look import DELIVERED, LOST, RENDERED, SENT
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -82,7 +84,12 @@ def take(url: str, out: Path, size: str) -> None:
 def shrink(image: Image.Image, out: Path) -> None:
     """Save in 256 colours, mixed from neighbours where there is no such colour."""
     full = image.convert("RGB")
-    palette = full.quantize(256, method=Image.Quantize.MEDIANCUT)
+    # The curves' own colours must be among them, or they would be mixed too.
+    own = [ImageColor.getrgb(colour) for colour in (SENT, DELIVERED, RENDERED, LOST)]
+    few = full.quantize(256 - len(own), method=Image.Quantize.MEDIANCUT)
+    palette = Image.new("P", (1, 1))
+    found = few.getpalette() or []
+    palette.putpalette(found[: 3 * (256 - len(own))] + [part for rgb in own for part in rgb])
     full.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(out, optimize=True)
 
 
