@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: Where the key is when no file is named.
 KEY_VARIABLE = "TESTBED_KEY"
 DEFAULT_ADDRESS = "127.0.0.1:5004"
+#: The largest port number, and its digits.
+_LAST_PORT = 65_535
+_LONGEST_PORT = 5
 
 Key = Annotated[
     Path | None,
@@ -56,7 +59,7 @@ def send(
 
     psk = _key(key)
     cell = one_cell(scenario, overrides or [], world="simulator")
-    peer = _address(to, "--to")
+    peer = _address(to, "--to", least=1)
     summary = _run(
         bind,
         "--bind",
@@ -165,14 +168,15 @@ def _key(path: Path | None) -> bytes:
         raise InputError(f"--key {path}: {error.strerror}") from None
 
 
-def _address(text: str, option: str) -> Address:
+def _address(text: str, option: str, *, least: int = 0) -> Address:
     import socket
 
     host, separator, number = text.rpartition(":")
-    if not separator or not number.isdecimal() or not 0 <= int(number) <= 65_535:
-        raise InputError(f"{option} {text}: must be HOST:PORT")
+    port = int(number) if number.isdecimal() and len(number) <= _LONGEST_PORT else -1
+    if not separator or not least <= port <= _LAST_PORT:
+        raise InputError(f"{option} {text}: must be HOST:PORT, PORT from {least} to {_LAST_PORT}")
     try:
-        found = socket.getaddrinfo(host, int(number), socket.AF_INET, socket.SOCK_DGRAM)
+        found = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "not a host name"
         raise InputError(f"{option} {text}: {reason}") from None

@@ -16,8 +16,10 @@ from testbed.protocol.session import (
     Responder,
     SessionEvent,
     TimedOut,
+    Timeouts,
     is_control,
 )
+from testbed.protocol.session.timeouts import DEFAULT_TIMEOUTS
 from testbed.worlds.realtime.clock import SessionClock, monotonic_ns
 from testbed.worlds.realtime.driver import RealAlarm
 from testbed.worlds.realtime.udp import Address, UdpPort
@@ -59,7 +61,6 @@ class ControlLoop:
 
     Attributes:
         peer: the other side, once known.
-        on_end: called when the peer refuses, breaks off or falls silent.
         strangers: datagrams that arrived outside a session and are no control messages.
     """
 
@@ -67,7 +68,7 @@ class ControlLoop:
         self.machine = machine
         self.port = port
         self.peer: Address | None = None
-        self.on_end: Callable[[SessionEndedError], None] = lambda _error: None
+        self._on_end: Callable[[SessionEndedError], None] = lambda _error: None
         self.strangers = 0
         self._loop = asyncio.get_running_loop()
         self._alarm = RealAlarm(self._loop, _CLOCK, self._on_timer)
@@ -113,10 +114,24 @@ class ControlLoop:
                 event = self._events.pop(0)
                 if isinstance(event, kind):
                     return event
-            if self._ended is not None:
-                raise self._ended
+            self.check()
             self._news.clear()
             await self._news.wait()
+
+    def tell_end(self, on_end: Callable[[SessionEndedError], None]) -> None:
+        """Call this when the peer refuses, breaks off or falls silent; now, if it has already."""
+        self._on_end = on_end
+        if self._ended is not None:
+            on_end(self._ended)
+
+    def check(self) -> None:
+        """Make sure that the session has not ended.
+
+        Raises:
+            SessionEndedError: it has.
+        """
+        if self._ended is not None:
+            raise self._ended
 
     def settle(self) -> None:
         """Send what the machine wants sent, and take its events; call after every call of it."""
@@ -128,7 +143,7 @@ class ControlLoop:
                 self._events.append(event)
                 continue
             self._ended = error
-            self.on_end(error)
+            self._on_end(error)
         # A wake that is no longer wanted does nothing; one that is needed earlier is set anew.
         self._alarm.arm(self.machine.next_timer())
 
@@ -175,10 +190,14 @@ class InitiatorLoop(ControlLoop):
     machine: Initiator
 
     def __init__(
-        self, psk: bytes, description: Mapping[str, Any], port: UdpPort, peer: Address
-    ) -> None:
+        self, psk: bytes, description: Mapping[str, Any], port: UdpPort, peer: Address,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+    ) -> None:  # fmt: skip
         super().__init__(
-            Initiator(psk, description, now_ns=monotonic_ns(), token_bytes=os.urandom), port
+            Initiator(
+                psk, description, now_ns=monotonic_ns(), token_bytes=os.urandom, timeouts=timeouts
+            ),
+            port,
         )
         self.peer = peer
         self._target = peer
@@ -203,16 +222,22 @@ class ResponderLoop(ControlLoop):
         psk: pre-shared key.
         accept: looks at an offer; None takes it, a text or an InputError refuses it.
         port: the socket.
+        timeouts: of the handshake.
     """
 
     machine: Responder
 
     def __init__(
-        self, psk: bytes, accept: Callable[[JsonObject], str | None], port: UdpPort
-    ) -> None:
+        self, psk: bytes, accept: Callable[[JsonObject], str | None], port: UdpPort,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+    ) -> None:  # fmt: skip
         super().__init__(
-            Responder(psk, now_ns=monotonic_ns(), token_bytes=os.urandom, accept=accept), port
-        )
+            Responder(
+                psk, now_ns=monotonic_ns(), token_bytes=os.urandom, accept=accept,
+                timeouts=timeouts,
+            ),
+            port,
+        )  # fmt: skip
 
     def receive(self, data: bytes, source: Address) -> None:
         """See `ControlLoop`."""

@@ -11,7 +11,8 @@ import numpy as np
 from testbed.errors import InputError
 from testbed.network.packet import LINK_OVERHEAD_BYTES
 from testbed.protocol.endpoint import Endpoint
-from testbed.protocol.session import Ended, JsonObject, Started, Synchronised
+from testbed.protocol.session import Ended, JsonObject, Started, Synchronised, Timeouts
+from testbed.protocol.session.timeouts import DEFAULT_TIMEOUTS
 from testbed.transports.base import FrameDecoded
 from testbed.worlds.ends import EndFactory
 from testbed.worlds.realtime.clock import SessionClock, monotonic_ns, prompt
@@ -29,8 +30,9 @@ _ALL_KNOWING: Final = frozenset({"oracle"})
 
 
 async def send_session(
-    spec: SessionSpec, *, base: Path, psk: bytes, port: UdpPort, peer: Address
-) -> dict[str, Any]:
+    spec: SessionSpec, *, base: Path, psk: bytes, port: UdpPort, peer: Address,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
+) -> dict[str, Any]:  # fmt: skip
     """Send one session to a receiver.
 
     Args:
@@ -39,6 +41,7 @@ async def send_session(
         psk: pre-shared key.
         port: the socket.
         peer: the receiver.
+        timeouts: of the handshake, and of a peer that falls silent.
 
     Returns:
         The summary: counters, punctuality, clocks, and what the receiver says ("receiver").
@@ -54,7 +57,7 @@ async def send_session(
     make = EndFactory(spec, base=base)
     run_session(spec, NoRows(), base=base)  # fills the cache: no encoder works while time runs
     endpoint, controller = make.sender(lambda _now_ns: 0.0)
-    side = InitiatorLoop(psk, Offer.of(make).as_json(), port, peer)
+    side = InitiatorLoop(psk, Offer.of(make).as_json(), port, peer, timeouts)
     try:
         side.read(True)
         synchronised = await side.until(Synchronised)
@@ -65,13 +68,14 @@ async def send_session(
             endpoint, controller, make, port, peer, SessionClock(started.epoch_ns),
             remember=False, companion=side,
         )  # fmt: skip
-        side.on_end = driver.stop
+        side.tell_end(driver.stop)
         with prompt(priority=spec.rate_control == "fixed") as scheduling:
             log = await driver.run()
         counters = {
             "datagrams": driver.sent_datagrams,
             "bytes": driver.sent_bytes - LINK_OVERHEAD_BYTES * driver.sent_datagrams,
         }
+        side.check()  # the last moment may have brought the other side's end
         side.machine.finish(counters, now_ns=monotonic_ns())
         side.read(True)
         ended = await side.until(Ended)
@@ -156,12 +160,15 @@ class CountingDriver(Driver):
         self.tally.on_event(event)
 
 
-async def receive_session(psk: bytes, port: UdpPort) -> dict[str, Any]:
+async def receive_session(
+    psk: bytes, port: UdpPort, timeouts: Timeouts = DEFAULT_TIMEOUTS
+) -> dict[str, Any]:
     """Wait for a sender, receive one session.
 
     Args:
         psk: pre-shared key.
         port: the socket.
+        timeouts: of the handshake, and of a peer that falls silent.
 
     Returns:
         The summary: frames, delays, counters, and what the sender says ("sender").
@@ -176,7 +183,7 @@ async def receive_session(psk: bytes, port: UdpPort) -> dict[str, Any]:
         made["it"] = (offer, offer.receiver())
         return None
 
-    side = ResponderLoop(psk, accept, port)
+    side = ResponderLoop(psk, accept, port, timeouts)
     try:
         side.read(True)
         started = await side.until(Started)
@@ -187,7 +194,7 @@ async def receive_session(psk: bytes, port: UdpPort) -> dict[str, Any]:
             end_ns=offer.end_ns, remember=False, companion=side,
         )  # fmt: skip
         driver.tally = Tally(offer)
-        side.on_end = driver.stop
+        side.tell_end(driver.stop)
         with prompt(priority=True):
             log = await driver.run()
         side.read(True)
