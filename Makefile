@@ -7,7 +7,7 @@ JOBS ?= 2
 EXTRAS ?= [codec]
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test format lock clean help
+.PHONY: run test format lock mahimahi clean help
 
 run: $(VENV)/.installed  ## run the quick-start suite and write its report
 	@$(BIN)/testbed run scenarios/quickstart.yaml --out results/quickstart --jobs $(JOBS)
@@ -21,6 +21,10 @@ format: $(VENV)/.tox  ## format the code
 
 lock: $(VENV)/.tox  ## resolve the pinned constraints anew
 	@$(BIN)/tox run -q -e lock
+
+mahimahi:  ## install real mahimahi 0.98 on Debian, as root (sudo make mahimahi)
+	@sh tools/install_mahimahi.sh
+	@echo "mahimahi is installed; testbed doctor says whether it can run here"
 
 clean:  ## remove environments and caches, keep results
 	@rm -rf $(VENV) .tox .pytest_cache .mypy_cache .ruff_cache docs/_build

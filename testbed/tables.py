@@ -15,6 +15,12 @@ NS: Final = pa.int64()
 
 #: Outcomes of a source frame.
 OUTCOMES: Final = ("rendered", "concealed", "late", "undecodable", "not_sent")
+#: Kinds of packets that worlds tell apart; a transport may have more. The last four are of the
+#: world webrtc, and belong to no datagram of an endpoint's: SCTP's own, under DTLS; the rest of
+#: DTLS; STUN; and what is none of these.
+KINDS: Final = (
+    "media", "retransmission", "fec", "padding", "feedback", "sctp", "dtls", "ice", "unknown",
+)  # fmt: skip
 #: Why a packet did not arrive.
 DROPS: Final = ("none", "queue", "loss")
 
@@ -52,7 +58,7 @@ PACKETS: Final = pa.schema(
     [
         pa.field("direction", pa.string(), nullable=False),  # "down" carries media, "up" feedback
         pa.field("seq", pa.int64(), nullable=False),  # order of entry into the direction, from 0
-        pa.field("kind", pa.string(), nullable=False),  # media, retransmission, fec, feedback, ...
+        pa.field("kind", pa.string(), nullable=False),  # one of `KINDS`
         ("frame", pa.int32()),
         pa.field("size_bytes", pa.int32(), nullable=False),
         pa.field("sent_ns", NS, nullable=False),

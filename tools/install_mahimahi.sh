@@ -9,9 +9,9 @@
 #   sh tools/install_mahimahi.sh
 #
 # Afterwards `testbed fidelity TRACE` compares the simulated link with real mm-link. Nothing else is
-# changed on the machine: the testbed runs mm-link in network namespaces of its own, sets
+# changed on the machine: as root the testbed runs mm-link in network namespaces of its own, sets
 # ip_forward only there, and works around Debian 12's iptables (which refuses to run set-uid) only
-# there.
+# there. What ordinary users need beyond this script, `testbed doctor --fix` brings about.
 set -eu
 
 suite=bullseye

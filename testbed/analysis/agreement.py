@@ -241,7 +241,7 @@ def labels(found: Sequence[Pair]) -> list[str]:
     names = []
     for cell in cells:
         told = [describe(key, cell.get(key)) for key in varying or ["trace"]]
-        names.append(", ".join(told))
+        names.append(", ".join(filter(None, told)))  # what is not set has no words
     return names
 
 

@@ -72,6 +72,8 @@ SCHEMES: Final[dict[str, Scheme]] = {
     "grace": Scheme("GRACE", _PURPLE, "v", _DOTTED, "xxxx"),
     "grace-style": Scheme("GRACE-style", _PURPLE, "v", _DOTTED, "xxxx"),
     "av1": Scheme("AV1", _SKY, "P", _DASHED, "||||"),
+    "aiortc-h264": Scheme("aiortc H.264", "#6A3D9A", "<", _DOTTED, "++++"),
+    "aiortc-vp8": Scheme("aiortc VP8", "#B15928", ">", _DASHDOT, "----"),
     "tambur": Scheme("Tambur", "#882255", "X", _DASHDOT, "++++"),
 }
 

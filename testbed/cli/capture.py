@@ -161,7 +161,9 @@ def _morphe_line(morphe: Mapping[str, Any]) -> str:
         "+".join(morphe["sizes"]),
         f"{spread(morphe['packets'])} packets and {spread(morphe['units'])} units each",
         f"{morphe['missing_packets']} packets missing",
-        f"{morphe['retransmissions']} retransmissions ({morphe['repaired']} of use)",
+        f"{morphe['retransmissions']} retransmissions",
     ]
+    if morphe["retransmissions"]:
+        words[-1] += f" ({morphe['repaired']} of use)"
     words += [f"{morphe[key]} {key}" for key in ("padding", "refused") if morphe[key]]
     return "  Morphe: " + ", ".join(words)

@@ -207,11 +207,11 @@ def one_cell(scenario: str, overrides: Sequence[str], *, world: str) -> Cell:
     Raises:
         InputError: it describes several.
     """
+    from testbed.cli.run import cells_of
     from testbed.experiments.scenario import load_scenario
-    from testbed.experiments.suite import expand
 
     path = find_scenario(scenario)
-    cells = expand(load_scenario(path, overrides=overrides), world=world)
+    cells = cells_of(load_scenario(path, overrides=overrides), world)
     if len(cells) != 1:
         keys = varying(cells)
         first = ", ".join(f"[{name_cell(cell, keys)}]" for cell in cells[:3])

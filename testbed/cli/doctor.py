@@ -9,19 +9,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 
 from testbed.cli.common import Json, print_json, usable_cores
+from testbed.errors import InputError, TestbedError
 from testbed.paths import cache_dir, data_dir
 
 #: Seconds that an outside program may take to say its version.
 _TIMEOUT_S: Final = 20
-#: Exit status of an iptables that does not want to be called by a set-uid program.
-_IPTABLES_REFUSES: Final = 111
-_TUN: Final = Path("/dev/net/tun")
-_IP_FORWARD: Final = Path("/proc/sys/net/ipv4/ip_forward")
 #: What sessions need of PyAV: name, FFmpeg's name, reading or writing.
 _PYAV_CODECS: Final[tuple[tuple[str, str, Literal["r", "w"]], ...]] = (
     ("H.264 encoder", "libx264", "w"),
@@ -57,20 +54,67 @@ class Finding:
     fix: str = ""
 
 
-def doctor(json: Json = False) -> None:
+Fix = Annotated[
+    bool, typer.Option("--fix", help="As root, bring about what mahimahi needs; says what it did.")
+]
+
+
+def doctor(json: Json = False, fix: Fix = False) -> None:
     """Check what works here and say how to fix what does not.
 
     Exit code 0 if the core works: encoders, decoders, clips and the cache folder. VMAF, mahimahi,
-    the neural codec and a GPU are needed only for what stands beside them.
+    the neural codec, WebRTC and a GPU are needed only for what stands beside them.
+
+    Nothing on the machine is changed without --fix, which needs root: it installs mahimahi, gives
+    it its set-uid bit, makes /dev/net/tun, lets the machine forward packets, and lets set-uid
+    programs call iptables, where these are missing, and says how to undo each. Then it shows what
+    mahimahi finds, and nothing else; exit code 0 if all that it tried worked.
     """
-    findings = examine()
+    fixed = not fix or fix_mahimahi()
+    # Root must not be the one who makes an ordinary user's cache: after --fix, only mahimahi.
+    findings = _mahimahi() if fix else examine()
     if json:
         print_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
             _show(finding)
-    if not all(finding.ok for finding in findings if finding.needed_for == "core"):
+    if not fixed or not all(one.ok for one in findings if one.needed_for == "core"):
         raise typer.Exit(1)
+
+
+def fix_mahimahi() -> bool:
+    """Do what can be done for mahimahi, one line each on stderr; whether all of it worked.
+
+    Raises:
+        InputError: there is something to do, and this is not root.
+    """
+    from testbed.worlds.mahimahi_setup import STEPS
+
+    _demand_root()
+    count, worked = 0, True
+    for name, step in STEPS:
+        try:
+            lines = step()
+        except (TestbedError, OSError) as error:
+            lines, worked = [f"{name} not fixed: {error}"], False
+        for line in lines:
+            print(line, file=sys.stderr)
+        count += len(lines)
+    if not count:
+        print("nothing to fix", file=sys.stderr)
+    return worked
+
+
+def _demand_root() -> None:
+    if os.geteuid() == 0:
+        return
+    wrong = [one for one in _mahimahi() if not one.ok and one.name != "root"]
+    if wrong:
+        listed = ", ".join(one.name for one in wrong)
+        raise InputError(
+            f"doctor --fix needs root to fix {listed}: "
+            f"sudo {sys.executable} -m testbed.cli.main doctor --fix"
+        )
 
 
 def examine() -> list[Finding]:
@@ -190,56 +234,26 @@ def _cores() -> list[Finding]:
 # --- beside the core ----------------------------------------------------------------------
 
 
+#: Who needs a condition of mahimahi's.
+_MAHIMAHI_FOR: Final = {
+    "any": "fidelity, --world mahimahi",
+    "root": "fidelity; --world mahimahi in namespaces of its own",
+    "user": "--world mahimahi as an ordinary user",
+}
+
+
 def _mahimahi() -> list[Finding]:
-    from testbed.worlds.mahimahi import find_problems
+    from testbed.worlds.mahimahi_conditions import look, try_shell
 
-    path = shutil.which("mm-link")
-    problems = find_problems()
-    found = [Finding("mm-link", "fidelity", True, f"{path} can run here")] if not problems else []
-    found += [Finding("mm-link", "fidelity", False, one.what, one.fix) for one in problems]
-    tun = _TUN.exists() and os.access(_TUN, os.R_OK | os.W_OK)
-    found.append(
-        Finding(
-            "/dev/net/tun",
-            "mahimahi",
-            tun,
-            "there" if tun else "not there, or not for this user",
-            "" if tun else "modprobe tun; in a container: --device /dev/net/tun",
-        )
-    )
-    forward = _read(_IP_FORWARD) == "1"
-    found.append(
-        Finding(
-            "ip_forward",
-            "mahimahi by hand; fidelity sets it in its own namespace",
-            forward,
-            "on" if forward else "off",
-            "" if forward else "sysctl -w net.ipv4.ip_forward=1",
-        )
-    )
-    if path and shutil.which("setpriv") and os.geteuid() == 0:
-        found.append(_iptables())
-    return found
-
-
-def _iptables() -> Finding:
-    """Whether iptables works when a set-uid program such as mm-link calls it."""
-    command = ["setpriv", "--ruid=65534", "--euid=0", "iptables", "-w", "-t", "nat", "-S"]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False)
-        works = done.returncode != _IPTABLES_REFUSES
-    except (OSError, subprocess.SubprocessError):
-        works = False
-    return Finding(
-        "iptables under mm-link",
-        "mahimahi by hand; fidelity works around it in its own namespace",
-        works,
-        "works" if works else "refuses set-uid callers (Debian 12)",
-        ""
-        if works
-        else "put a wrapper that sets the real user to root in its place, "
-        "or use `testbed fidelity`, which does",
-    )
+    found = look()
+    if os.geteuid() != 0 and all(one.ok for one in found if one.needed != "root"):
+        # Nothing that can be looked at is in the way: what remains shows when a shell starts.
+        found.append(try_shell())
+        if found[-1].ok:
+            found.append(try_shell(nested=True))
+    return [
+        Finding(one.name, _MAHIMAHI_FOR[one.needed], one.ok, one.detail, one.fix) for one in found
+    ]
 
 
 def _codec() -> list[Finding]:
@@ -281,6 +295,25 @@ def _weights() -> Finding:
     return Finding("codec weights", "codec", True, f"{listed} in {folder}")
 
 
+def _webrtc() -> list[Finding]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    from testbed.transports.aiortc_media import INSTALL
+
+    try:
+        import aiortc
+    except (ImportError, OSError) as error:
+        reason = (str(error).splitlines() or ["it says not why"])[0]
+        return [
+            Finding("WebRTC", "--world webrtc", False, f"cannot be imported: {reason}", INSTALL)
+        ]
+    try:
+        ice = version("aioice")
+    except PackageNotFoundError:
+        ice = "of unknown version"
+    return [Finding("WebRTC", "--world webrtc", True, f"aiortc {aiortc.__version__}, aioice {ice}")]
+
+
 def _gpu() -> list[Finding]:
     listed = _output(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"])
     name = listed.strip().splitlines()[0] if listed and listed.strip() else None
@@ -297,6 +330,7 @@ CHECKS: Final[tuple[Callable[[], list[Finding]], ...]] = (
     _cores,
     _mahimahi,
     _codec,
+    _webrtc,
     _gpu,
 )
 
@@ -310,10 +344,3 @@ def _output(command: list[str]) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except OSError:
-        return ""

@@ -123,15 +123,16 @@ def _sessions(
 ) -> None:  # fmt: skip
     from testbed.analysis.agreement import SIMULATOR, Bounds, compare, labels, pairs, write_report
     from testbed.analysis.runs import scan_runs
-    from testbed.cli.run import run_world
-    from testbed.experiments.runner import WORLDS
+    from testbed.cli.run import cells_of, run_world
+    from testbed.experiments.runner import check_world
     from testbed.experiments.scenario import load_scenario
 
+    loaded = load_scenario(find_scenario(scenario), overrides=overrides)
     for name in worlds:
-        WORLDS.get(name)
         if name == SIMULATOR:
             raise InputError(f"--worlds {name}: is what the others are compared with")
-    loaded = load_scenario(find_scenario(scenario), overrides=overrides)
+        check_world(name)
+        cells_of(loaded, name)
     folder = out or Path("results") / f"fidelity-{loaded.scenario.name}"
     names: set[str] = set()
     failed = 0

@@ -19,7 +19,7 @@ from testbed.cli.common import (
     usable_cores,
     varying,
 )
-from testbed.errors import ScenarioError
+from testbed.errors import InputError, ScenarioError
 
 if TYPE_CHECKING:
     from testbed.experiments.cell import Cell
@@ -38,7 +38,9 @@ def run(
     ] = None,
     world: Annotated[
         str,
-        typer.Option(help="Where sessions run: simulator, relay or mahimahi.", metavar="NAME"),
+        typer.Option(
+            help="Where sessions run: simulator, relay, mahimahi or webrtc.", metavar="NAME"
+        ),
     ] = "simulator",
     jobs: Annotated[
         int | None,
@@ -87,11 +89,10 @@ def _load(
     scenarios: list[str], out: Path | None, world: str, overrides: list[str], seeds: int | None
 ) -> dict[Path, list[Cell]]:
     """Cells by results folder."""
-    from testbed.experiments.runner import WORLDS
+    from testbed.experiments.runner import check_world
     from testbed.experiments.scenario import load_scenario
-    from testbed.experiments.suite import expand
 
-    WORLDS.get(world)
+    check_world(world)
     suites: dict[Path, list[Cell]] = {}
     files: dict[str, Path] = {}
     for text in scenarios:
@@ -102,8 +103,26 @@ def _load(
             raise ScenarioError(f"{path}: name: {name} is also the name of {files[name]}")
         files[name] = path
         folder = out or Path("results") / name
-        suites.setdefault(folder, []).extend(expand(loaded, world=world))
+        suites.setdefault(folder, []).extend(cells_of(loaded, world))
     return suites
+
+
+def cells_of(loaded: LoadedScenario, world: str) -> list[Cell]:
+    """The runs of a scenario in a world that can run all of them.
+
+    Raises:
+        ScenarioError: it cannot; names the file.
+    """
+    from testbed.experiments.runner import check_session
+    from testbed.experiments.suite import expand
+
+    cells = expand(loaded, world=world)
+    for cell in cells:
+        try:
+            check_session(world, cell.session)
+        except InputError as error:
+            raise ScenarioError(f"{loaded.document.path}: {error}") from None
+    return cells
 
 
 def run_world(
@@ -114,9 +133,7 @@ def run_world(
     Returns:
         The names of all its runs, and how many failed; those are told on stderr.
     """
-    from testbed.experiments.suite import expand
-
-    cells = expand(loaded, world=world)
+    cells = cells_of(loaded, world)
     outcome = _run_one(folder, cells, None, quiet=quiet)
     keys = varying(cells)
     for failure in outcome.failed:

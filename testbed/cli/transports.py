@@ -26,7 +26,7 @@ def list_transports(json: Json = False) -> None:
         print_json(entries)
         return
     for entry in entries:
-        print(f"{entry['name']:<12} {entry['display_name']:<12} {entry['summary']}")
+        print(f"{entry['name']:<12} {entry['display_name']:<12} {entry['summary']}{_where(entry)}")
 
 
 @app.command()
@@ -43,19 +43,28 @@ def show(
     if json:
         print_json({**entry, "options": options})
         return
-    print(f"{entry['name']}: {entry['display_name']}. {entry['summary']}")
-    print("options, with their defaults:")
+    print(f"{entry['name']}: {entry['display_name']}. {entry['summary']}{_where(entry)}")
+    print("options, with their defaults:" if options else "no options")
     for option in options:
         print(f"  {option['name']}: {option['default']!r:<8} {option['meaning']}")
 
 
-def _describe(transport: Transport) -> dict[str, str]:
+def _where(entry: dict[str, Any]) -> str:
+    """The mark of a transport that does not run everywhere."""
+    worlds = ", ".join(entry["worlds"])
+    return f" [--world {worlds} only]" if worlds else ""
+
+
+def _describe(transport: Transport) -> dict[str, Any]:
+    from testbed.transports.base import worlds_of
+
     summary = getattr(transport, "summary", None) or inspect.getdoc(transport) or ""
     return {
         "name": transport.name,
         "display_name": transport.display_name,
         "codec": transport.codec,
         "summary": summary.splitlines()[0] if summary else "",
+        "worlds": list(worlds_of(transport)),
     }
 
 

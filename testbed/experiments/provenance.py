@@ -33,7 +33,17 @@ _DETERMINING: Final = (
     "tables.py",
 )
 #: Packages whose version can change a number.
-_PACKAGES: Final = ("numpy", "simpy", "pandas", "pyarrow", "scipy", "av", "imageio-ffmpeg")
+_PACKAGES: Final = (
+    "numpy",
+    "simpy",
+    "pandas",
+    "pyarrow",
+    "scipy",
+    "av",
+    "imageio-ffmpeg",
+    "aiortc",
+    "aioice",
+)
 
 
 @cache

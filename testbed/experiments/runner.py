@@ -22,7 +22,7 @@ SessionRunner = Callable[..., SessionResult]
 
 WORLDS: Registry[SessionRunner] = Registry("world", group="testbed.worlds")
 #: Worlds in which a session takes as long as it lasts.
-REAL_TIME: Final = frozenset({"relay", "mahimahi"})
+REAL_TIME: Final = frozenset({"relay", "mahimahi", "webrtc"})
 
 
 @WORLDS.register("simulator")
@@ -53,6 +53,84 @@ def mahimahi(
     from testbed.worlds.realtime.mahimahi_world import run_mahimahi_session
 
     return run_mahimahi_session(spec, sink, base=base, tap=tap)
+
+
+@WORLDS.register("webrtc")
+def webrtc(
+    spec: SessionSpec, sink: TableSink, *, base: Path, tap: Tap | None = None
+) -> SessionResult:
+    """Real time, between two aiortc peers through our relay; see `testbed.worlds.webrtc`."""
+    from testbed.worlds.webrtc.world import run_webrtc_session
+
+    return run_webrtc_session(spec, sink, base=base, tap=tap)
+
+
+def _webrtc_needs() -> None:
+    from testbed.worlds.webrtc.needs import require_aiortc
+
+    require_aiortc()
+
+
+def _mahimahi_needs() -> None:
+    from testbed.worlds.mahimahi_conditions import require_shells
+
+    require_shells(nested=False)  # each session asks anew, for as many as it has
+
+
+def _relay_refuses(spec: SessionSpec) -> None:
+    from testbed.worlds.realtime.world import check
+
+    check(spec, "relay")
+
+
+def _mahimahi_refuses(spec: SessionSpec) -> None:
+    from testbed.worlds.realtime.shells import check_paths
+    from testbed.worlds.realtime.world import check
+
+    check(spec, "mahimahi")
+    check_paths(spec)
+
+
+def _webrtc_refuses(spec: SessionSpec) -> None:
+    from testbed.worlds.realtime.world import check
+    from testbed.worlds.webrtc.world import check_losses
+
+    check(spec, "webrtc")
+    check_losses(spec)
+
+
+#: What worlds need beside the core; each refuses with one line where it is missing.
+WORLD_NEEDS: Final[Mapping[str, Callable[[], None]]] = {
+    "mahimahi": _mahimahi_needs,
+    "webrtc": _webrtc_needs,
+}
+#: What sessions worlds cannot run; each refuses with one line that names the field.
+WORLD_REFUSES: Final[Mapping[str, Callable[[SessionSpec], None]]] = {
+    "relay": _relay_refuses,
+    "mahimahi": _mahimahi_refuses,
+    "webrtc": _webrtc_refuses,
+}
+
+
+def check_world(name: str) -> None:
+    """Refuse a world that is not known, or that lacks what it needs.
+
+    Raises:
+        InputError: says what to do.
+    """
+    WORLDS.get(name)
+    WORLD_NEEDS.get(name, lambda: None)()
+
+
+def check_session(world: str, spec: SessionSpec) -> None:
+    """Refuse a session that its world cannot run, before anything runs.
+
+    Raises:
+        InputError: says what.
+    """
+    refuse = WORLD_REFUSES.get(world)
+    if refuse is not None:
+        refuse(spec)
 
 
 def run_cell(cell: Cell, *, out: Path, session: SessionRunner, capture: bool = False) -> None:

@@ -155,12 +155,13 @@ class _Expansion:
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """Every option of the transport, defaults included, and what its encodes depend on."""
         import testbed.transports  # noqa: F401  (registers the built-in transports)
-        from testbed.transports.base import TRANSPORTS, parse_options
+        from testbed.transports.base import TRANSPORTS, check_world, parse_options
 
         key = id(choice)
         if key not in self._options:
             with self.at(place):
                 transport = TRANSPORTS.get(choice.name)
+                check_world(transport, self.world)
                 options = parse_options(transport, choice.options)
                 made_with = transport.made_with(options)
                 self._options[key] = dataclasses.asdict(options), made_with

@@ -23,7 +23,7 @@ from testbed.live.look import (
     font,
     layout,
 )
-from testbed.live.strips import CUT, Points, Strip, span
+from testbed.live.strips import CUT, MEAN_S, RAW_S, SAMPLE_S, Points, Strip, means, span
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -128,7 +128,7 @@ class Canvas:
 
     def _strip(
         self, draw: ImageDraw, box: Box, head: tuple[str, str], entries: Sequence[_Entry],
-        *, start_s: float, end_s: float, top: float,
+        *, start_s: float, end_s: float, top: float, step_s: float = SAMPLE_S,
     ) -> Strip:  # fmt: skip
         """Caption, legend and axes of a chart."""
         place = self.layout
@@ -138,7 +138,7 @@ class Canvas:
         caption = Box(box.left, box.top + place.caption, box.width, high)
         self._label(draw, caption, *head, size=11)
         self._legend(draw, box, entries)
-        strip = Strip(draw, plot, start_s, end_s, top, place.unit)
+        strip = Strip(draw, plot, start_s, end_s, top, place.unit, step_s)
         strip.axes()
         return strip
 
@@ -166,27 +166,32 @@ class Canvas:
             draw.line([(left, row), (right, row)], colour, thick)
 
     def _rate(self, draw: ImageDraw, shown: Sequence[Sample], start_s: float, end_s: float) -> None:
-        now = shown[-1] if shown else None
-        own = max([50.0, *(max(s.sent_kbps, s.delivered_kbps, s.target_kbps or 0) for s in shown)])
-        link = max([0.0, *(s.capacity_kbps or 0 for s in shown)])
+        raw = end_s - start_s <= RAW_S
+        step_s = SAMPLE_S if raw else MEAN_S
+        unit = "kbit/s" if raw else f"kbit/s, {MEAN_S:g} s means"
+        sent, delivered, target, capacity = (
+            _points(shown, name) if raw else means(_points(shown, name), step_s)
+            for name in ("sent_kbps", "delivered_kbps", "target_kbps", "capacity_kbps")
+        )
+        own = max([50.0, *(value or 0 for _, value in (*sent, *delivered, *target))])
+        link = max([0.0, *(value or 0 for _, value in capacity)])
         cut = link > CUT * own
         beyond = f" (to {link:.0f})" if cut else ""
         entries: list[_Entry] = [
             ("area", AREA, f"capacity{beyond}"),
-            ("line", SENT, f"sent {_value(now, 'sent_kbps')}"),
-            ("line", DELIVERED, f"delivered {_value(now, 'delivered_kbps')}"),
-            ("dashed", TARGET, f"target {_value(now, 'target_kbps')}"),
+            ("line", SENT, f"sent {_last(sent)}"),
+            ("line", DELIVERED, f"delivered {_last(delivered)}"),
+            ("dashed", TARGET, f"target {_last(target)}"),
         ]
         strip = self._strip(
-            draw, self.layout.rate, ("Bitrate", "kbit/s"), entries,
-            start_s=start_s, end_s=end_s, top=1.1 * (own if cut else max(own, link)),
+            draw, self.layout.rate, ("Bitrate", unit), entries,
+            start_s=start_s, end_s=end_s, top=1.1 * (own if cut else max(own, link)), step_s=step_s,
         )  # fmt: skip
-        capacity = _points(shown, "capacity_kbps")
         strip.bars(capacity, AREA, gap=0)
         strip.steps(capacity, EDGE, 1)
-        strip.steps(_points(shown, "sent_kbps"), SENT, 1.3)
-        strip.steps(_points(shown, "delivered_kbps"), DELIVERED, 2)
-        strip.steps(_points(shown, "target_kbps"), TARGET, 1.5, dashed=True)
+        strip.steps(sent, SENT, 1.3)
+        strip.steps(delivered, DELIVERED, 2)
+        strip.steps(target, TARGET, 1.5, dashed=True)
 
     def _loss(self, draw: ImageDraw, shown: Sequence[Sample], start_s: float, end_s: float) -> None:
         lost: Points = [(s.time_ns / 1e9, 100 * s.loss_share) for s in shown]
@@ -224,6 +229,11 @@ def _points(samples: Sequence[Sample], name: str) -> Points:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.0f}"
+
+
+def _last(points: Points) -> str:
+    """The number beside a curve: its last value."""
+    return _number(points[-1][1] if points else None)
 
 
 def _value(now: Sample | None, name: str) -> str:

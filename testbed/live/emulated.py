@@ -15,22 +15,29 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+import numpy as np
+
 from morphe_core.errors import MorpheError
 from testbed.errors import InputError, TestbedError
 from testbed.experiments.cell import Cell
 from testbed.live.decoder import LiveDecoder
 from testbed.live.feed import Feed, Heading, Sample, Shown
+from testbed.live.timeline import spread
+from testbed.media.decoding import decode
 from testbed.media.types import ReceivedFrame
 from testbed.transports.base import FrameDecoded, FrameEncoded
 from testbed.worlds.ends import EndFactory
 from testbed.worlds.realtime.clock import monotonic_ns
 from testbed.worlds.realtime.relay import session_paths
 from testbed.worlds.realtime.world import Watcher, run_relay_session
-from testbed.worlds.session import NoRows, SessionResult
+from testbed.worlds.session import NoRows, SessionResult, SessionSpec
+from testbed.worlds.simulator import run_session
 from testbed.worlds.ticks import TICK_NS
 
 #: What frame rates and the frame delay of a sample are taken over.
 WINDOW_NS: Final = 1_000_000_000
+#: How long it is remembered when frames were coded: the group before the window counts too.
+CODED_NS: Final = 10 * WINDOW_NS
 
 
 def runner_of(world: str) -> Callable[..., SessionResult]:
@@ -87,13 +94,16 @@ class Watch:
         self._path = session_paths(cell.session)["down"]
         self._counts = _Counts()
         self._encoded_ns: dict[int, int] = {}
+        self._due_ns: dict[int, int] = {}  # when a frame that is not on the screen is late
         self._coded: deque[int] = deque()  # when frames came out of the encoder
         self._decodable: deque[tuple[int, float]] = deque()  # when, and after how many ms
         self._rendered: deque[int] = deque()  # when; may lie ahead
         self._on_time: set[int] = set()
         self._late = 0
         self._checked = 0
-        self._link: tuple[Any, ...] | None = None
+        self._queue_bytes: int | None = None
+        self._fates: tuple[int, int] | None = None  # since the last sample: lost, of how many
+        self._decided = 0
         self._pushed = -1
         self._render_ns: deque[tuple[int, int]] = deque()  # (when, frame), in order of frames
         self._lock = threading.Lock()
@@ -109,7 +119,7 @@ class Watch:
             )
             self._screens.start()
         elif kind == "tick":
-            self._feed.sample(self._sample(what[1], what[2]))
+            self._feed.sample(self._sample(what[1]))
         elif kind == "encoded":
             self._on_encoded(what[1])
         elif kind == "decoded":
@@ -117,7 +127,7 @@ class Watch:
         elif kind == "arrived" and process == "receiver":
             self._counts.arrived_bytes = what[3]
         elif kind == "link":
-            self._link = what[1]
+            self._on_link(what[1], what[2])
 
     def close(self) -> None:
         """End the screens' thread."""
@@ -129,6 +139,8 @@ class Watch:
 
     def _on_encoded(self, event: FrameEncoded) -> None:
         self._encoded_ns[event.index] = event.encode_end_ns
+        # Frames that are coded together wait for the last of them, and have its deadline.
+        self._due_ns[event.index] = event.encode_end_ns + self._make.deadline_ns
         self._coded.append(event.encode_end_ns)
 
     def _on_decoded(self, event: FrameDecoded, received: ReceivedFrame | None) -> None:
@@ -151,11 +163,11 @@ class Watch:
 
     # --- numbers ------------------------------------------------------------------------------
 
-    def _sample(self, tick: tuple[Any, ...], sent_datagrams: int) -> Sample:
+    def _sample(self, tick: tuple[Any, ...]) -> Sample:
         now_ns, estimate, _, reported_loss, state, mode, target, _, sent_bytes = tick
         before, self._counts = self._counts, replace(self._counts)
         counts = self._counts
-        counts.sent_bytes, counts.sent_datagrams = sent_bytes, sent_datagrams
+        counts.sent_bytes = sent_bytes
         capacity = self._path.capacity_bytes(now_ns - TICK_NS, now_ns) or None
         seconds = min(now_ns, WINDOW_NS) / 1e9
         sample = Sample(
@@ -167,9 +179,9 @@ class Watch:
             estimate_kbps=estimate,
             mode=mode,
             state=state,
-            loss_share=self._loss(sent_datagrams - before.sent_datagrams, reported_loss),
-            queue_bytes=None if self._link is None else self._link[5],
-            coding_fps=_recent(self._coded, now_ns) / seconds,
+            loss_share=self._loss(reported_loss),
+            queue_bytes=self._queue_bytes,
+            coding_fps=_coding_fps(self._coded, now_ns),
             rendered_fps=_recent(self._rendered, now_ns) / seconds,
             late_frames=self._late_frames(now_ns),
             frame_delay_ms=self._delay_ms(now_ns),
@@ -177,18 +189,31 @@ class Watch:
         counts.told_bytes = counts.arrived_bytes
         return sample
 
-    def _loss(self, sent: int, reported: float | None) -> float:
-        """Of the last tick where the world knows, else what the receiver reported."""
-        if self._link is None:
+    def _on_link(self, row: tuple[Any, ...], decided: int) -> None:
+        """A row of the link's table, and of how many packets the fate is known so far."""
+        lost, known = self._fates or (0, 0)
+        self._fates = (lost + row[6] + row[7], known + decided - self._decided)
+        self._decided, self._queue_bytes = decided, row[5]
+
+    def _loss(self, reported: float | None) -> float:
+        """Of the packets whose fate was decided since the last sample, where the world knows.
+
+        Elsewhere it is what the receiver reported.
+        """
+        if self._fates is None:
             return min(1.0, max(0.0, reported or 0.0))
-        return min(1.0, (self._link[6] + self._link[7]) / sent) if sent else 0.0
+        lost, known = self._fates
+        self._fates = (0, 0)
+        return min(1.0, lost / known) if known else 0.0
 
     def _late_frames(self, now_ns: int) -> int:
         make = self._make
-        while (
-            self._checked < make.clip.frame_count
-            and make.capture_ns(self._checked) + make.deadline_ns <= now_ns
-        ):
+        while self._checked < make.clip.frame_count:
+            # One that is not coded yet may be waiting for the rest of its group.
+            never_coded_ns = make.capture_ns(self._checked) + make.deadline_ns + WINDOW_NS
+            if self._due_ns.get(self._checked, never_coded_ns) > now_ns:
+                break
+            self._due_ns.pop(self._checked, None)
             self._late += self._checked not in self._on_time
             self._on_time.discard(self._checked)
             self._checked += 1
@@ -214,11 +239,13 @@ class Watch:
                 continue
             source = min(slot, make.clip.frame_count - 1)
             try:
-                at, picture = self._decoder.picture(self._newest(at_ns))
+                due = self._newest(at_ns)
+                at, picture = self._decoder.picture(due)
             except Exception as error:
                 self._feed.fail(f"the view's decoder failed ({error})")
                 return
-            self._feed.show(Shown(slot, at_ns, source, at, make.clip.frame(source), picture))
+            sent = make.clip.frame(source)
+            self._feed.show(Shown(slot, at_ns, source, at, sent, picture, due))
             slot += 1
 
     def _newest(self, now_ns: int) -> int:
@@ -238,7 +265,6 @@ class _Counts:
     """Totals at the last sample; `told_bytes` of those that arrived are in one already."""
 
     sent_bytes: int = 0
-    sent_datagrams: int = 0
     arrived_bytes: int = 0
     told_bytes: int = 0
 
@@ -247,11 +273,44 @@ def _kbps(count: int) -> float:
     return max(0, count) * 8e6 / TICK_NS
 
 
+def _coding_fps(ends_ns: deque[int], now_ns: int) -> float:
+    """Frames coded in the second up to the last one, groups spread over their time.
+
+    Of the time since then nothing is known, until that is a second too.
+    """
+    while ends_ns and ends_ns[0] <= now_ns - CODED_NS:
+        ends_ns.popleft()
+    if not ends_ns or ends_ns[-1] <= now_ns - WINDOW_NS:
+        return 0.0
+    window_ns = min(max(1, ends_ns[-1]), WINDOW_NS)
+    times_ns = spread(np.array(ends_ns, np.int64))
+    return np.count_nonzero(times_ns > ends_ns[-1] - window_ns) * 1e9 / window_ns
+
+
 def _recent(times_ns: deque[int], now_ns: int) -> int:
     """How many lie in the second up to now; older ones are forgotten."""
     while times_ns and times_ns[0] <= now_ns - WINDOW_NS:
         times_ns.popleft()
     return sum(at_ns <= now_ns for at_ns in times_ns)
+
+
+def warm_up(spec: SessionSpec, make: EndFactory, *, base: Path) -> None:
+    """Decode one picture of the session as the simulator has it.
+
+    The first one takes a learned decoder seconds, for its libraries and weights: the session's
+    first pictures would come that much late. The encodes are in the cache for the world itself.
+
+    Args:
+        spec: the session; it keeps what was received.
+        make: its ends.
+        base: folder that relative clip paths start from.
+    """
+    result = run_session(spec, NoRows(), base=base)
+    pictures = decode(
+        result.codec, result.received, width=make.clip.width, height=make.clip.height,
+        conceal=result.conceal, options=result.decoder_options,
+    )  # fmt: skip
+    next(pictures, None)
 
 
 class LiveSession:
@@ -280,6 +339,7 @@ class LiveSession:
         make = self._make
         spec = replace(self._cell.session, keep_received=True)
         try:
+            warm_up(spec, make, base=Path(self._cell.base))
             with LiveDecoder(
                 make.transport.codec,
                 width=make.clip.width,

@@ -70,12 +70,12 @@ class Sample:
         estimate_kbps: what the controller believes the link carries.
         mode: how the encoder works now.
         state: of the rate controller.
-        loss_share: packets lost of those sent, 0..1.
+        loss_share: packets lost, of those that were sent or, live, whose fate was decided; 0..1.
         queue_bytes: waiting at the bottleneck.
         coding_fps: frames out of the encoder in the last second.
         rendered_fps: frames that came onto the screen in the last second.
         late_frames: so far, frames that never came onto the screen, counted when their playout
-            deadline goes by.
+            deadline goes by; live, that of the last frame that they were coded with.
         frame_delay_ms: encoder's end to decodable, median of the last second.
     """
 
@@ -116,6 +116,7 @@ class Shown:
         received_frame: what the viewer sees; -1: nothing yet.
         source: its picture.
         received: its picture.
+        due_frame: what he would see if the view's decoder were never behind.
     """
 
     slot: int
@@ -124,6 +125,7 @@ class Shown:
     received_frame: int
     source: Picture | bytes
     received: Picture | bytes
+    due_frame: int = -1
 
 
 class State(Enum):

@@ -67,6 +67,7 @@ def open_recording(folder: Path, *, base: Path | None = None, world: str = "") -
     clip = _clip(run, base)
     if len(run.frames) != clip.frame_count:
         raise BrokenLogError(f"{folder}: {len(run.frames)} frames of a clip of {clip.frame_count}")
+    _check_pictures(run)
     received, codec, conceal, options = _received(run, clip, base)
     return Recording(
         heading(run, world=world or str(run.manifest.get("world", ""))),
@@ -101,6 +102,16 @@ def _clip(run: Run, base: Path) -> Clip:
     if clip.sha256 != sha256:
         raise ClipError(f"{run.folder}: clip {spec.source!r} is not the one of the run (its hash)")
     return clip
+
+
+def _check_pictures(run: Run) -> None:
+    """Refuse a run whose encoder only had sizes (`testbed.codec.gops.LadderGops`)."""
+    sender = run.manifest.get("facts", {}).get("sender", {})
+    if sender.get("encoder", {}).get("kind") == "ladder":
+        raise InputError(
+            f"{run.folder}: has no pictures: it took its sizes from a ladder of encodes; run it "
+            "again with --set 'quality=[psnr]'"
+        )
 
 
 _Received = tuple[Sequence[ReceivedFrame], str, bool, Mapping[str, Any]]

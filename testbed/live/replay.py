@@ -92,9 +92,11 @@ class Replay:
             elif what == _SAMPLE:
                 feed.sample(recording.samples[index])
             else:
-                at, picture = decoder.picture(slots.received[index])
+                due = slots.received[index]
+                at, picture = decoder.picture(due)
                 source = min(index, recording.clip.frame_count - 1)
-                feed.show(Shown(index, time_ns, source, at, recording.clip.frame(source), picture))
+                sent = recording.clip.frame(source)
+                feed.show(Shown(index, time_ns, source, at, sent, picture, due))
         return True
 
 

@@ -271,7 +271,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _numbers(self, shown: Shown | None) -> None:
         """Which frames the screens show."""
         if shown is not None:
-            names = ("slot", "source_frame", "received_frame")
+            names = ("slot", "source_frame", "received_frame", "due_frame")
             self._event("shown", {name: getattr(shown, name) for name in names})
 
     def _event(self, name: str, value: Any) -> None:

@@ -16,18 +16,24 @@ if TYPE_CHECKING:
 
 #: Longest time that is shown at once.
 SPAN_S: Final = 60.0
-#: Samples further apart than this are not joined by a line.
-GAP_S: Final = 0.35
+#: Rates over longer times than this are shown as means of `MEAN_S`, or nobody could read them.
+RAW_S: Final = 10.0
+MEAN_S: Final = 1.0
+#: Points further apart than this many of their steps are not joined by a line.
+GAP_STEPS: Final = 3.5
 #: A link this much wider than the video's own rates is cut off at the top.
-CUT: Final = 2.5
-_STEP_S: Final = SAMPLE_NS / 1e9
+CUT: Final = 5.0
+SAMPLE_S: Final = SAMPLE_NS / 1e9
 
 Points = Sequence[tuple[float, float | None]]
 
 
 def ticks(top: float, most: int) -> list[float]:
-    """0 and the multiples of 1, 2 or 5 times a power of ten, about `most` of them up to `top`."""
-    rough = top / most
+    """0 and the multiples up to `top` of a round step: 1, 2 or 5 times a power of ten.
+
+    At least one multiple, at most `most` (3 if that is less).
+    """
+    rough = top / max(3, most)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
     return [number * step for number in range(int(top / step * 1.0001) + 1)]
@@ -40,6 +46,20 @@ def span(now_s: float, duration_s: float | None) -> tuple[float, float]:
     return end - length, end
 
 
+def means(points: Points, step_s: float) -> Points:
+    """Means over `step_s` that are over, each at its end; None where no point has a value."""
+    bins: dict[int, list[tuple[float, float | None]]] = {}
+    for point in points:
+        bins.setdefault(math.ceil(point[0] / step_s - 1e-6), []).append(point)
+    found: list[tuple[float, float | None]] = []
+    for number, members in bins.items():
+        known = [value for _, value in members if value is not None]
+        if number * step_s <= points[-1][0] + 1e-6:
+            mean = sum(known) / len(known) if known else None
+            found.append((number * step_s, mean))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Strip:
     """One chart; places values inside `box`.
@@ -50,6 +70,7 @@ class Strip:
         start_s, end_s: of the time axis.
         top: of the value axis, > 0; it begins at 0.
         unit: factor on sizes.
+        step_s: what the values of a point are of: the time before it.
     """
 
     draw: ImageDraw
@@ -58,6 +79,7 @@ class Strip:
     end_s: float
     top: float
     unit: float
+    step_s: float = SAMPLE_S
 
     def x(self, time_s: float) -> int:
         """Column of a time."""
@@ -75,7 +97,7 @@ class Strip:
     def axes(self) -> None:
         """Grid, ticks and their labels; the last second carries the unit."""
         draw, box, small = self.draw, self.box, font(self.px(11))
-        for value in ticks(self.top, max(2, int(box.height / (28 * self.unit)))):
+        for value in ticks(self.top, max(4, int(box.height / (28 * self.unit)))):
             row = self.y(value)
             draw.line([(box.left, row), (box.right, row)], GRID, self.px(1))
             draw.text((box.left - self.px(5), row), f"{value:g}", SOFT, small, anchor="rm")
@@ -92,25 +114,25 @@ class Strip:
         draw.line([(box.left, box.bottom), (box.right, box.bottom)], EDGE, self.px(1))
 
     def bars(self, points: Points, colour: str, *, gap: int = 1) -> None:
-        """A bar over the 100 ms before each point; `gap` pixels of room between two."""
+        """A bar over the time before each point; `gap` pixels of room between two."""
         for time_s, value in points:
             if value:
-                left, right = self.x(time_s - _STEP_S), self.x(time_s)
+                left, right = self.x(time_s - self.step_s), self.x(time_s)
                 box = [left, self.y(value), max(left, right - gap), self.box.bottom - 1]
                 self.draw.rectangle(box, colour)
 
     def steps(self, points: Points, colour: str, width: float, *, dashed: bool = False) -> None:
-        """A line that is level over the 100 ms before each point."""
+        """A line that is level over the time before each point."""
         path: list[tuple[int, int]] = []
         before = -math.inf
         for time_s, value in points:
             if value is None:
                 before = -math.inf
                 continue
-            if time_s - before > GAP_S:
+            if time_s - before > GAP_STEPS * self.step_s:
                 self._line(path, colour, width, dashed=dashed)
                 path = []
-            left = self.x(time_s - _STEP_S) if not path else path[-1][0]
+            left = self.x(time_s - self.step_s) if not path else path[-1][0]
             path += [(left, self.y(value)), (self.x(time_s), self.y(value))]
             before = time_s
         self._line(path, colour, width, dashed=dashed)

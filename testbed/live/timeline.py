@@ -173,6 +173,24 @@ def _counts(times_ns: npt.NDArray[Any], at_ns: Times, window_ns: int) -> Times:
     return until - np.searchsorted(ordered, at_ns - window_ns, side="left")
 
 
+def spread(times_ns: Times) -> Times:
+    """Equal times, of frames that were coded together, spread over the time since those before.
+
+    A second has room for three groups of nine frames or for four; so many frames did not come and
+    go.
+
+    Args:
+        times_ns: never going back; `NEVER` stands for never.
+    """
+    ends, counts = np.unique(times_ns[times_ns != NEVER], return_counts=True)
+    before = np.concatenate([[0], ends])[:-1]
+    parts = [
+        end - (end - start) * np.arange(count - 1, -1, -1) // count
+        for start, end, count in zip(before, ends, counts, strict=True)
+    ]
+    return np.concatenate(parts) if parts else times_ns[:0]
+
+
 def _queue_bytes(link: pd.DataFrame, at_ns: Times) -> list[int | None]:
     down = link[link["direction"] == "down"]
     waiting = dict(
@@ -185,7 +203,7 @@ def _frame_numbers(frames: Timeline, at_ns: Times) -> Sequence[dict[str, Any]]:
     """The part of the samples that is about frames."""
     # A second that has not passed yet has fewer frames; the rates are those of what has passed.
     seconds = np.minimum(at_ns, WINDOW_NS) / 1e9
-    coded = _counts(frames.encode_end_ns, at_ns, WINDOW_NS) / seconds
+    coded = _counts(spread(frames.encode_end_ns), at_ns, WINDOW_NS) / seconds
     rendered = _counts(frames.render_ns, at_ns, WINDOW_NS) / seconds
     late = np.searchsorted(frames.deadline_ns[~frames.shown], at_ns, side="right")
     delay_ms = (frames.decodable_ns - frames.encode_end_ns) / 1e6

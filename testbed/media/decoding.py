@@ -1,6 +1,6 @@
 """Real decoders on what arrived.
 
-The decoders are FFmpeg's own h264, hevc and vvc, one thread each, through PyAV. Pictures are
+The decoders are FFmpeg's own h264, hevc, vvc and vp8, one thread each, through PyAV. Pictures are
 matched to source frames by the order in which access units go in: our streams have no reordering,
 so each picture that comes out carries the number of the access unit that it was made from
 (smuggled through as its timestamp, which the decoders only hand on).
@@ -42,8 +42,8 @@ DecoderFactory = Callable[..., Iterator[DecodedFrame]]
 #: Codecs that can be decoded. `morphe` is registered by `testbed.codec.pixels`.
 DECODERS: Registry[DecoderFactory] = Registry("decoder", group="testbed.decoders")
 
-#: FFmpeg's names of the H.26x decoders.
-FFMPEG_NAMES = {"h264": "h264", "h265": "hevc", "h266": "vvc"}
+#: FFmpeg's names of its decoders. VP8 is aiortc's: one frame (RFC 6386) an access unit.
+FFMPEG_NAMES = {"h264": "h264", "h265": "hevc", "h266": "vvc", "vp8": "vp8"}
 
 
 def decodable(received: Sequence[ReceivedFrame]) -> list[bool]:
@@ -81,7 +81,7 @@ def decode(
             key frame nothing comes out. How good the concealment is depends on the decoder: H.264
             has motion-compensated error concealment, H.265 and H.266 repeat or invent references.
             A frame that did not arrive yields nothing. Codecs that always conceal ignore it.
-        options: keywords of the decoder; those of H.26x have none.
+        options: keywords of the decoder; FFmpeg's have none.
 
     Raises:
         UnknownNameError: no such codec.
@@ -90,7 +90,7 @@ def decode(
     return factory(received, width=width, height=height, conceal=conceal, **(options or {}))
 
 
-def _decode_h26x(
+def _decode_ffmpeg(
     codec: str, received: Iterable[ReceivedFrame], *, width: int, height: int, conceal: bool
 ) -> Iterator[DecodedFrame]:
     chain = started = False
@@ -109,7 +109,7 @@ def _decode_h26x(
 
 
 for _codec in FFMPEG_NAMES:
-    DECODERS.register(_codec)(partial(_decode_h26x, _codec))
+    DECODERS.register(_codec)(partial(_decode_ffmpeg, _codec))
 
 
 class _Decoder:

@@ -194,11 +194,13 @@ class Replay:
         opportunities: ms of every opportunity.
         departures: every departure.
         drops: (ms, packets, bytes) dropped by one arrival.
+        dropped: for each arrival, whether the queue dropped it, then or later.
     """
 
     opportunities: list[int]
     departures: list[Departure]
     drops: list[tuple[int, int, int]]
+    dropped: list[bool]
 
 
 def replay(
@@ -237,4 +239,5 @@ def replay(
             server.capacity_bytes((at_ms - 1) * NS_PER_MS, at_ms * NS_PER_MS) // OPPORTUNITY_BYTES
         )
     ]
-    return Replay(opportunities, departures, drops)
+    dropped = [packet.drop != "none" for packet in packets]
+    return Replay(opportunities, departures, drops, dropped)

@@ -1,7 +1,15 @@
 """Transports: one folder a scheme, a Sender and a Receiver each."""
 
+from testbed.transports.aiortc_media import AiortcTransport  # importing it registers two
 from testbed.transports.base import TRANSPORTS, Transport, parse_options
-from testbed.transports.h26x.transport import H26xTransport  # importing it registers three
+from testbed.transports.h26x.transport import H26xTransport  # and this one three
 from testbed.transports.morphe.transport import MorpheTransport  # and this one `morphe`
 
-__all__ = ["TRANSPORTS", "H26xTransport", "MorpheTransport", "Transport", "parse_options"]
+__all__ = [
+    "TRANSPORTS",
+    "AiortcTransport",
+    "H26xTransport",
+    "MorpheTransport",
+    "Transport",
+    "parse_options",
+]

@@ -166,6 +166,28 @@ class Transport(Protocol):
 TRANSPORTS: Registry[Transport] = Registry("transport", group="testbed.transports")
 
 
+def worlds_of(transport: Transport) -> tuple[str, ...]:
+    """The worlds that a transport is confined to (its attribute `worlds`); none: any world."""
+    return tuple(getattr(transport, "worlds", ()))
+
+
+def refusal(transport: Transport) -> str:
+    """What is said where a transport cannot run."""
+    worlds = " or ".join(f"--world {world}" for world in worlds_of(transport))
+    return f"transport {transport.name} runs in {worlds} only"
+
+
+def check_world(transport: Transport, world: str) -> None:
+    """Refuse a transport in a world that it is not made for.
+
+    Raises:
+        InputError: says in which it runs.
+    """
+    worlds = worlds_of(transport)
+    if worlds and world not in worlds:
+        raise InputError(refusal(transport))
+
+
 def parse_options(transport: Transport, given: Mapping[str, Any]) -> Any:
     """The transport's options from a scenario's mapping.
 

@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -21,36 +20,28 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from testbed.errors import ToolFailedError, ToolMissingError
+from testbed.errors import ToolFailedError
 from testbed.network.mmlog import MM_ARGUMENTS
 from testbed.network.packet import LINK_OVERHEAD_BYTES
 from testbed.network.spec import QueueSpec
 from testbed.network.trace import OpportunityTrace
 from testbed.randomness import generator
+from testbed.worlds.mahimahi_conditions import (
+    INSTALL_HINT,
+    SEARCH_PATH,
+    UNPRIVILEGED_ID,
+    Problem,
+    find_problems,
+    require_mahimahi,
+)
+from testbed.worlds.mahimahi_tools import last_words
 
-#: How to get mm-link, for messages.
-INSTALL_HINT: Final = "sudo sh tools/install_mahimahi.sh (Debian 12)"
-#: The ordinary user that mm-link is called by: "nobody" on Debian.
-UNPRIVILEGED_ID: Final = 65534
 #: What mm-link can carry: its TUN device has an MTU of 1500 (F7, F29).
 LARGEST_PAYLOAD_BYTES: Final = 1472
 #: How long a shell may take to start and to end, beyond the traffic itself.
 _GRACE_S: Final = 60.0
 #: Shells run at the same time; they mostly wait, but each polls.
 _AT_ONCE: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that keeps mm-link from running here.
-
-    Attributes:
-        what: what is wrong.
-        fix: what to do about it.
-    """
-
-    what: str
-    fix: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,44 +61,6 @@ class ShellRun:
     uplink_queue: QueueSpec
     downlink_queue: QueueSpec
     traffic: list[tuple[int, str, int]]
-
-
-def find_problems() -> list[Problem]:
-    """What keeps mm-link from running here; empty when it can."""
-    problems = []
-    mm_link = shutil.which("mm-link")
-    if mm_link is None:
-        problems.append(Problem("mm-link is not installed", INSTALL_HINT))
-    elif not Path(mm_link).stat().st_mode & stat.S_ISUID:
-        problems.append(Problem("mm-link is not set-uid root", f"sudo chmod u+s {mm_link}"))
-    if not Path("/dev/net/tun").exists():
-        problems.append(
-            Problem("/dev/net/tun is not there", "run where the kernel offers TUN devices")
-        )
-    if os.geteuid() != 0:
-        problems.append(Problem("needs root for its network namespaces", "run as root"))
-    for tool, package in (("unshare", "util-linux"), ("setpriv", "util-linux"), ("ip", "iproute2")):
-        if shutil.which(tool, path=SEARCH_PATH) is None:
-            problems.append(Problem(f"{tool} is not installed", f"apt-get install {package}"))
-    if shutil.which("iptables", path=SEARCH_PATH) is None:
-        problems.append(Problem("iptables is not installed", "apt-get install iptables"))
-    return problems
-
-
-#: Where system tools lie, also for a PATH without the sbin folders.
-SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-def require_mahimahi() -> None:
-    """Make sure that mm-link can run.
-
-    Raises:
-        ToolMissingError: it cannot; one line with every reason and its fix.
-    """
-    problems = find_problems()
-    if problems:
-        reasons = "; ".join(f"{p.what} -> {p.fix}" for p in problems)
-        raise ToolMissingError(f"mm-link cannot run here: {reasons}")
 
 
 def run_shells(runs: Sequence[ShellRun], folder: Path) -> dict[str, tuple[Path, Path]]:
@@ -212,8 +165,8 @@ def finish(name: str, process: subprocess.Popen[str], *, traffic_s: float) -> No
         raise ToolFailedError(f"mm-link run {name}: did not end in time") from None
     if process.returncode != 0:
         # Ours is the last line; what mm-link itself had to say comes before it.
-        last = stderr.strip().splitlines()[-2:] or [f"exit status {process.returncode}"]
-        raise ToolFailedError(f"mm-link run {name}: {'; '.join(last)}")
+        last = last_words(stderr, process.returncode)
+        raise ToolFailedError(f"mm-link run {name}: {last}")
 
 
 def queue_arguments(queue: QueueSpec) -> tuple[str, str]:
@@ -274,6 +227,8 @@ def _when(datagram: tuple[int, str, int]) -> int:
 
 __all__ = [
     "INSTALL_HINT",
+    "SEARCH_PATH",
+    "UNPRIVILEGED_ID",
     "Problem",
     "ShellRun",
     "TrafficSpec",

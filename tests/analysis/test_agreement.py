@@ -1,20 +1,24 @@
-"""How far worlds agree, on runs whose difference is known because we made it."""
+"""Worlds side by side, on run folders whose differences are known."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from PIL import Image
-from synthetic_runs import Cell, write_run
+from matplotlib.image import imread
+from synthetic_runs import MS, Cell, write_run
 
 from testbed.analysis.agreement import (
     Agreement,
@@ -30,333 +34,344 @@ from testbed.analysis.agreement import (
     write_markdown,
     write_report,
 )
-from testbed.analysis.runs import Run, open_run, scan_runs
+from testbed.analysis.plots.agreement import draw
+from testbed.analysis.runs import Run, scan_runs
+from testbed.analysis.style import paper_style
 from testbed.errors import BrokenLogError, InputError
 
-MS = 1_000_000
-CELL = Cell(duration_s=3.0, loss_rate=0.05)
-TIMES = ("first_arrival_ns", "decodable_ns", "decode_end_ns", "render_ns")
+CELL = Cell(duration_s=2.0)
+CELL_FRAMES = 60
+SENDER_LATE_MS, HOST_DELAY_MS = 0.25, 0.5
+OFFSET_MS = SENDER_LATE_MS + HOST_DELAY_MS
+BOUNDS = Bounds()
 
-Change = Callable[[pd.DataFrame], None]
+Column = list[Any]
 
 
-def facts(*, late_ms: float = 0.3, host_ms: float = 0.7, **network: Any) -> dict[str, Any]:
-    """`facts.realtime` of an emulated run."""
+def realtime(network: dict[str, Any] | None = None) -> dict[str, Any]:
+    """`facts.realtime` as far as it is read."""
     return {
-        "realtime": {
-            "sender_late": {"count": 100, "p50_ms": late_ms, "p95_ms": 1.0, "p99_ms": 1.5},
-            "host_delay_down": {"count": 100, "p50_ms": host_ms, "p95_ms": 1.0, "p99_ms": 1.5},
-            "network": network,
-        }
+        "sender_late": {"p50_ms": SENDER_LATE_MS, "p99_ms": 0.75},
+        "host_delay_down": {"p50_ms": HOST_DELAY_MS, "p99_ms": 1.5},
+        "network": network or {},
     }
 
 
-def emulated(
-    simulated: Path,
-    *,
-    world: str = "relay",
-    change: Mapping[str, Change] | None = None,
-    made: Mapping[str, Any] | None = None,
-) -> Path:
-    """A copy of a simulated run in another world, with changes to its tables."""
+def write_emulated(
+    simulated: Path, world: str, *, shift_ms: Callable[[int], float] = lambda _row: OFFSET_MS,
+    unshown: int = 0, network: dict[str, Any] | None = None,
+) -> Path:  # fmt: skip
+    """A copy in which everything arrives later.
+
+    Args:
+        shift_ms: by how much, by row.
+        unshown: so many of the frames that were shown are not.
+    """
     folder = simulated.with_name(f"{simulated.name}-{world}")
     shutil.copytree(simulated, folder)
-    (folder / "summary.json").unlink(missing_ok=True)
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest |= {"world": world, "facts": facts() if made is None else made}
+    manifest |= {"run": folder.name, "world": world, "facts": {"realtime": realtime(network)}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    for name, edit in (change or {}).items():
-        table = pd.read_parquet(folder / f"{name}.parquet")
-        edit(table)
-        table.to_parquet(folder / f"{name}.parquet")
+
+    def later(values: Column) -> Column:
+        return [
+            None if value is None else value + round(shift_ms(row) * MS)
+            for row, value in enumerate(values)
+        ]
+
+    change(folder / "packets.parquet", "arrival_ns", later)
+    for column in ("first_arrival_ns", "decodable_ns", "decode_end_ns", "render_ns"):
+        change(folder / "frames.parquet", column, later)
+
+    rendered = pq.read_table(folder / "frames.parquet").column("render_ns").to_pylist()
+    hidden = [row for row, value in enumerate(rendered) if value is not None][-1 - unshown : -1]
+    for column, instead in (("render_ns", None), ("outcome", "late")):
+        change(
+            folder / "frames.parquet", column,
+            lambda values, instead=instead: [
+                instead if row in hidden else value for row, value in enumerate(values)
+            ],
+        )  # fmt: skip
     return folder
 
 
-def later(ms: float, *, share: float = 1.0) -> Change:
-    """Frames come so much later: all, or the slowest share of them."""
-
-    def edit(frames: pd.DataFrame) -> None:
-        delay = frames["decodable_ns"] - frames["encode_end_ns"]
-        chosen = delay >= delay.quantile(1 - share)
-        for column in TIMES:
-            frames.loc[chosen, column] += round(ms * MS)
-        frames["render_ns"] = frames["render_ns"].cummax()  # never before an earlier one
-
-    return edit
+def change(path: Path, column: str, to: Callable[[Column], Column]) -> None:
+    table = pq.read_table(path)
+    at = table.schema.get_field_index(column)
+    field = table.schema.field(at)
+    values = pa.array(to(table.column(column).to_pylist()), field.type)
+    pq.write_table(table.set_column(at, field, values), path)
 
 
-def dropped(count: int) -> Change:
-    """So many frames are not shown."""
+def read(folder: Path) -> Run:
+    return Run(folder, json.loads((folder / "manifest.json").read_text()))
 
-    def edit(frames: pd.DataFrame) -> None:
-        shown = frames.index[frames["render_ns"].notna()][5 : 5 + count]
-        for column in TIMES:
-            frames.loc[shown, column] = None
-        frames.loc[shown, "outcome"] = "undecodable"
 
-    return edit
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("agreement"), CELL, "h265", 1)
 
 
 @pytest.fixture
-def simulated(tmp_path: Path) -> Path:
-    return write_run(tmp_path, CELL, "h264", 1)
+def beside(simulated: Path) -> Iterator[Callable[..., Pair]]:
+    """Makes a pair; the emulated folder goes away with the test."""
+    made: list[Path] = []
+
+    def make(world: str = "relay", **how: Any) -> Pair:
+        made.append(write_emulated(simulated, world, **how))
+        return Pair(read(simulated), read(made[-1]))
+
+    yield make
+    for folder in made:
+        shutil.rmtree(folder)
 
 
-def row_of(simulated: Path, folder: Path, bounds: Bounds | None = None) -> Agreement:
-    pair = Pair(open_run(simulated), open_run(folder))
-    return compare(pair, bounds or Bounds(), label="a cell")
-
-
-def test_the_hosts_offset_is_taken_off(simulated: Path) -> None:
-    # 1.0 ms is what the host says of itself, so nothing is left of a shift by 1.0 ms.
-    row = row_of(simulated, emulated(simulated, change={"frames": later(1.0)}))
-    assert row.offset_ms == pytest.approx(1.0)
-    assert row.p50_difference_ms == pytest.approx(0.0, abs=1e-6)
-    assert row.p95_difference_ms == pytest.approx(0.0, abs=1e-6)
-    assert row.fps_difference == 0.0
+def test_the_hosts_offset_is_taken_off(beside: Callable[..., Pair]) -> None:
+    pair = beside()
+    row = compare(pair, BOUNDS, label="here")
+    assert (row.world, row.transport, row.seed, row.cell) == ("relay", "h265", 1, "here")
+    assert (row.offset_ms, row.late_p99_ms, row.link) == (OFFSET_MS, 0.75, "exact")
+    assert row.emulated_p50_ms - row.simulated_p50_ms == pytest.approx(OFFSET_MS)
+    assert row.emulated_p95_ms - row.simulated_p95_ms == pytest.approx(OFFSET_MS)
+    assert row.p50_difference_ms == pytest.approx(0, abs=1e-9)
+    assert row.p95_difference_ms == pytest.approx(0, abs=1e-9)
+    assert row.fps_difference == 0
+    assert row.simulated_loss == row.emulated_loss > 0.02
+    assert row.simulated_utilisation == row.emulated_utilisation
     assert row.over == ""
-    assert row.link == "exact"
-    assert row.late_p99_ms == 1.5
-    assert (row.world, row.transport, row.seed, row.cell) == ("relay", "h264", 1, "a cell")
-    assert row.emulated_loss == row.simulated_loss > 0.02
-    assert row.emulated_utilisation == row.simulated_utilisation
 
 
-@pytest.mark.parametrize(
-    ("shift_ms", "share", "expected"),
-    [
-        (2.9, 1.0, ""),
-        (3.1, 1.0, "p50 +2.1 ms (bound 2)"),
-        (-1.2, 1.0, "p50 -2.2 ms (bound 2)"),
-        (7.0, 1.0, "p50 +6.0 ms (bound 2); p95 +6.0 ms (bound 5)"),
-        (50.0, 0.2, "p95 +49.0 ms (bound 5)"),
-    ],
-)
-def test_a_known_shift_is_found_and_bounds_are_named(
-    simulated: Path, shift_ms: float, share: float, expected: str
-) -> None:
-    change = {"frames": later(shift_ms, share=share)}
-    row = row_of(simulated, emulated(simulated, change=change))
-    if share == 1.0:
-        assert row.p50_difference_ms == pytest.approx(shift_ms - 1.0, abs=1e-6)
-    assert row.over == expected
-    wide = Bounds(delay_p50_ms=60, delay_p95_ms=60)
-    assert row_of(simulated, simulated.with_name(f"{simulated.name}-relay"), wide).over == ""
-
-
-def test_frames_that_are_missing_are_named(simulated: Path) -> None:
-    row = row_of(simulated, emulated(simulated, change={"frames": dropped(20)}))
-    # Summaries leave the first second out, and 20 of some 60 frames are gone.
-    assert row.fps_difference < -0.01
-    assert f"FPS {100 * row.fps_difference:+.1f} % (bound 1)" in row.over
-
-
-def test_a_world_that_shows_nothing_does_not_agree(simulated: Path) -> None:
-    nothing = emulated(simulated, change={"frames": dropped(10_000)})
-    frames = pd.read_parquet(nothing / "frames.parquet")
-    for column in TIMES:
-        frames[column] = pd.array([None] * len(frames), dtype="Int64")
-    frames["outcome"] = "undecodable"
-    frames.to_parquet(nothing / "frames.parquet")
-    row = row_of(simulated, nothing)
-    assert "FPS -100.0 %" in row.over
-    assert "p50" in row.over
-    # Nor where it is the simulator that shows nothing.
-    turned = compare(
-        Pair(_as_simulated(nothing), _as_emulated(simulated)), Bounds(), label="turned"
-    )
-    assert "FPS" in turned.over
-    assert "p50" in turned.over
-
-
-def _as_simulated(folder: Path) -> Run:
-    return Run(folder, {**open_run(folder).manifest, "world": "simulator"})
-
-
-def _as_emulated(folder: Path) -> Run:
-    return Run(folder, {**open_run(folder).manifest, "world": "relay", "facts": facts()})
-
-
-def link(equal: int, departures: int) -> dict[str, Any]:
-    return {"link": {"arrivals": departures, "equal": equal, "departures": departures}}
-
-
-@pytest.mark.parametrize(
-    ("down", "up", "expected", "over"),
-    [
-        (link(100, 100), link(20, 20), "120/120", ""),
-        (link(100, 100), link(19, 20), "119/120", "link 119/120 departures"),
-        (link(0, 100), link(20, 20), "20/120", "link 20/120 departures"),
-    ],
-)
-def test_departures_of_the_link_must_be_the_models(
-    simulated: Path, down: Any, up: Any, expected: str, over: str
-) -> None:
-    made = facts(late_ms=0.0, host_ms=0.0, down=down, up=up)
-    row = row_of(simulated, emulated(simulated, world="mahimahi", made=made))
-    assert row.link == expected
-    assert row.over == over
-
-
-def test_a_run_without_its_facts_is_one_line(simulated: Path) -> None:
-    folder = emulated(simulated, made={})
-    with pytest.raises(BrokenLogError, match=r"manifest has no facts\.realtime") as caught:
-        row_of(simulated, folder)
-    assert str(folder) in str(caught.value)
-
-
-def test_delays_and_losses_against_the_tables(simulated: Path) -> None:
-    run = open_run(simulated)
-    frames = pd.read_parquet(simulated / "frames.parquet")
+def test_numbers_are_those_of_the_tables(beside: Callable[..., Pair], simulated: Path) -> None:
+    row = compare(beside(), BOUNDS, label="")
+    frames = pq.read_table(simulated / "frames.parquet").to_pandas()
     shown = frames[frames["render_ns"].notna()]
-    expected = (shown["decodable_ns"] - shown["encode_end_ns"]) / 1e6
-    assert np.allclose(np.sort(delays_ms(run)), np.sort(expected.to_numpy(dtype=float)))
-    packets = pd.read_parquet(simulated / "packets.parquet")
-    down = packets[packets["direction"] == "down"]
-    arrived = down[down["arrival_ns"].notna()]
-    expected = (arrived["arrival_ns"] - arrived["sent_ns"]) / 1e6
-    assert np.allclose(packet_delays_ms(run), expected.to_numpy(dtype=float))
-    assert lost_share(run) == pytest.approx(1 - len(arrived) / len(down))
+    delays = ((shown["decodable_ns"] - shown["encode_end_ns"]) / MS).to_numpy(dtype=float)
+    run = read(simulated)
+    assert sorted(delays_ms(run)) == pytest.approx(sorted(delays))
+    assert row.simulated_p50_ms == pytest.approx(np.percentile(delays, 50))
+    assert row.simulated_p95_ms == pytest.approx(np.percentile(delays, 95))
+    packets = pq.read_table(simulated / "packets.parquet").to_pandas()
+    assert lost_share(run) == pytest.approx((packets["drop"] != "none").sum() / len(packets))
+    arrived = packets[packets["arrival_ns"].notna()]
+    assert sorted(packet_delays_ms(run)) == pytest.approx(
+        sorted((arrived["arrival_ns"] - arrived["sent_ns"]) / MS)
+    )
 
 
-# --- pairs -----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("how", "over"),
+    [
+        ({"shift_ms": lambda _row: OFFSET_MS + 1.9}, []),
+        ({"shift_ms": lambda _row: OFFSET_MS + 2.1}, ["p50 +2.1 ms (bound 2)"]),
+        ({"shift_ms": lambda _row: OFFSET_MS - 2.1}, ["p50 -2.1 ms (bound 2)"]),
+        (
+            {"shift_ms": lambda _row: OFFSET_MS + 5.1},
+            ["p50 +5.1 ms (bound 2)", "p95 +5.1 ms (bound 5)"],
+        ),
+        ({"network": {"down": {"link": {"equal": 9, "departures": 9}}}}, []),
+        (
+            {
+                "network": {
+                    "down": {"link": {"equal": 7, "departures": 9}},
+                    "up": {"link": {"equal": 5, "departures": 5}},
+                }
+            },
+            ["link 12/14 departures"],
+        ),
+    ],
+)
+def test_what_is_over_a_bound_is_named(
+    beside: Callable[..., Pair], how: dict[str, Any], over: list[str]
+) -> None:
+    row = compare(beside(**how), BOUNDS, label="")
+    found = row.over.split("; ") if row.over else []
+    assert len(found) == len(over)
+    assert all(one.startswith(expected) for one, expected in zip(found, over, strict=True))
+    wide = Bounds(delay_p50_ms=50, delay_p95_ms=50, fps_share=1)
+    assert compare(beside("wide", **how), wide, label="").over == (
+        "link 12/14 departures" if "link" in "".join(over) else ""
+    )
 
 
-def test_every_emulated_run_gets_its_simulated_one(tmp_path: Path) -> None:
-    cells = [CELL, Cell(duration_s=3.0, loss_rate=0.0)]
-    for cell in cells:
-        for transport in ("morphe", "h264"):
-            for seed in (2, 1):
-                folder = write_run(tmp_path, cell, transport, seed)
-                for world in ("relay", "mahimahi"):
-                    emulated(folder, world=world)
-    found = pairs(scan_runs(tmp_path).runs)
+def test_frames_that_were_not_shown_are_named(beside: Callable[..., Pair]) -> None:
+    row = compare(beside(unshown=3), Bounds(50, 50), label="")
+    shown = round(row.simulated_fps * CELL.duration_s)
+    assert row.fps_difference == pytest.approx(-3 / shown)
+    assert row.over == f"FPS {-300 / shown:+.1f} % (bound 1)"
+
+
+def test_a_slow_tail_is_named_by_itself(beside: Callable[..., Pair]) -> None:
+    # Everything from some frame on, as after a stall: less than half of all, more than a twentieth.
+    row = compare(beside(shift_ms=lambda row: 40 if row > 52 else OFFSET_MS), BOUNDS, label="")
+    assert row.p50_difference_ms < BOUNDS.delay_p50_ms
+    assert row.over == f"p95 {row.p95_difference_ms:+.1f} ms (bound 5)"
+
+
+def test_a_world_that_shows_nothing_agrees_with_no_other(beside: Callable[..., Pair]) -> None:
+    pair = beside(unshown=CELL_FRAMES)
+    nothing = Pair(pair.simulated, _all_late(pair.emulated))
+    row = compare(nothing, BOUNDS, label="")
+    assert math.isnan(row.emulated_p50_ms)
+    assert [part.split()[0] for part in row.over.split("; ")] == ["p50", "p95", "FPS"]
+    assert row.fps_difference == -1.0
+    # Nor where it is the simulator that shows nothing.
+    manifest = {**pair.simulated.manifest, "world": "relay", "facts": {"realtime": realtime()}}
+    turned = compare(
+        Pair(nothing.emulated, replace(pair.simulated, manifest=manifest)), BOUNDS, label=""
+    )
+    assert turned.fps_difference == math.inf
+    assert [part.split()[0] for part in turned.over.split("; ")] == ["p50", "p95", "FPS"]
+
+
+def _all_late(run: Run) -> Run:
+    for column, instead in (("render_ns", None), ("outcome", "late")):
+        change(run.folder / "frames.parquet", column, lambda v, instead=instead: [instead] * len(v))
+    (run.folder / "summary.json").unlink(missing_ok=True)
+    return read(run.folder)
+
+
+def test_a_run_without_the_facts_is_broken(beside: Callable[..., Pair]) -> None:
+    pair = beside()
+    for facts in ({}, {"facts": {}}, {"facts": {"realtime": 3}}):
+        manifest = {k: v for k, v in pair.emulated.manifest.items() if k != "facts"} | facts
+        broken = Pair(pair.simulated, replace(pair.emulated, manifest=manifest))
+        with pytest.raises(BrokenLogError, match=r"manifest has no facts\.realtime"):
+            compare(broken, BOUNDS, label="")
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """Two transports in three cells, two seeds of one; both worlds of each."""
+    folder = tmp_path_factory.mktemp("suite")
+    cells = [CELL, replace(CELL, loss_rate=0.0), replace(CELL, kbps=None, control="oracle")]
+    for number, cell in enumerate(cells):
+        for transport in ("h264", "morphe"):
+            for seed in (1, 2) if number == 0 else (1,):
+                made = write_run(folder, cell, transport, seed)
+                for world in ("mahimahi", "relay"):
+                    write_emulated(made, world)
+    runs = list(scan_runs(folder).runs)
+    assert len(runs) == 24
+    return runs
+
+
+def test_pairs_are_of_one_cell_transport_and_seed(suite: list[Run]) -> None:
+    found = pairs(reversed(suite))
     assert len(found) == 16
     for pair in found:
         assert pair.simulated.manifest["world"] == "simulator"
-        for name in ("transport", "seed", "cell"):
-            assert pair.simulated.manifest[name] == pair.emulated.manifest[name]
-    order = [(p.emulated.transport, p.emulated.cell["loss"], p.emulated.seed) for p in found]
-    assert [transport for transport, *_ in order] == ["h264"] * 8 + ["morphe"] * 8
-    worlds = [str(pair.emulated.manifest["world"]) for pair in found]
-    assert worlds == ["mahimahi", "relay"] * 8
-    assert set(labels(found)) == {"loss bernoulli 5 %", "loss none"}
-
-
-def test_an_emulated_run_alone_is_refused(simulated: Path) -> None:
-    folder = emulated(simulated)
-    runs = scan_runs(simulated.parents[1]).runs
-    assert len(pairs(runs)) == 1
-    alone = [run for run in runs if run.folder == folder]
-    with pytest.raises(InputError, match="no simulated run of the same cell, transport") as caught:
-        pairs(alone)
-    assert str(folder) in str(caught.value)
-    other = write_run(simulated.parents[1] / "other", CELL, "h264", 2)
-    with pytest.raises(InputError, match="no simulated run"):
-        pairs([*alone, open_run(other)])
-
-
-def test_no_runs_are_no_pairs() -> None:
+        assert pair.emulated.name.startswith(pair.simulated.name)
+    assert found == sorted(
+        found,
+        key=lambda p: (
+            p.emulated.transport, json.dumps(dict(p.emulated.cell), sort_keys=True),
+            p.emulated.seed, p.emulated.manifest["world"],
+        ),
+    )  # fmt: skip
     assert pairs([]) == []
+
+
+@pytest.mark.parametrize("lacking", [{"seed": 2}, {"transport": "h264"}, {"cell": {"clip": "x"}}])
+def test_an_emulated_run_alone_is_refused(suite: list[Run], lacking: dict[str, Any]) -> None:
+    pair = next(
+        p for p in pairs(suite) if p.emulated.seed == 1 and p.emulated.transport == "morphe"
+    )
+    other = replace(pair.simulated, manifest={**pair.simulated.manifest, **lacking})
+    with pytest.raises(InputError) as refused:
+        pairs([other, pair.emulated])
+    assert str(refused.value) == (
+        f"{pair.emulated.folder}: no simulated run of the same cell, transport and seed beside it"
+    )
+
+
+def test_labels_name_what_varies(suite: list[Run]) -> None:
+    found = pairs(suite)
+    assert set(labels(found)) == {
+        "loss bernoulli 5 %, fixed rate, 400 kbit/s",
+        "loss none, fixed rate, 400 kbit/s",
+        "loss bernoulli 5 %, oracle rate",
+    }
+    assert labels(found[:1]) == ["constant:2000kbps"]
     assert labels([]) == []
 
 
-def test_one_cell_is_named_by_its_trace(simulated: Path) -> None:
-    emulated(simulated)
-    found = pairs(scan_runs(simulated.parents[1]).runs)
-    assert labels(found) == ["constant:2000kbps"] or "2000" in labels(found)[0]
+def rows_of(suite: list[Run]) -> tuple[list[Agreement], list[Pair]]:
+    found = pairs(suite)
+    named = zip(found, labels(found), strict=True)
+    tight = Bounds(delay_p50_ms=1e-9)
+    rows = [
+        compare(pair, tight if n % 2 else BOUNDS, label=name)
+        for n, (pair, name) in enumerate(named)
+    ]
+    return rows, found
 
 
-# --- what is written -------------------------------------------------------------------------
+def test_csv_parses_back(suite: list[Run]) -> None:
+    rows, _ = rows_of(suite)
+    rows[0] = replace(rows[0], cell='a "quoted", one', simulated_utilisation=None, over="x; y")
+    read_back = list(csv.DictReader(io.StringIO(write_csv(rows))))
+    assert len(read_back) == len(rows)
+    for line, row in zip(read_back, rows, strict=True):
+        for name, text in line.items():
+            value = getattr(row, name)
+            if isinstance(value, float):
+                assert float(text) == pytest.approx(value, abs=1e-4)
+            else:
+                assert text == ("" if value is None else str(value))
+    assert list(read_back[0])[-4:] == [
+        "p50_difference_ms", "p95_difference_ms", "fps_difference", "over",
+    ]  # fmt: skip
 
 
-@pytest.fixture
-def compared(tmp_path: Path) -> tuple[list[Agreement], list[Pair]]:
-    runs = tmp_path / "results"
-    for transport in ("h264", "morphe"):
-        folder = write_run(runs, CELL, transport, 1)
-        emulated(folder, world="relay", change={"frames": later(1.0)})
-        emulated(folder, world="mahimahi", change={"frames": later(9.0)})
-    found = pairs(scan_runs(runs).runs)
-    return [
-        compare(p, Bounds(), label=name) for p, name in zip(found, labels(found), strict=True)
-    ], found
-
-
-def test_csv_parses_back(compared: tuple[list[Agreement], list[Pair]]) -> None:
-    rows, _ = compared
-    parsed = list(csv.DictReader(io.StringIO(write_csv(rows))))
-    assert len(parsed) == len(rows) == 4
-    for row, told in zip(rows, parsed, strict=True):
-        for name in ("world", "transport", "cell", "link", "over"):
-            assert told[name] == getattr(row, name)
-        assert int(told["seed"]) == row.seed
-        for name in (
-            "offset_ms", "simulated_p50_ms", "emulated_p95_ms", "simulated_fps", "emulated_loss",
-            "simulated_utilisation", "p50_difference_ms", "p95_difference_ms", "fps_difference",
-        ):  # fmt: skip
-            assert float(told[name]) == pytest.approx(getattr(row, name), abs=1e-4)
-    assert {told["world"] for told in parsed if told["over"]} == {"mahimahi"}
-
-
-def test_markdown_parses_back(compared: tuple[list[Agreement], list[Pair]]) -> None:
-    rows, _ = compared
-    text = write_markdown(rows, Bounds(3.5, 7.25, 0.02), command="testbed fidelity x")
-    assert "Made by `testbed fidelity x`." in text
-    assert "p50 within 3.5 ms and p95 within 7.25 ms" in text
-    assert "rendered FPS within 2 %" in text
-    assert "2 of 4 runs are within all bounds." in text
+def test_markdown_parses_back(suite: list[Run]) -> None:
+    rows, _ = rows_of(suite)
+    rows[0] = replace(rows[0], simulated_utilisation=None, over="x; y")
+    text = write_markdown(rows, BOUNDS, command="testbed fidelity some")
+    assert "Made by `testbed fidelity some`." in text
+    within = sum(not row.over for row in rows)
+    assert 0 < within < len(rows)
+    assert f"{within} of {len(rows)} runs are within all bounds." in text
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    cells = [[part.strip() for part in line.strip("|").split("|")] for line in lines]
-    assert len({len(line) for line in cells}) == 1
-    head, _, *body = cells
-    assert len(body) == 4
-    for row, told in zip(rows, body, strict=True):
-        by_name = dict(zip(reversed(head), reversed(told), strict=True))
-        assert (told[1], told[2], int(told[3])) == (row.transport, row.world, row.seed)
-        assert told[4] == f"{row.simulated_p50_ms:.1f} / {row.emulated_p50_ms:.1f}"
-        assert float(told[5]) == pytest.approx(row.p50_difference_ms, abs=0.006)
-        assert by_name["link"] == row.link
-        assert by_name["over"] == (row.over or "-")
+    head, rule, *body = ([cell.strip() for cell in line[1:-1].split("|")] for line in lines)
+    assert len(head) == len(rule) == 15
+    for cells, row in zip(body, rows, strict=True):
+        assert cells[:4] == [row.cell, row.transport, row.world, str(row.seed)]
+        assert float(cells[5]) == pytest.approx(row.p50_difference_ms, abs=0.01)
+        ours, theirs = (float(part) for part in cells[4].split(" / "))
+        assert ours == pytest.approx(row.simulated_p50_ms, abs=0.051)
+        assert theirs == pytest.approx(row.emulated_p50_ms, abs=0.051)
+        assert cells[13:] == [row.link, row.over or "-"]
+    assert body[0][12].startswith("- / ")
 
 
-def test_the_report_and_its_figures(
-    compared: tuple[list[Agreement], list[Pair]], tmp_path: Path
-) -> None:
-    rows, found = compared
-    out = tmp_path / "out"
-    written = write_report(rows, found, out, Bounds(), command="testbed fidelity x")
-    assert [path.name for path in written[:2]] == ["fidelity.csv", "fidelity.md"]
-    stems = {path.stem for path in written[2:]}
-    assert stems == {
-        "qq-frames--h264", "qq-packets--h264", "qq-frames--morphe", "qq-packets--morphe",
-    }  # fmt: skip
-    assert all(path.stat().st_size > 1000 for path in written[2:])
-    for path in written:
-        if path.suffix == ".png":
-            pixels = np.asarray(Image.open(path).convert("RGB"))
-            # Both worlds' colours, the line of equality, text: not blank, and not black either.
-            assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
-            assert 0.5 < (pixels > 250).all(axis=2).mean() < 0.995
-    assert (out / "fidelity.csv").read_text() == write_csv(rows)
-
-
-def test_a_figure_has_one_series_a_world(compared: tuple[list[Agreement], list[Pair]]) -> None:
-    from testbed.analysis.plots.agreement import draw
-    from testbed.analysis.style import paper_style
-
-    _, found = compared
-    chosen = [pair for pair in found if pair.emulated.transport == "h264"]
-    with paper_style():
-        figure = draw({"a cell": chosen}, "frame delay (ms)", delays_ms)
-    (axes,) = [one for one in figure.axes if one.lines]
-    series = {
-        line.get_label(): line for line in axes.lines if line.get_marker() not in ("", "None")
+def test_the_report_and_its_figures(suite: list[Run], tmp_path: Path) -> None:
+    rows, found = (of_both[:4] for of_both in rows_of(suite))  # drawing is slow
+    assert {row.world for row in rows} == {"mahimahi", "relay"}
+    written = write_report(rows, found, tmp_path, BOUNDS, command="x")
+    assert (tmp_path / "fidelity.csv").read_text() == write_csv(rows)
+    assert (tmp_path / "fidelity.md").read_text() == write_markdown(rows, BOUNDS, command="x")
+    pictures = [path for path in written if path.suffix == ".png"]
+    assert {path.stem for path in pictures} == {
+        "qq-frames--h264",
+        "qq-packets--h264",
     }
-    assert set(series) == {"mahimahi", "relay"}
-    for world, shift in (("relay", 1.0), ("mahimahi", 9.0)):
-        x, y = series[world].get_data()
-        assert np.allclose(np.asarray(y) - np.asarray(x), shift, atol=1e-6)
-    import matplotlib.pyplot as plt
+    assert all(path.stat().st_size > 0 for path in written)
+    for path in pictures:
+        pixels = imread(path)[..., :3]
+        colours = np.unique((pixels.reshape(-1, 3) * 15).astype(int), axis=0)
+        assert len(colours) > 10  # two worlds in colour, text, a dashed line
+        assert math.isclose(float(pixels.max()), 1.0, abs_tol=0.01)
 
+
+def test_a_figure_has_the_quantiles_of_each_world(beside: Callable[..., Pair]) -> None:
+    shifts = {"mahimahi": 9.0, "relay": 1.0}
+    found = [beside(world, shift_ms=lambda _row, ms=ms: ms) for world, ms in shifts.items()]
+    with paper_style():
+        figure = draw({"a cell": found}, "frame delay (ms)", delays_ms)
+    (axes,) = (one for one in figure.axes if one.lines)
+    dotted = [line for line in axes.lines if line.get_marker() not in ("", "None")]
+    assert {line.get_label() for line in dotted} == set(shifts)
+    for line in dotted:
+        x, y = (np.asarray(values, dtype=float) for values in line.get_data())
+        assert np.allclose(y - x, shifts[str(line.get_label())], atol=1e-6)
     plt.close(figure)

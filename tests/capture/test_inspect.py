@@ -1,3 +1,4 @@
+import dataclasses
 import random
 import re
 import struct
@@ -5,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scapy.layers.dns import DNS, DNSQR
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
@@ -13,7 +16,9 @@ from scapy.packet import Packet
 from scapy.utils import PcapWriter
 
 from testbed.capture.inspect import inspect_capture
+from testbed.capture.links import UdpDatagram
 from testbed.capture.pcapng import file_header, packet_block
+from testbed.capture.streams import Flow
 from testbed.errors import InputError
 from testbed.protocol import rtcp
 from testbed.protocol.rtp import pack_rtp
@@ -234,3 +239,25 @@ def test_an_empty_capture_has_nothing(tmp_path: Path) -> None:
     path.write_bytes(b"garbage!")
     with pytest.raises(InputError, match="offset 0: neither pcapng nor pcap"):
         inspect_capture(path)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"", b"\x80\x62", b"\xa0\xe3", b"\x80\xc8\x00\x06", b"\x9f\xcd"]),
+            st.binary(max_size=80),
+        ),
+        max_size=12,
+    )
+)
+def test_any_datagrams_are_taken(parts: list[tuple[bytes, bytes]]) -> None:
+    first = UdpDatagram("192.0.2.1", 1, "192.0.2.2", 2, b"", 0)
+    flow = Flow("", first, clock_hz=90_000)
+    for n, (start, tail) in enumerate(parts):
+        data = start + tail
+        flow.add(dataclasses.replace(first, payload=data, size_bytes=len(data)), n)
+    assert flow.datagrams == len(parts)
+    counted = sum(source.packets for source in flow.sources) + flow.not_rtp
+    assert counted <= len(parts)
+    assert counted == len(parts) or flow.rtcp
+    assert flow.gops.summary() is None

@@ -8,6 +8,7 @@ import torch
 
 from testbed.cli import doctor
 from testbed.cli.main import run_command
+from testbed.worlds import mahimahi_conditions
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,7 @@ def test_a_program_can_read_the_answer(capsys: pytest.CaptureFixture[str]) -> No
     for expected in (
         "python", "PyAV", "H.264 encoder", "H.265 encoder", "H.266 encoder", "H.266 decoder",
         "VMAF", "clips", "cache", "cores", "mm-link", "/dev/net/tun", "ip_forward", "GPU",
-        "PyTorch", "codec packages", "codec weights",
+        "PyTorch", "codec packages", "codec weights", "WebRTC",
     ):  # fmt: skip
         assert expected in names
     for finding in answer:
@@ -54,10 +55,10 @@ def test_a_broken_core_is_exit_1_with_a_fix(
 def test_what_stands_beside_the_core_does_not_fail_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "_TUN", tmp_path / "no-tun")
+    monkeypatch.setattr(mahimahi_conditions, "TUN", tmp_path / "no-tun")
     monkeypatch.setattr("shutil.which", lambda *_args, **_more: None)
     (tmp_path / "forward").write_text("0\n")
-    monkeypatch.setattr(doctor, "_IP_FORWARD", tmp_path / "forward")
+    monkeypatch.setattr(mahimahi_conditions, "IP_FORWARD", tmp_path / "forward")
     assert run_command(["doctor"]) == 0
     answer = capsys.readouterr().out
     for name in ("mm-link", "/dev/net/tun", "ip_forward"):
@@ -76,6 +77,24 @@ def test_an_ffmpeg_without_vvenc_and_vmaf_is_found(
     assert "has no libvvenc" in found("H.266 encoder").detail
     assert not found("VMAF").ok
     assert "IMAGEIO_FFMPEG_EXE" in found("VMAF").fix
+
+
+def test_fixing_is_for_root_and_says_what_to_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "forward").write_text("0\n")
+    monkeypatch.setattr(mahimahi_conditions, "IP_FORWARD", tmp_path / "forward")
+    monkeypatch.setattr(mahimahi_conditions, "TUN", tmp_path / "no-tun")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert run_command(["doctor", "--fix"]) == 2
+    said = capsys.readouterr().err
+    assert "doctor --fix needs root to fix " in said
+    assert "/dev/net/tun, " in said
+    assert "ip_forward" in said
+    assert f"sudo {sys.executable} -m testbed.cli.main doctor --fix\n" in said
+    assert said.count("\n") == 1
+    assert (tmp_path / "forward").read_text() == "0\n"
+    assert not (tmp_path / "no-tun").exists()
 
 
 class TestCodec:
@@ -133,9 +152,46 @@ def test_transports_show_every_option_with_its_meaning(capsys: pytest.CaptureFix
     assert {option["name"] for option in answer["options"]} >= {"conceal", "retransmission"}
     assert all(option["meaning"] for option in answer["options"])
     assert run_command(["transports", "list"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "aiortc-h264",
+        "aiortc-vp8",
         "h264",
         "h265",
         "h266",
         "morphe",
     ]
+    marked = [line.split()[0] for line in lines if line.endswith("[--world webrtc only]")]
+    assert marked == ["aiortc-h264", "aiortc-vp8"]
+
+
+def test_a_transport_that_is_confined_to_a_world_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_command(["transports", "show", "aiortc-vp8"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        (
+            "aiortc-vp8: aiortc VP8. aiortc's own media: libvpx, NACK, REMB, jitter buffer "
+            "[--world webrtc only]"
+        ),
+        "no options",
+    ]
+    assert run_command(["transports", "show", "aiortc-vp8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["worlds"] == ["webrtc"]
+
+
+class TestWebrtc:
+    def test_aiortc_says_its_version(self) -> None:
+        aiortc = pytest.importorskip("aiortc")
+        finding = found("WebRTC")
+        assert finding.ok
+        assert finding.detail.startswith(f"aiortc {aiortc.__version__}, aioice ")
+
+    def test_without_aiortc_the_core_still_works(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "aiortc", None)
+        assert run_command(["doctor"]) == 0
+        answer = capsys.readouterr().out
+        assert "no   WebRTC: cannot be imported: " in answer
+        assert "fix (--world webrtc): pip install 'morphe-testbed[webrtc]'" in answer

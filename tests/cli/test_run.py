@@ -136,7 +136,10 @@ BAD = [
         "[h264,",
         "[h277,",
         [],
-        ":13: transports[0]: unknown transport 'h277'; known: h264, h265, h266",
+        (
+            ":13: transports[0]: unknown transport 'h277'; known: "
+            "aiortc-h264, aiortc-vp8, h264, h265, h266"
+        ),
     ),
     ("constant:2000kbps", "empty.trace", [], ":8: downlink.trace[0]: "),
     ("constant:2000kbps", "mahimahi:falling.trace", [], "must not decrease"),
@@ -147,12 +150,27 @@ BAD = [
     (
         "name: tiny",
         "name: tiny",
-        ["--world", "relay"],
-        "--world relay: not there yet; this version",
+        ["--world", "moon"],
+        "unknown world 'moon'; known: mahimahi, relay, simulator, webrtc",
     ),
-    ("name: tiny", "name: tiny", ["--world", "moon"], "unknown world 'moon'; known: simulator"),
+    (
+        "[h264,",
+        "[aiortc-vp8,",
+        [],
+        ":13: transports[0]: transport aiortc-vp8 runs in --world webrtc only",
+    ),
     ("name: tiny", "name: tiny", ["--set", "seeds"], "--set seeds: must be KEY=VALUE"),
 ]
+
+
+def test_a_world_without_what_it_needs_says_how_to_get_it(
+    write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("testbed.worlds.webrtc.needs.find_spec", lambda _name: None)
+    assert run_command(["run", str(write()), "--world", "webrtc"]) == 2
+    assert lines_of(capsys)[1] == [
+        "error: --world webrtc needs the package aiortc: pip install 'morphe-testbed[webrtc]'"
+    ]
 
 
 @pytest.mark.parametrize(("old", "new", "options", "message"), BAD)

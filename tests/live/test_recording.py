@@ -12,8 +12,11 @@ import pytest
 from test_again import edited
 from viewing import flat, psnr
 
+from testbed.analysis.runs import open_run
+from testbed.cli.main import run_command
 from testbed.errors import BrokenLogError, ClipError, InputError
-from testbed.live.recording import Recording, open_recording, pictures_at
+from testbed.live.again import run_again
+from testbed.live.recording import CAPTURE, Recording, open_recording, pictures_at
 from testbed.media.decoding import DecodedFrame
 from testbed.media.quality import black
 
@@ -30,6 +33,21 @@ def test_what_was_received_looks_like_the_source(
     whole = [d for d in decoded if not d.damaged]
     similar = [psnr(d.picture, recording.clip.frame(d.index)) for d in whole]
     assert np.median(similar) > least_db
+
+
+@pytest.mark.parametrize("transport", ["h264", "morphe"])
+def test_a_capture_gives_the_frames_that_the_session_kept(
+    tmp_path: Path, results: Path, transport: str
+) -> None:
+    """The capture of the simulator's run, against the session itself run again."""
+    scenario, out = results.parent / "viewed.yaml", tmp_path / "out"
+    command = ["run", str(scenario), "--out", str(out), "--jobs", "1", "-q", "--capture"]
+    assert run_command([*command, "--set", f"transports=[{transport}]"]) == 0
+    (folder,) = (out / "runs").iterdir()
+    assert (folder / CAPTURE).is_file()
+    run = open_run(folder)
+    assert (run.packets["drop"] == "loss").any()
+    assert open_recording(folder).received == run_again(run, base=tmp_path).received
 
 
 def test_the_wrong_folder(results: Path, tmp_path: Path) -> None:
@@ -69,6 +87,16 @@ def test_a_manifest_without_a_clip(run_of: Callable[[str], Path], tmp_path: Path
     (tmp_path / "s" / "manifest.json").write_text(json.dumps([1]))
     with pytest.raises(BrokenLogError, match="must be a JSON object"):
         open_recording(tmp_path / "s")
+
+
+def test_a_run_that_only_had_sizes(run_of: Callable[[str], Path], tmp_path: Path) -> None:
+    def ladder(manifest: dict) -> None:  # type: ignore[type-arg]
+        assert manifest["facts"]["sender"]["encoder"]["kind"] == "live"
+        manifest["facts"]["sender"]["encoder"]["kind"] = "ladder"
+
+    folder = edited(run_of("morphe"), tmp_path / "r", ladder)
+    with pytest.raises(InputError, match=r"has no pictures.*quality=\[psnr\]"):
+        open_recording(folder)
 
 
 def test_the_screen_holds_what_it_had() -> None:

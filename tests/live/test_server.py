@@ -182,7 +182,10 @@ def test_numbers_from_the_beginning_to_the_end(server: LiveServer, feed: Feed) -
         name, samples = next(stream)
         assert [s["time_ns"] for s in samples] == [100_000_000, 200_000_000]
         assert [s["capacity_kbps"] for s in samples] == [500.0, None]
-        assert next(stream) == ("shown", {"slot": 3, "source_frame": 3, "received_frame": 2})
+        assert next(stream) == (
+            "shown",
+            {"slot": 3, "source_frame": 3, "received_frame": 2, "due_frame": 2},
+        )
         feed.sample(sample(3))
         assert next(stream)[1][0]["time_ns"] == 300_000_000
         next(stream)

@@ -35,7 +35,7 @@ def flat(luma: int, width: int = 32, height: int = 16, u: int = 128, v: int = 12
 
 def shown(slot: int, luma: int = 100) -> Shown:
     """Both screens in a slot: the viewer's is one frame behind, and darker by 40."""
-    return Shown(slot, slot * 33_333_333, slot, slot - 1, flat(luma), flat(luma - 40))
+    return Shown(slot, slot * 33_333_333, slot, slot - 1, flat(luma), flat(luma - 40), slot - 1)
 
 
 def psnr(one: Picture, other: Picture) -> float:

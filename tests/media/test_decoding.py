@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
+import av
 import numpy as np
 import pytest
 
@@ -179,3 +182,28 @@ def test_ten_bits_become_eight_by_rounding() -> None:
 def test_unknown_names_list_the_known() -> None:
     with pytest.raises(UnknownNameError, match="h264, h265, h266"):
         list(decode("av1", [], width=16, height=16, conceal=False))
+
+
+def test_vp8_is_decoded_frame_by_frame(clip: Clip) -> None:
+    encoder = av.CodecContext.create("libvpx", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = clip.width, clip.height, "yuv420p"
+    encoder.time_base, encoder.bit_rate = Fraction(1, 30), 2_000_000
+    encoder.options = {"lag-in-frames": "0", "deadline": "realtime"}
+    packets = []
+    for index in range(10):
+        planes = clip.frame(index).reshape(-1, clip.width)
+        frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+        frame.pts = index
+        packets += encoder.encode(frame)
+    received = [
+        ReceivedFrame(n, packet.is_keyframe, b"" if n == 6 else bytes(packet), n != 6)
+        for n, packet in enumerate(packets)
+    ]
+    size = {"width": clip.width, "height": clip.height}
+    whole = list(decode("vp8", received, conceal=False, **size))
+    assert [one.index for one in whole] == [0, 1, 2, 3, 4, 5]
+    for one in whole:
+        difference = one.picture.astype(int) - clip.frame(one.index).astype(int)
+        assert np.mean(difference**2) < 255**2 / 10**2.5  # 25 dB
+    concealed = list(decode("vp8", received, conceal=True, **size))
+    assert [(one.index, one.damaged) for one in concealed[6:]] == [(7, True), (8, True), (9, True)]

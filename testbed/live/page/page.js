@@ -3,7 +3,11 @@
 
 const SPAN_S = 60;
 const KEPT = 6000;
-const GAP_S = 0.35;  // samples further apart than this are not joined by a line
+const SAMPLE_S = 0.1;
+// Rates over longer times than this are shown as means, or nobody could read them.
+const RAW_S = 10, MEAN_S = 1;
+// A link this much wider than the video's own rates is cut off at the top.
+const CUT = 5;
 const byId = (id) => document.getElementById(id);
 const samples = [];
 let heading = null;
@@ -31,9 +35,9 @@ function badge(state, text) {
 
 // --- charts -------------------------------------------------------------------------------------
 
-// Round steps of 1, 2 or 5, at most `most` of them below `top`.
+// Round steps of 1, 2 or 5, at most `most` (>= 3) of them below `top`, and at least one.
 function ticks(top, most) {
-  const rough = top / most;
+  const rough = top / Math.max(3, most);
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough * 0.999);
   const found = [];
@@ -76,7 +80,7 @@ class Chart {
     context.strokeStyle = paint.grid;
     context.textAlign = "right";
     context.textBaseline = "middle";
-    for (const value of ticks(this.top, Math.max(2, Math.floor(this.height / 30)))) {
+    for (const value of ticks(this.top, Math.max(4, Math.floor(this.height / 30)))) {
       const y = Math.round(this.y(value)) + 0.5;
       this.rule(this.left, y, this.right, y);
       context.fillText(String(+value.toPrecision(6)), this.left - 6, y);
@@ -106,8 +110,8 @@ class Chart {
     this.context.stroke();
   }
 
-  // Rates are of the 100 ms before a sample: they are drawn as steps.
-  line(shown, field, colour, width, dash = []) {
+  // Values are of the `step` seconds before a sample: they are drawn as steps.
+  line(shown, field, colour, width, dash = [], step = SAMPLE_S) {
     const { context } = this;
     context.strokeStyle = this.paint[colour];
     context.lineWidth = width;
@@ -118,8 +122,8 @@ class Chart {
     for (const sample of shown) {
       const value = sample[field];
       if (value === null) { before = null; continue; }
-      const joined = before !== null && sample.t - before < GAP_S;
-      if (!joined) context.moveTo(this.x(Math.max(this.from, sample.t - 0.1)), this.y(value));
+      const joined = before !== null && sample.t - before < 3.5 * step;
+      if (!joined) context.moveTo(this.x(Math.max(this.from, sample.t - step)), this.y(value));
       else context.lineTo(this.x(before), this.y(value));
       context.lineTo(this.x(sample.t), this.y(value));
       before = sample.t;
@@ -128,15 +132,15 @@ class Chart {
     context.setLineDash([]);
   }
 
-  bars(shown, value, colour, edge = null) {
+  bars(shown, value, colour, joined = false, step = SAMPLE_S) {
     const { context } = this;
     context.fillStyle = this.paint[colour];
-    const wide = Math.max(1, this.x(0.1) - this.x(0));
+    const wide = Math.max(1, this.x(step) - this.x(0));
     for (const sample of shown) {
       const height = value(sample);
       if (height > 0) {
         const y = this.y(height);
-        context.fillRect(this.x(sample.t) - wide, y, edge ? wide + 0.6 : Math.max(1, wide - 0.5), this.down - y);
+        context.fillRect(this.x(sample.t) - wide, y, joined ? wide + 0.6 : Math.max(1, wide - 0.5), this.down - y);
       }
     }
   }
@@ -151,8 +155,58 @@ function rateTop(shown) {
     own = Math.max(own, s.sent_kbps, s.delivered_kbps, s.target_kbps ?? 0);
     link = Math.max(link, s.capacity_kbps ?? 0);
   }
-  put("beyond", link > 2.5 * own ? ` (up to ${rounded(link)}, beyond the scale)` : "");
-  return 1.1 * (link > 2.5 * own ? own : Math.max(own, link));
+  put("beyond", link > CUT * own ? ` (to ${rounded(link)})` : "");
+  return 1.1 * (link > CUT * own ? own : Math.max(own, link));
+}
+
+const RATES = ["capacity_kbps", "sent_kbps", "delivered_kbps", "target_kbps"];
+
+// Means over `step` seconds that are over, each at their end; null where no sample has the field.
+function means(shown, step) {
+  const bins = new Map();
+  for (const s of shown) {
+    const bin = Math.ceil(s.t / step - 1e-6);
+    if (!bins.has(bin)) bins.set(bin, []);
+    bins.get(bin).push(s);
+  }
+  const now = shown.length ? shown[shown.length - 1].t : 0;
+  const over = [...bins].filter(([bin]) => bin * step <= now + 1e-6);
+  return over.map(([bin, members]) => {
+    const mean = { t: bin * step };
+    for (const field of RATES) {
+      const known = members.map((s) => s[field]).filter((v) => v !== null);
+      mean[field] = known.length ? known.reduce((a, b) => a + b) / known.length : null;
+    }
+    return mean;
+  });
+}
+
+// First and last second to show: all of a short session, else the minute up to now.
+function span(now) {
+  const length = Math.min(SPAN_S, Math.max(1, heading.duration_s ?? SPAN_S));
+  const to = Math.max(length, now);
+  return [to - length, to];
+}
+
+// The points of the rate chart, and so the numbers beside it.
+function shownRates(now) {
+  const [from, to] = span(now);
+  const shown = samples.filter((s) => s.t > from);
+  return to - from > RAW_S ? means(shown, MEAN_S) : shown;
+}
+
+function drawRates(now) {
+  const [from, to] = span(now);
+  const step = to - from > RAW_S ? MEAN_S : SAMPLE_S;
+  put("rate-unit", step === SAMPLE_S ? "kbit/s" : `kbit/s, ${MEAN_S} s means`);
+  const rates = shownRates(now);
+  const chart = charts.rate;
+  chart.begin(rateTop(rates), from, to);
+  chart.bars(rates, (s) => s.capacity_kbps ?? 0, "area", true, step);
+  chart.line(rates, "capacity_kbps", "edge", 1, [], step);
+  chart.line(rates, "sent_kbps", "sent", 1.3, [], step);
+  chart.line(rates, "delivered_kbps", "delivered", 2.2, [], step);
+  chart.line(rates, "target_kbps", "target", 1.5, [5, 3], step);
 }
 
 let asked = false;
@@ -165,15 +219,9 @@ function draw() {
 function drawNow() {
   if (!heading) return;
   const now = samples.length ? samples[samples.length - 1].t : 0;
-  const span = Math.min(SPAN_S, Math.max(1, heading.duration_s ?? SPAN_S));
-  const to = Math.max(span, now), from = to - span;
+  const [from, to] = span(now);
   const shown = samples.filter((s) => s.t > from);
-  charts.rate.begin(rateTop(shown), from, to);
-  charts.rate.bars(shown, (s) => s.capacity_kbps ?? 0, "area", true);
-  charts.rate.line(shown, "capacity_kbps", "edge", 1);
-  charts.rate.line(shown, "sent_kbps", "sent", 1.3);
-  charts.rate.line(shown, "delivered_kbps", "delivered", 2.2);
-  charts.rate.line(shown, "target_kbps", "target", 1.5, [5, 3]);
+  drawRates(now);
   const worst = Math.max(10, ...shown.map((s) => 100 * s.loss_share));
   charts.loss.begin(worst * 1.05, from, to);
   charts.loss.bars(shown, (s) => 100 * s.loss_share, "loss");
@@ -195,9 +243,10 @@ function tell() {
   put("delay", s.frame_delay_ms === null ? "–" : `${rounded(s.frame_delay_ms)} ms`);
   put("late", String(s.late_frames));
   put("queue", s.queue_bytes === null ? "–" : `${rounded(s.queue_bytes / 1000, 1)} kB`);
-  put("sent", rounded(s.sent_kbps));
-  put("delivered", rounded(s.delivered_kbps));
-  put("target", rounded(s.target_kbps));
+  const rates = shownRates(s.t).at(-1) ?? s;
+  put("sent", rounded(rates.sent_kbps));
+  put("delivered", rounded(rates.delivered_kbps));
+  put("target", rounded(rates.target_kbps));
   put("loss", `${rounded(100 * s.loss_share)} %`);
   put("coding", rounded(s.coding_fps));
   put("rendered", rounded(s.rendered_fps));
@@ -228,7 +277,7 @@ function onHeading(event) {
   put("setting", `${h.clip}, ${h.width}×${h.height} at ${+h.fps.toFixed(2)} fps · rate control ` +
     `${h.control} · ${h.world}`);
   document.documentElement.style.setProperty("--ratio", `${h.width} / ${h.height}`);
-  badge("running", "● running");
+  badge("waiting", "○ preparing");
   draw();
 }
 
@@ -237,6 +286,7 @@ function onSamples(event) {
     sample.t = sample.time_ns / 1e9;
     samples.push(sample);
   }
+  badge("running", "● running");
   if (samples.length > KEPT) samples.splice(0, samples.length - KEPT);
   tell();
   describe();
@@ -244,10 +294,12 @@ function onSamples(event) {
 }
 
 function onShown(event) {
-  const { source_frame: source, received_frame: received } = JSON.parse(event.data);
+  const { source_frame: source, received_frame: received, due_frame: due } = JSON.parse(event.data);
   put("source-note", `frame ${source}`);
-  const behind = Math.round((1000 * (source - received)) / heading.fps);
-  put("received-note", received < 0 ? "nothing yet" : `frame ${received}, ${behind} ms behind`);
+  const milliseconds = (frames) => `${Math.round((1000 * frames) / heading.fps)} ms`;
+  // Where decoding for this page takes longer than the session: the viewer would see more.
+  const ours = due > received ? `, ${milliseconds(due - received)} of it for decoding here` : "";
+  put("received-note", received < 0 ? "nothing yet" : `frame ${received}, ${milliseconds(source - received)} behind${ours}`);
 }
 
 function onEnd(event) {

@@ -40,6 +40,9 @@ from testbed.transports.morphe.wire import GOP_FRAMES, GopClock
 
 #: Longest request: half a GoP of the largest size; more is not asked for at a time.
 MAX_ASKED: Final = 512
+#: A GoP goes to the decoder so long before its last useful moment: a timer set to that very moment
+#: is late by a fraction of a millisecond on any real machine, and every frame with it.
+WAKE_MARGIN_NS: Final = 5_000_000
 _NEVER: Final = 1 << 62
 
 
@@ -278,7 +281,8 @@ class MorpheReceiver:
     def _limit_ns(self, gop: int) -> int:
         """When a GoP has to go to the decoder for its frames to be in time."""
         decoding_ns = GOP_FRAMES * self._context.decode_ns(self._scale) if self._scale else 0
-        return self._captured_ns(gop) + self._context.playout_deadline_ns - decoding_ns
+        deadline_ns = self._captured_ns(gop) + self._context.playout_deadline_ns
+        return deadline_ns - decoding_ns - WAKE_MARGIN_NS
 
     def _lost_ns(self, gop: int, partial: PartialGop | None, waiting: _Waiting, now_ns: int) -> int:
         """When what is missing of a GoP has to be taken for lost."""

@@ -133,10 +133,22 @@ class Children:
         except OSError:
             raise _died(child) from None
 
+    def tell(self, name: str, message: tuple[Any, ...]) -> None:
+        """Send a message to the child called `name`.
+
+        Raises:
+            ToolFailedError: it is gone.
+        """
+        child = self._children[name]
+        try:
+            child.pipe.send(message)
+        except OSError:
+            raise _died(child) from None
+
     def expect(
         self, tag: str, *, timeout_s: float,
         on_news: Callable[[str, tuple[Any, ...]], None] | None = None,
-        lifeline: tuple[socket.socket, Callable[[], TestbedError]] | None = None,
+        lifeline: tuple[socket.socket | int, Callable[[], TestbedError]] | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Wait until every child has sent (tag, value).
 
@@ -144,8 +156,8 @@ class Children:
             tag: what to wait for.
             timeout_s: for all of them together.
             on_news: is told of what comes meanwhile as ("news", what), as (child's name, what).
-            lifeline: of somebody else who must live: a socket that has something to read once it
-                is gone, and what is raised then.
+            lifeline: of somebody else who must live: a socket or handle that has something to read
+                once it is gone, and what is raised then.
 
         Returns:
             The values by name.

@@ -12,8 +12,8 @@ from testbed.protocol.endpoint import Endpoint, SourceFrame
 from testbed.transports.base import FrameDecoded, FrameEncoded
 from testbed.worlds.ends import EndFactory
 from testbed.worlds.realtime.clock import SessionClock
+from testbed.worlds.realtime.port import Address, Port
 from testbed.worlds.realtime.records import PeerLog, Sent, key_of
-from testbed.worlds.realtime.udp import Address, UdpPort
 from testbed.worlds.ticks import TICK_NS, control_view
 
 #: Is told what happens.
@@ -71,11 +71,11 @@ class RealAlarm:
 
 
 class Driver:
-    """One endpoint on one socket, until `end_ns`.
+    """One endpoint on one port, until `end_ns`.
 
     Args:
         endpoint: a sender or a receiver.
-        port: its socket.
+        port: its way to the network.
         peer: the only address whose datagrams count.
         clock: of the session.
         end_ns: when it is over.
@@ -86,7 +86,7 @@ class Driver:
     """
 
     def __init__(
-        self, endpoint: Endpoint, port: UdpPort, peer: Address, clock: SessionClock, *,
+        self, endpoint: Endpoint, port: Port, peer: Address, clock: SessionClock, *,
         end_ns: int, keep_data: bool = False, remember: bool = True,
         companion: Companion | None = None, news: News | None = None,
     ) -> None:  # fmt: skip
@@ -118,7 +118,7 @@ class Driver:
         """
         end = RealAlarm(self.loop, self.clock, self._finish)
         end.arm(self.end_ns)
-        self.loop.add_reader(self.port.socket, self._guarded(self._readable))
+        self.port.attach(self.loop, self._guarded(self._readable))
         start = self.loop.call_at(self.clock.epoch_ns / 1e9, self._guarded(self.begin))
         try:
             await self._done
@@ -126,7 +126,7 @@ class Driver:
             start.cancel()  # a session may be broken off before its time 0
             self._alarm.cancel()
             end.cancel()
-            self.loop.remove_reader(self.port.socket)
+            self.port.detach(self.loop)
         self.log.overflowed = self.port.overflowed
         self.log.unsent = self.port.refused
         facts = getattr(self.endpoint, "facts", None)
@@ -228,7 +228,7 @@ class SenderDriver(Driver):
     """A sender with its camera and its tick."""
 
     def __init__(
-        self, endpoint: Endpoint, controller: RateController, make: EndFactory, port: UdpPort,
+        self, endpoint: Endpoint, controller: RateController, make: EndFactory, port: Port,
         peer: Address, clock: SessionClock, *, keep_data: bool = False, remember: bool = True,
         companion: Companion | None = None, news: News | None = None,
     ) -> None:  # fmt: skip
@@ -261,8 +261,11 @@ class SenderDriver(Driver):
             self.log.captures_late.add(self.clock.now_ns() - at_ns)
             # The camera is punctual, whatever this process is.
             self._now_ns = max(self._now_ns, at_ns)
+            before_ns = self.clock.now_ns()
             self.endpoint.push_frame(SourceFrame(self._index), now_ns=self._now_ns)
-            self.settle(at_ns)
+            # What the encoder took is the scheme's; what comes after it is ours.
+            self.log.encoding.add(self.clock.now_ns() - before_ns)
+            self.settle(self.clock.now_ns())
             self._index += 1
             if self._index < self._make.clip.frame_count:
                 self._camera.arm(self._make.capture_ns(self._index))
@@ -279,7 +282,7 @@ class SenderDriver(Driver):
             if self._remember:
                 self.log.ticks.append(tick)
             if self._news is not None:
-                self._news(("tick", tick, self.sent_datagrams))
+                self._news(("tick", tick))
             if at_ns + TICK_NS <= self._make.duration_ns:
                 self._ticker.arm(at_ns + TICK_NS)
 

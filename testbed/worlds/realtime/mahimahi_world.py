@@ -26,19 +26,27 @@ from testbed.network.mmlog import LinkLog, parse_log, replay
 from testbed.network.servers import NS_PER_MS
 from testbed.randomness import generator
 from testbed.worlds.ends import EndFactory
+from testbed.worlds.fidelity import STATISTICAL_QUEUES
 from testbed.worlds.mahimahi import (
     SEARCH_PATH,
     UNPRIVILEGED_ID,
     queue_arguments,
-    require_mahimahi,
     write_traces,
 )
+from testbed.worlds.mahimahi_conditions import require_shells
+from testbed.worlds.mahimahi_tools import last_words
 from testbed.worlds.realtime.children import END_S, START_S, Children
 from testbed.worlds.realtime.clock import monotonic_ns, wall_minus_monotonic_ns
 from testbed.worlds.realtime.peers import receiver_main, sender_main
+from testbed.worlds.realtime.plain_shells import plain_shells
 from testbed.worlds.realtime.records import NetworkLog, PeerLog
-from testbed.worlds.realtime.shell_log import link_rows, passages, read_direction
-from testbed.worlds.realtime.shells import ShellPlan, plan_shells
+from testbed.worlds.realtime.shell_log import (
+    HOUSEKEEPING_BYTES,
+    link_rows,
+    passages,
+    read_direction,
+)
+from testbed.worlds.realtime.shells import LinkPlan, ShellPlan, plan_shells
 from testbed.worlds.realtime.udp import Address
 from testbed.worlds.realtime.world import Watcher, busy_bound_ms, check, conclude, warm_up
 from testbed.worlds.session import SessionResult, SessionSpec, TableSink
@@ -64,6 +72,7 @@ class Shells:
         up_shift_ms: how much later than the media direction's the feedback's trace began.
         lifeline: has something to read once the shells are gone.
         failure: says why they are.
+        housekeeping: the kernel's IPv6 packets go through mm-link as well.
     """
 
     outer: socket.socket
@@ -73,8 +82,9 @@ class Shells:
     epoch_ns: int
     epoch_ms: int
     up_shift_ms: int
-    lifeline: socket.socket
+    lifeline: socket.socket | int
     failure: Callable[[], ToolFailedError]
+    housekeeping: bool = False
 
 
 def run_mahimahi_session(
@@ -100,9 +110,9 @@ def run_mahimahi_session(
     busy_ms = busy_bound_ms()
     make = EndFactory(spec, base=base)
     plan = plan_shells(spec, end_ns=make.end_ns, lead_ms=LEAD_MS)
-    require_mahimahi()
+    require_shells(nested=len(plan.shells) > 1)
     warm_up(spec, base=base)
-    with Children() as children, tempfile.TemporaryDirectory(prefix="testbed-mm-") as name:
+    with Children() as children:
         shared = {
             "spec": spec, "base": base, "keep_data": tap is not None,
             "watched": watcher is not None,
@@ -110,21 +120,22 @@ def run_mahimahi_session(
         children.start("receiver", receiver_main, **shared)
         children.start("sender", sender_main, **shared)
         children.expect("ready", timeout_s=START_S)
-        with running_shells(plan, Path(name)) as shells:
-            if watcher is not None:
-                watcher("world", ("start", shells.epoch_ns))
-            children.launch("receiver", shells.epoch_ns, [(shells.inner, shells.inner_peer)])
-            children.launch("sender", shells.epoch_ns, [(shells.outer, shells.outer_peer)])
-            logs = children.expect(
-                "done", timeout_s=make.end_ns / 1e9 + END_S, on_news=watcher,
-                lifeline=(shells.lifeline, shells.failure),
-            )  # fmt: skip
-        network = read_network(Path(name), plan, shells, make, logs["sender"], logs["receiver"])
+        with tempfile.TemporaryDirectory(prefix="testbed-mm-") as name:
+            with running_shells(plan, Path(name)) as shells:
+                if watcher is not None:
+                    watcher("world", ("start", shells.epoch_ns))
+                children.launch("receiver", shells.epoch_ns, [(shells.inner, shells.inner_peer)])
+                children.launch("sender", shells.epoch_ns, [(shells.outer, shells.outer_peer)])
+                limit_s = make.end_ns / 1e9 + END_S
+                line = (shells.lifeline, shells.failure)
+                logs = children.expect("done", timeout_s=limit_s, on_news=watcher, lifeline=line)
+            sender, receiver = logs["sender"], logs["receiver"]
+            network = read_network(Path(name), plan, shells, make, sender, receiver)
     return conclude(
         make,
         sink,
-        logs["sender"],
-        logs["receiver"],
+        sender,
+        receiver,
         network,
         busy_ms=busy_ms,
         tap=tap,
@@ -134,12 +145,29 @@ def run_mahimahi_session(
 
 @contextlib.contextmanager
 def running_shells(plan: ShellPlan, work: Path) -> Iterator[Shells]:
-    """Start the shells in namespaces of their own; end them well, or at once where that fails.
+    """Start the shells; end them well, or at once where that fails.
+
+    Root has them in namespaces of their own, an ordinary user on the machine itself.
 
     Raises:
+        ToolMissingError: an ordinary user's machine cannot have shells inside shells.
         ToolFailedError: they did not come up, or did not end; carries the last line of stderr.
     """
     write_traces(work, "session", uplink=plan.links["up"].trace, downlink=plan.links["down"].trace)
+    if os.geteuid() == 0:
+        with _in_namespaces(plan, work) as shells, shells.outer, shells.inner:
+            yield shells
+        return
+    running = plain_shells(plan, work, priority=_may_have_priority())
+    with running as plain, plain.outer, plain.inner:
+        yield _shells(
+            plain.outer, plain.inner, plain.answer, plan, lifeline=plain.lifeline,
+            failure=plain.failure, housekeeping=True,
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _in_namespaces(plan: ShellPlan, work: Path) -> Iterator[Shells]:
     config = {
         "shells": [list(shell) for shell in plan.shells],
         "queues": {
@@ -160,6 +188,8 @@ def running_shells(plan: ShellPlan, work: Path) -> Iterator[Shells]:
             *("testbed.worlds.realtime.shells_inside", str(work)),
         ],
         stdin=theirs.fileno(),
+        # Not in our process group: when that is killed, it still gets to tidy up.
+        start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=errors,
         env={**os.environ, "PATH": f"{SEARCH_PATH}:{os.environ.get('PATH', '')}"},
@@ -167,18 +197,13 @@ def running_shells(plan: ShellPlan, work: Path) -> Iterator[Shells]:
     theirs.close()
     try:
         with ours, errors:
-            shells = _sockets(ours, process, plan, work)
-            try:
-                yield shells
-            finally:
-                shells.outer.close()
-                shells.inner.close()
-            with contextlib.suppress(BrokenPipeError):  # died just now; its status says so
+            yield _sockets(ours, process, plan, work)
+            with contextlib.suppress(ConnectionError):  # died just now; its status says so
                 ours.sendall(b"end")
             try:
                 status = process.wait(timeout=_DOWN_S)
             except subprocess.TimeoutExpired:
-                raise ToolFailedError("mahimahi: the shells did not end") from None
+                raise _failed(process, work, "the shells did not end") from None
             if status != 0:
                 raise _failed(process, work)
     finally:
@@ -193,11 +218,22 @@ def _sockets(
     try:
         data, handles, _, _ = socket.recv_fds(ours, 4096, 2)
     except TimeoutError:
-        raise ToolFailedError("mahimahi: the shells did not come up") from None
+        raise _failed(process, work, "the shells did not come up") from None
     if len(handles) != 2:
         raise _failed(process, work)
-    answer: dict[str, Any] = json.loads(data)
     outer, inner = (socket.socket(fileno=handle) for handle in handles)
+    return _shells(
+        outer, inner, json.loads(data), plan, lifeline=ours,
+        failure=partial(_failed, process, work),
+    )  # fmt: skip
+
+
+def _shells(
+    outer: socket.socket, inner: socket.socket, answer: dict[str, Any], plan: ShellPlan, *,
+    lifeline: socket.socket | int, failure: Callable[[], ToolFailedError],
+    housekeeping: bool = False,
+) -> Shells:  # fmt: skip
+    """The session's start and the sockets' peers, from what `way_through` says."""
     init_ms, base_ms = answer["down"]
     epoch_ms = base_ms + plan.lead_ms
     epoch_ns = (init_ms + epoch_ms) * NS_PER_MS - wall_minus_monotonic_ns()
@@ -207,16 +243,18 @@ def _sockets(
         raise ToolFailedError(f"mahimahi: the shells took longer than {plan.lead_ms} ms to come up")
     return Shells(
         outer, inner, tuple(answer["peer"]), tuple(answer["outer"]), epoch_ns, epoch_ms,
-        answer["up"][1] - base_ms, ours, partial(_failed, process, work),
+        answer["up"][1] - base_ms, lifeline, failure, housekeeping,
     )  # fmt: skip
 
 
-def _failed(process: subprocess.Popen[bytes], work: Path) -> ToolFailedError:
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=_DOWN_S)
+def _failed(process: subprocess.Popen[bytes], work: Path, reason: str = "") -> ToolFailedError:
+    """One line: our reason if there is one, and what the shells said."""
+    if not reason:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=_DOWN_S)
     text = (work / "stderr").read_text(errors="replace")
-    last = text.strip().splitlines()[-2:] or [f"exit status {process.returncode}"]
-    return ToolFailedError(f"mahimahi: {'; '.join(last)}")
+    said = last_words(text, process.poll()) if text.strip() or not reason else ""
+    return ToolFailedError(f"mahimahi: {'; '.join(filter(None, [reason, said]))}")
 
 
 def _may_have_priority() -> bool:
@@ -239,6 +277,7 @@ def read_network(
     network = NetworkLog()
     network.facts["shells"] = [" ".join(shell) for shell in plan.shells]
     network.facts["uplink_trace_later_ms"] = shells.up_shift_ms
+    network.facts["ipv6_housekeeping"] = shells.housekeeping
     ends = {
         "down": (sender.sent, receiver.arrived),
         "up": (receiver.sent, sender.arrived),
@@ -246,10 +285,12 @@ def read_network(
     for name, (sent, arrived) in ends.items():
         log = parse_log((work / f"session.{name}.log").read_text(), f"mm-link's {name}link log")
         link = plan.links[name]
-        seen = passages(log, shells.epoch_ms)
+        verdict, dropped = _held_against_model(log, link)
+        seen = passages(log, shells.epoch_ms, dropped)
         result = read_direction(
-            sent, arrived, seen, link, delay_ms=plan.delay_ms, end_ns=make.end_ns
-        )
+            sent, arrived, seen, link, delay_ms=plan.delay_ms, end_ns=make.end_ns,
+            foreign=HOUSEKEEPING_BYTES if shells.housekeeping else frozenset(),
+        )  # fmt: skip
         network.carried[name] = result.carried
         rows = link_rows(
             log, seen, name, epoch_ms=shells.epoch_ms, duration_ns=make.duration_ns,
@@ -259,24 +300,29 @@ def read_network(
         if name == "down":
             network.capacity_bytes = [row[2] for row in rows]
         network.facts[name] = {
-            "link": _held_against_model(log, plan, name),
+            "link": verdict,
             "vanished": result.vanished,
             "unmatched": result.unmatched,
+            "housekeeping": result.housekeeping,
         }
     network.link_rows.sort(key=lambda row: row[0])
     return network
 
 
-def _held_against_model(log: LinkLog, plan: ShellPlan, name: str) -> dict[str, Any]:
-    """mm-link's departures beside those of our link for the same arrivals."""
-    link = plan.links[name]
+def _held_against_model(log: LinkLog, link: LinkPlan) -> tuple[dict[str, Any], list[bool] | None]:
+    """mm-link's departures beside those of our link for the same arrivals; what ours dropped.
+
+    None for the latter where the two differ, or the queue decides by its own clock or chance.
+    """
     ours = replay(log, link.trace, link.queue, generator(1, "fidelity/queue"))
     same = (one == other for one, other in zip(log.departures, ours.departures, strict=False))
-    return {
+    verdict = {
         "arrivals": len(log.arrivals),
         "departures": len(log.departures),
         "equal": sum(takewhile(bool, same)),
     }
+    alike = log.departures == ours.departures and link.queue.kind not in STATISTICAL_QUEUES
+    return verdict, ours.dropped if alike else None
 
 
 __all__ = ["run_mahimahi_session", "running_shells"]

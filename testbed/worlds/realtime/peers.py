@@ -41,7 +41,7 @@ def sender_main(
         return await driver.run()
 
     # An encoder that works while the session runs must not starve the machine.
-    log, scheduling = _punctually(run(), priority=spec.rate_control == "fixed")
+    log, scheduling = punctually(run(), priority=spec.rate_control == "fixed")
     log.facts = {"endpoint": log.facts, "scheduling": scheduling, "compute": make.compute.facts()}
     pipe.send(("done", log))
 
@@ -61,7 +61,7 @@ def receiver_main(
         )  # fmt: skip
         return await driver.run()
 
-    log, scheduling = _punctually(run(), priority=True)
+    log, scheduling = punctually(run(), priority=True)
     received = getattr(endpoint, "received_frames", None)
     if received is not None and spec.keep_received:
         log.received = received(make.clip.frame_count)
@@ -82,7 +82,7 @@ def relay_main(pipe: Connection, *, spec: SessionSpec, base: Path, watched: bool
         )  # fmt: skip
         return await relay.run()
 
-    log, scheduling = _punctually(run(), priority=True)
+    log, scheduling = punctually(run(), priority=True)
     log.facts["scheduling"] = scheduling
     pipe.send(("done", log))
 
@@ -95,12 +95,18 @@ def _news(pipe: Connection, watched: bool) -> News | None:
 def _wait_for_start(pipe: Connection) -> tuple[SessionClock, list[UdpPort], list[Address]]:
     """Say that everything is made; get sockets, whom they talk to, and the moment of the start."""
     pipe.send(("ready", None))
+    return take_sockets(pipe)
+
+
+def take_sockets(pipe: Connection) -> tuple[SessionClock, list[UdpPort], list[Address]]:
+    """The other end of `Children.launch`."""
     _, epoch_ns, peers = pipe.recv()
     ports = [UdpPort(socket.socket(fileno=recv_handle(pipe))) for _ in peers]
     return SessionClock(epoch_ns), ports, peers
 
 
-def _punctually(work: Coroutine[Any, Any, T], *, priority: bool) -> tuple[T, str]:
+def punctually(work: Coroutine[Any, Any, T], *, priority: bool) -> tuple[T, str]:
+    """Run `work` on a loop of its own; what it gives, and how the process was scheduled."""
     loop = new_loop()
     try:
         with prompt(priority=priority) as scheduling:

@@ -80,6 +80,8 @@ class PeerLog:
             encoded and link bytes sent so far.
         late: from what made the endpoint send to the moment at which the kernel got the datagram.
         captures_late: how late frames were handed to the sender.
+        encoding: how long the sender was busy with each; next to nothing for a stream that was
+            encoded in advance.
         strangers: datagrams from other addresses.
         unsent: datagrams that the kernel would not take.
         overflowed: datagrams lost because the process did not read in time.
@@ -93,6 +95,7 @@ class PeerLog:
     ticks: list[tuple[Any, ...]] = field(default_factory=list)
     late: Lateness = field(default_factory=Lateness)
     captures_late: Lateness = field(default_factory=Lateness)
+    encoding: Lateness = field(default_factory=Lateness)
     strangers: int = 0
     unsent: int = 0
     overflowed: int = 0

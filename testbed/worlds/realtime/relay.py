@@ -37,12 +37,13 @@ def session_paths(spec: SessionSpec) -> dict[str, Path]:
     }
 
 
-def frame_of(data: bytes, *, fps: float) -> int:
+def frame_of(data: bytes, *, fps: float | None) -> int:
     """The source frame that a datagram belongs to, by its RTP timestamp; -1: none.
 
-    For models that lose frame by frame. In these sessions timestamps begin with 0.
+    For models that lose frame by frame. In these sessions timestamps begin with 0; without `fps`
+    nothing is known.
     """
-    if len(data) < RTP_HEADER_BYTES or data[0] >> 6 != _RTP_VERSION or is_rtcp(data):
+    if fps is None or len(data) < RTP_HEADER_BYTES or data[0] >> 6 != _RTP_VERSION or is_rtcp(data):
         return -1
     return frame_of_timestamp(int.from_bytes(data[4:8], "big"), fps=fps)
 
@@ -59,14 +60,14 @@ class RelayDirection:
         target: where to.
         clock: of the session.
         log: shared by both directions.
-        fps: of the clip.
+        fps: of the clip; None: datagrams do not show their frame.
         passes: datagrams that go through at once, beside the path.
         failed: is told of an error, such as one in a third party's queue.
     """
 
     def __init__(
         self, name: str, path: Path, *, inlet: UdpPort, source: Address, outlet: UdpPort,
-        target: Address, clock: SessionClock, log: NetworkLog, fps: float,
+        target: Address, clock: SessionClock, log: NetworkLog, fps: float | None,
         passes: Callable[[bytes], bool], failed: Callable[[Exception], None],
     ) -> None:  # fmt: skip
         self.name = name
@@ -133,6 +134,11 @@ class RelayDirection:
         self.path.advance(now_ns=self._now_ns)
         self._alarm.arm(self.path.next_time())
 
+    @property
+    def decided(self) -> int:
+        """Datagrams so far of which the path's model knows whether they get through its queue."""
+        return len(self._entries) - self.path.queue_packets
+
     def cancel(self) -> None:
         """No more."""
         self._alarm.cancel()
@@ -156,15 +162,15 @@ class Relay:
         far: socket that the receiver talks to.
         receiver: the receiver's address.
         clock: of the session.
-        fps: of the clip.
+        fps: of the clip; None: datagrams do not show their frame.
         ends_ns: when the last tick is, and when the relay stops.
         passes: datagrams that go through at once, beside the path.
-        news: is told the media direction's row of every tick.
+        news: is told the media direction's row of every tick, and `RelayDirection.decided`.
     """
 
     def __init__(
         self, spec: SessionSpec, *, near: UdpPort, sender: Address, far: UdpPort,
-        receiver: Address, clock: SessionClock, fps: float, ends_ns: tuple[int, int],
+        receiver: Address, clock: SessionClock, fps: float | None, ends_ns: tuple[int, int],
         passes: Callable[[bytes], bool] = lambda _data: False, news: News | None = None,
     ) -> None:  # fmt: skip
         self._news = news
@@ -241,7 +247,7 @@ class Relay:
             self.log.link_rows.append(row)
             if name == "down":
                 if self._news is not None:
-                    self._news(("link", row))
+                    self._news(("link", row, direction.decided))
                 self.log.capacity_bytes.append(path.capacity_bytes(at_ns - TICK_NS, at_ns))
         if at_ns + TICK_NS <= self._duration_ns:
             self._ticker.arm(at_ns + TICK_NS)

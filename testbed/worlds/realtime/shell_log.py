@@ -22,6 +22,9 @@ from testbed.worlds.ticks import TICK_NS
 #: A datagram is logged as arriving so many ms after it was sent, at most, when nothing lies before
 #: mm-link but its device.
 NEAR_MS: Final = 25
+#: Sizes in the log of the kernel's own IPv6 packets where IPv6 is on (mahimahi F28): router
+#: solicitations (RFC 4861: 48 bytes) and MLD reports (RFC 3810: 76 bytes), 4 bytes larger (F7).
+HOUSEKEEPING_BYTES: Final = frozenset({52, 80})
 
 
 @dataclass(slots=True)
@@ -34,17 +37,19 @@ class Passage:
     dropped: bool = False
 
 
-def passages(log: LinkLog, epoch_ms: int) -> list[Passage]:
+def passages(log: LinkLog, epoch_ms: int, dropped: Sequence[bool] | None = None) -> list[Passage]:
     """Every packet that mm-link saw from the start of the session on, in order.
 
     A `-` line names the ms at which its packet came, so departures find their arrivals whatever the
-    queue did. What never left was dropped if a later one overtook it, or if the link offered
-    something after the last departure, which it would have taken. Which of several equal packets
-    of one ms a departure is of, the log does not say: here the first one.
+    queue did. 0.98 does not log drops. What was dropped is known from our link for the same
+    arrivals, where the two agree. Else, what never left was dropped if a later one overtook it, or
+    if the link offered something after the last departure, which it would have taken. Which of
+    several equal packets of one ms a departure is of, the log does not say: here the first one.
 
     Args:
         log: of one direction.
         epoch_ms: start of the session on mm-link's clock.
+        dropped: for each arrival of the log, whether the queue dropped it; None: not known.
     """
     found = [Passage(at - epoch_ms, size) for at, size in log.arrivals if at >= epoch_ms]
     waiting: dict[tuple[int, int], deque[int]] = defaultdict(deque)
@@ -57,6 +62,13 @@ def passages(log: LinkLog, epoch_ms: int) -> list[Passage]:
             number = numbers.popleft()
             found[number].out_ms = at - epoch_ms
             last = max(last, number)
+    if dropped is not None:
+        fates = [
+            gone for (at, _), gone in zip(log.arrivals, dropped, strict=True) if at >= epoch_ms
+        ]
+        for passage, gone in zip(found, fates, strict=True):
+            passage.dropped = gone
+        return found
     # Since then the queue has been empty: an opportunity passed and nothing left.
     idle_ms = log.opportunities[-1] if log.opportunities else -1
     if log.departures and log.departures[-1][0] >= idle_ms:
@@ -75,18 +87,20 @@ class DirectionLog:
         carried: one a datagram sent, in order.
         vanished: left mm-link, met no loss shell, and did not arrive (F29).
         unmatched: packets in mm-link's log that nobody of ours sent.
+        housekeeping: how many of them have the size of the kernel's own IPv6 packets.
         lost_ns: when datagrams that a loss shell took were sent.
     """
 
     carried: list[Carried] = field(default_factory=list)
     vanished: int = 0
     unmatched: int = 0
+    housekeeping: int = 0
     lost_ns: list[int] = field(default_factory=list)
 
 
 def read_direction(
     sent: Sequence[Sent], arrived: Arrivals, seen: Sequence[Passage], plan: LinkPlan, *,
-    delay_ms: int, end_ns: int,
+    delay_ms: int, end_ns: int, foreign: frozenset[int] = frozenset(),
 ) -> DirectionLog:  # fmt: skip
     """The fate of every datagram.
 
@@ -104,13 +118,21 @@ def read_direction(
         plan: of this direction.
         delay_ms: of mm-delay.
         end_ns: of the session; what is due this late may be under way still.
+        foreign: sizes of packets that others may have sent in between.
     """
     result = DirectionLog()
     places = match([one.key for one in sent], arrived.keys)
     front_ms = delay_ms if plan.delay_in_front else 0
-    lines = _lines_of(sent, places, seen, front_ms=front_ms, gaps=plan.loss_in_front)
+    sure = [place >= 0 or not plan.loss_in_front for place in places]
+    ours = _without_foreign(sent, sure, seen, front_ms=front_ms, foreign=foreign)
+    found = _lines_of(
+        sent, places, [seen[line] for line in ours], front_ms=front_ms, gaps=plan.loss_in_front
+    )
+    lines = [ours[at] if at >= 0 else -1 for at in found]
     _give_to_arrived(places, lines, seen, last=plan.queue.kind == "drophead")
-    result.unmatched = len(seen) - sum(line >= 0 for line in lines)
+    others = set(range(len(seen))).difference(lines)
+    result.unmatched = len(others)
+    result.housekeeping = sum(seen[line].size in HOUSEKEEPING_BYTES for line in others)
     behind_ns = 0 if plan.delay_in_front else delay_ms * NS_PER_MS
     for one, place, line in zip(sent, places, lines, strict=True):
         carried = Carried(one.key)
@@ -141,6 +163,33 @@ def _drop(passage: Passage | None, plan: LinkPlan, result: DirectionLog, *, late
     if not (plan.loss_behind if passage is not None else plan.loss_in_front):
         result.vanished += 1
     return "loss"
+
+
+def _without_foreign(
+    sent: Sequence[Sent], sure: Sequence[bool], seen: Sequence[Passage], *, front_ms: int,
+    foreign: frozenset[int],
+) -> list[int]:  # fmt: skip
+    """Indices of the lines that can be of datagrams of ours.
+
+    A line of a foreign size stays only where one of ours of that size must have a line (`sure`)
+    that begins no more than `NEAR_MS` after it was sent. So a foreign packet can stand for ours
+    only where both have the same size and came within the same few ms; it never adds a line.
+    """
+    others: set[int] = set()
+    for size in foreign:
+        lines = [line for line, passage in enumerate(seen) if passage.size == size]
+        others.update(lines)
+        at = 0
+        for one, must in zip(sent, sure, strict=True):
+            if not must or one.size + LINK_OVERHEAD_BYTES != size:
+                continue
+            earliest = one.at_ns // NS_PER_MS + front_ms - 1
+            while at < len(lines) and seen[lines[at]].in_ms < earliest:
+                at += 1
+            if at < len(lines) and seen[lines[at]].in_ms <= earliest + NEAR_MS:
+                others.discard(lines[at])
+                at += 1
+    return [line for line in range(len(seen)) if line not in others]
 
 
 def _give_to_arrived(

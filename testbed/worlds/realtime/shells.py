@@ -81,16 +81,9 @@ def plan_shells(spec: SessionSpec, *, end_ns: int, lead_ms: int) -> ShellPlan:
     Raises:
         InputError: mahimahi cannot do this; names the field.
     """
+    check_paths(spec)
     paths = {"down": spec.downlink, "up": spec.uplink}
-    for name, path in paths.items():
-        _check(_ONE_WAY[name], path)
-    delays = {path.delay.delay_ms for path in paths.values()}
-    if len(delays) > 1:
-        shown = " and ".join(f"{ms:g}" for ms in sorted(delays))
-        raise InputError(
-            f"--world mahimahi: delay_ms is {shown}; mm-delay delays both directions alike"
-        )
-    delay_ms = int(delays.pop())
+    delay_ms = int(spec.downlink.delay.delay_ms)
     if delay_ms >= lead_ms:
         # What opens the way through the shells could not arrive before the session starts.
         raise InputError(f"--world mahimahi: delay_ms is {delay_ms}; at most {lead_ms - 1}")
@@ -109,6 +102,22 @@ def plan_shells(spec: SessionSpec, *, end_ns: int, lead_ms: int) -> ShellPlan:
             loss_behind=bool(path.loss) and not before,
         )
     return ShellPlan(_nested(paths, delay_ms, outermost=outermost), links, delay_ms, lead_ms)
+
+
+def check_paths(spec: SessionSpec) -> None:
+    """Refuse what no shells carry.
+
+    Raises:
+        InputError: mahimahi cannot do this; names the field.
+    """
+    _check("downlink", spec.downlink)
+    _check("uplink", spec.uplink)
+    down_ms, up_ms = spec.downlink.delay.delay_ms, spec.uplink.delay.delay_ms
+    if down_ms != up_ms:
+        raise InputError(
+            f"--world mahimahi: uplink.delay_ms is {up_ms:g} and downlink.delay_ms {down_ms:g}; "
+            "mm-delay delays both directions alike"
+        )
 
 
 def _nested(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,7 +21,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from testbed.worlds.mahimahi_inside import (
-    PORT,
     end_shell,
     forward_without_ipv6,
     inner_pid,
@@ -62,7 +62,7 @@ def start_nested(
     """
     pid: int | None = None
     for shell in config["shells"]:
-        line = [*(_link(config) if shell == ["mm-link"] else shell), *_INNER]
+        line = [*(link_line(config) if shell == ["mm-link"] else shell), *_INNER]
 
         def start(command: list[str] = line) -> subprocess.Popen[str]:
             forward_without_ipv6()
@@ -79,7 +79,8 @@ def start_nested(
     return within(pid, inside)
 
 
-def _link(config: dict[str, Any]) -> list[str]:
+def link_line(config: dict[str, Any]) -> list[str]:
+    """mm-link with its files in the working folder; what it runs follows."""
     arguments = ["mm-link", "session.up.trace", "session.down.trace"]
     for link, short in (("uplink", "up"), ("downlink", "down")):
         arguments.append(f"--{link}-log=session.{short}.log")
@@ -89,17 +90,17 @@ def _link(config: dict[str, Any]) -> list[str]:
     return [*arguments, "--"]
 
 
-def greet(inner: socket.socket, outer: socket.socket) -> tuple[str, int]:
-    """Send from the inside until something comes out; where it comes from."""
+def greet(inner: socket.socket, outer: socket.socket) -> tuple[str, int] | None:
+    """Send from the inside until something comes out; where it comes from, None if nothing does."""
     until = time.monotonic() + _GREET_S
     while time.monotonic() < until:
-        inner.sendto(GREETING, (ADDRESS, PORT))
+        inner.sendto(GREETING, outer.getsockname())
         ready, _, _ = select.select([outer], [], [], _GREET_EVERY_S)
         if ready:
             data, source = outer.recvfrom(2048)
             if data == GREETING:
                 return source[0], source[1]
-    sys.exit("nothing comes through the shells")
+    return None
 
 
 def drain(*sockets: socket.socket) -> None:
@@ -114,8 +115,8 @@ def drain(*sockets: socket.socket) -> None:
                 break
 
 
-def stamps_of(folder: Path, short: str) -> tuple[int, int]:
-    """Init (wall clock) and base (after init) of mm-link's log, both in ms."""
+def stamps_of(folder: Path, short: str) -> tuple[int, int] | None:
+    """Init (wall clock) and base (after init) of mm-link's log, both in ms; None without them."""
     path = folder / f"session.{short}.log"
     until = time.monotonic() + _HEADER_S
     while time.monotonic() < until:
@@ -129,12 +130,50 @@ def stamps_of(folder: Path, short: str) -> tuple[int, int]:
         if len(found) == 2:
             return found["init"], found["base"]
         time.sleep(_LOOK_S)
-    sys.exit("mm-link wrote no header")
+    return None
+
+
+def way_through(folder: Path, outer: socket.socket, inner: socket.socket) -> dict[str, Any]:
+    """How the sockets reach each other, and mm-link's time stamps, once there is a way.
+
+    Raises:
+        RuntimeError: there is none; one line.
+    """
+    source = greet(inner, outer)
+    if source is None:
+        raise RuntimeError("nothing comes through the shells")
+    drain(inner, outer)
+    answer: dict[str, Any] = {"peer": source, "outer": outer.getsockname()}
+    for short in ("up", "down"):
+        answer[short] = stamps_of(folder, short)
+        if answer[short] is None:
+            raise RuntimeError("mm-link wrote no header")
+    return answer
 
 
 def main(folder: Path) -> None:
     """Run the shells that FOLDER/config.json describes; the logs stay in FOLDER."""
     parent = socket.socket(fileno=os.dup(0))
+    try:
+        run(folder, parent)
+    finally:
+        if gone(parent):
+            # Whoever would have removed the folder was killed.
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def gone(parent: socket.socket) -> bool:
+    """Whether the other end of the socket is closed."""
+    try:
+        return not parent.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def run(folder: Path, parent: socket.socket) -> None:
+    """Start everything, hand the sockets over, wait for the end."""
     config = prepare(folder)
     if config["priority"]:
         # Inherited by the shells: they keep time as the relay does.
@@ -144,11 +183,10 @@ def main(folder: Path) -> None:
     inner = start_nested(folder, config, running)
     subprocess.run(["ip", "address", "add", f"{ADDRESS}/32", "dev", "lo"], check=True)
     outer = udp_socket(ADDRESS)
-    source = greet(inner, outer)
-    drain(inner, outer)
-    answer: dict[str, Any] = {"peer": source, "outer": (ADDRESS, PORT)}
-    for short in ("up", "down"):
-        answer[short] = stamps_of(folder, short)
+    try:
+        answer = way_through(folder, outer, inner)
+    except RuntimeError as error:
+        sys.exit(str(error))
     socket.send_fds(parent, [json.dumps(answer).encode()], [outer.fileno(), inner.fileno()])
     inner.close()
     outer.close()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
 from typing import Final
 
-#: Address of a datagram's sender or receiver.
-Address = tuple[str, int]
+from testbed.worlds.realtime.port import Address
+
+__all__ = ["LARGEST_BYTES", "Address", "UdpPort", "udp_socket"]
 
 #: linux/socket.h; Python has no names for them. They are the same on x86, ARM and RISC-V.
 _SO_TIMESTAMPNS: Final = 35
@@ -79,6 +82,14 @@ class UdpPort:
                     self.overflowed = _COUNT.unpack_from(value)[0]
             got.append((data, source[:2], stamp_ns))
         return got
+
+    def attach(self, loop: AbstractEventLoop, readable: Callable[[], None]) -> None:
+        """See `Port`."""
+        loop.add_reader(self.socket, readable)
+
+    def detach(self, loop: AbstractEventLoop) -> None:
+        """See `Port`."""
+        loop.remove_reader(self.socket)
 
     def close(self) -> None:
         """Close the socket."""

@@ -169,6 +169,7 @@ def conclude(
             "sender_late": sender.late.facts(),
             "receiver_late": receiver.late.facts(),
             "captures_late": sender.captures_late.facts(),
+            "encoding": sender.encoding.facts(),
             "network_late": network.late.facts(),
             "host_delay_down": _distribution(merger.down.host_delay_ns()),
             "host_delay_up": _distribution(merger.up.host_delay_ns()),
@@ -203,9 +204,11 @@ def _refuse_busy(
     ):
         p99_ms = late.percentile_ns(99.0) / 1e6
         if p99_ms > busy_ms:
+            busy = sender.encoding.percentile_ns(99.0) / 1e6
+            why = f"; its encoder was busy for up to {busy:.0f} ms at a time" if busy > 1 else ""
             raise MachineBusyError(
                 f"machine too busy: {what} {p99_ms:.1f} ms late at the 99th percentile, the bound "
-                f"is {busy_ms:g} ms ({BUSY_VARIABLE} sets another)"
+                f"is {busy_ms:g} ms ({BUSY_VARIABLE} sets another){why}"
             )
     lost = sum(unexplained.values())
     if lost:

@@ -212,7 +212,10 @@ REFUSED = [
     ({"delay": DelaySpec(30, jitter_ms=2)}, "downlink has jitter or a delay trace"),
     ({"delay": DelaySpec(trace_ms=(1.0, 2.0))}, "downlink has jitter or a delay trace"),
     ({"delay": DelaySpec(30.5)}, r"downlink\.delay_ms is 30\.5; mm-delay takes whole ms"),
-    ({"delay": DelaySpec(31)}, r"delay_ms is 30 and 31; mm-delay delays both directions alike"),
+    (
+        {"delay": DelaySpec(31)},
+        r"uplink\.delay_ms is 30 and downlink\.delay_ms 31; mm-delay delays both directions alike",
+    ),
     (
         {"loss": (LossSpec("gilbert-elliott", {"p": 0.1, "r": 0.5}),)},
         r"downlink\.loss is gilbert-elliott; mahimahi has bernoulli, outage",

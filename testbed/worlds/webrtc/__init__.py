@@ -1,0 +1,1 @@
+"""Sessions over WebRTC: two aiortc peers in two processes, and the relay between them."""
