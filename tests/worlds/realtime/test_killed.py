@@ -31,6 +31,7 @@ def test_relay(tmp_path: Path) -> None:
     told = "; ".join(result.lines)
     for process in ("sender", "receiver", "relay"):
         assert f"the {process} process died (signal 9)" in told
+    assert "the worker process died" in told
 
 
 @pytest.mark.slow
@@ -43,3 +44,5 @@ def test_mahimahi(tmp_path: Path) -> None:
     told = "; ".join(result.lines)
     for process in ("sender", "receiver"):
         assert f"the {process} process died (signal 9)" in told
+    assert "mahimahi: a shell died (status -9)" in told  # and not at the session's end
+    assert "the worker process died" in told
