@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -91,8 +92,10 @@ class Agreement:
 
     @property
     def fps_difference(self) -> float:
-        """Relative."""
-        return self.emulated_fps / self.simulated_fps - 1 if self.simulated_fps else 0.0
+        """Relative; infinite where only the simulator shows nothing."""
+        if self.simulated_fps:
+            return self.emulated_fps / self.simulated_fps - 1
+        return math.inf if self.emulated_fps else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +185,10 @@ def _link(facts: Mapping[str, Any]) -> str:
 
 
 def _over(row: Agreement, bounds: Bounds) -> Iterable[str]:
-    if abs(row.p50_difference_ms) > bounds.delay_p50_ms:
+    # Where a world shows nothing its delays are no numbers, and agree only with none.
+    if _beyond(row.simulated_p50_ms, row.emulated_p50_ms, row.offset_ms, bounds.delay_p50_ms):
         yield f"p50 {row.p50_difference_ms:+.1f} ms (bound {bounds.delay_p50_ms:g})"
-    if abs(row.p95_difference_ms) > bounds.delay_p95_ms:
+    if _beyond(row.simulated_p95_ms, row.emulated_p95_ms, row.offset_ms, bounds.delay_p95_ms):
         yield f"p95 {row.p95_difference_ms:+.1f} ms (bound {bounds.delay_p95_ms:g})"
     if abs(row.fps_difference) > bounds.fps_share:
         yield f"FPS {100 * row.fps_difference:+.1f} % (bound {100 * bounds.fps_share:g})"
@@ -192,6 +196,12 @@ def _over(row: Agreement, bounds: Bounds) -> Iterable[str]:
         equal, departures = row.link.split("/")
         if equal != departures:
             yield f"link {row.link} departures"
+
+
+def _beyond(simulated_ms: float, emulated_ms: float, offset_ms: float, bound_ms: float) -> bool:
+    if math.isnan(simulated_ms) and math.isnan(emulated_ms):
+        return False
+    return not abs(emulated_ms - simulated_ms - offset_ms) <= bound_ms
 
 
 def delays_ms(run: Run) -> Floats:

@@ -92,8 +92,9 @@ def fidelity(
             raise InputError("--log, --trace, --queue and --keep go without --worlds")
         if not traces or len(traces) != 1:
             raise InputError("--worlds needs exactly one scenario")
+        names = [name.strip() for name in worlds.split(",")]
         _sessions(
-            traces[0], worlds.split(","), out, overrides or [], tries=tries, allow_ms=allow_ms,
+            traces[0], names, out, overrides or [], tries=tries, allow_ms=allow_ms,
             as_json=as_json,
         )  # fmt: skip
         return
@@ -128,6 +129,8 @@ def _sessions(
 
     loaded = load_scenario(find_scenario(scenario), overrides=overrides)
     for name in worlds:
+        if name == SIMULATOR:
+            raise InputError(f"--worlds {name}: is what the others are compared with")
         check_world(name)
         cells_of(loaded, name)
     folder = out or Path("results") / f"fidelity-{loaded.scenario.name}"

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,10 +34,13 @@ from testbed.analysis.agreement import (
     write_markdown,
     write_report,
 )
+from testbed.analysis.plots.agreement import draw
 from testbed.analysis.runs import Run, scan_runs
+from testbed.analysis.style import paper_style
 from testbed.errors import BrokenLogError, InputError
 
 CELL = Cell(duration_s=2.0)
+CELL_FRAMES = 60
 SENDER_LATE_MS, HOST_DELAY_MS = 0.25, 0.5
 OFFSET_MS = SENDER_LATE_MS + HOST_DELAY_MS
 BOUNDS = Bounds()
@@ -196,6 +200,36 @@ def test_frames_that_were_not_shown_are_named(beside: Callable[..., Pair]) -> No
     assert row.over == f"FPS {-300 / shown:+.1f} % (bound 1)"
 
 
+def test_a_slow_tail_is_named_by_itself(beside: Callable[..., Pair]) -> None:
+    # Everything from some frame on, as after a stall: less than half of all, more than a twentieth.
+    row = compare(beside(shift_ms=lambda row: 40 if row > 52 else OFFSET_MS), BOUNDS, label="")
+    assert row.p50_difference_ms < BOUNDS.delay_p50_ms
+    assert row.over == f"p95 {row.p95_difference_ms:+.1f} ms (bound 5)"
+
+
+def test_a_world_that_shows_nothing_agrees_with_no_other(beside: Callable[..., Pair]) -> None:
+    pair = beside(unshown=CELL_FRAMES)
+    nothing = Pair(pair.simulated, _all_late(pair.emulated))
+    row = compare(nothing, BOUNDS, label="")
+    assert math.isnan(row.emulated_p50_ms)
+    assert [part.split()[0] for part in row.over.split("; ")] == ["p50", "p95", "FPS"]
+    assert row.fps_difference == -1.0
+    # Nor where it is the simulator that shows nothing.
+    manifest = {**pair.simulated.manifest, "world": "relay", "facts": {"realtime": realtime()}}
+    turned = compare(
+        Pair(nothing.emulated, replace(pair.simulated, manifest=manifest)), BOUNDS, label=""
+    )
+    assert turned.fps_difference == math.inf
+    assert [part.split()[0] for part in turned.over.split("; ")] == ["p50", "p95", "FPS"]
+
+
+def _all_late(run: Run) -> Run:
+    for column, instead in (("render_ns", None), ("outcome", "late")):
+        change(run.folder / "frames.parquet", column, lambda v, instead=instead: [instead] * len(v))
+    (run.folder / "summary.json").unlink(missing_ok=True)
+    return read(run.folder)
+
+
 def test_a_run_without_the_facts_is_broken(beside: Callable[..., Pair]) -> None:
     pair = beside()
     for facts in ({}, {"facts": {}}, {"facts": {"realtime": 3}}):
@@ -327,3 +361,17 @@ def test_the_report_and_its_figures(suite: list[Run], tmp_path: Path) -> None:
         colours = np.unique((pixels.reshape(-1, 3) * 15).astype(int), axis=0)
         assert len(colours) > 10  # two worlds in colour, text, a dashed line
         assert math.isclose(float(pixels.max()), 1.0, abs_tol=0.01)
+
+
+def test_a_figure_has_the_quantiles_of_each_world(beside: Callable[..., Pair]) -> None:
+    shifts = {"mahimahi": 9.0, "relay": 1.0}
+    found = [beside(world, shift_ms=lambda _row, ms=ms: ms) for world, ms in shifts.items()]
+    with paper_style():
+        figure = draw({"a cell": found}, "frame delay (ms)", delays_ms)
+    (axes,) = (one for one in figure.axes if one.lines)
+    dotted = [line for line in axes.lines if line.get_marker() not in ("", "None")]
+    assert {line.get_label() for line in dotted} == set(shifts)
+    for line in dotted:
+        x, y = (np.asarray(values, dtype=float) for values in line.get_data())
+        assert np.allclose(y - x, shifts[str(line.get_label())], atol=1e-6)
+    plt.close(figure)

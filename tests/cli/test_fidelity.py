@@ -54,6 +54,17 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
         (["--log", LOG, "--trace", TRACE, "--queue", "red"], "unknown queue 'red'; known: codel"),
         (["--log", LOG, "--trace", TRACE, "--queue", "droptail:x"], "droptail:x"),
         ([TRACE, "--queue", "infinite"], "go with --log only"),
+        (["--worlds", "relay"], "--worlds needs exactly one scenario"),
+        (["fidelity", "loss-random", "--worlds", "relay"], "--worlds needs exactly one scenario"),
+        (["fidelity", "--worlds", "relay", "--log", LOG], "go without --worlds"),
+        (["fidelity", "--worlds", "the-moon"], "unknown world 'the-moon'; known: "),
+        (["fidelity", "--worlds", ""], "unknown world ''"),
+        (["fidelity", "--worlds", "relay,simulator"], "is what the others are compared with"),
+        (["no-such-scenario", "--worlds", "relay"], "no-such-scenario"),
+        (["fidelity", "--worlds", "relay", "--set", "seeds=x"], "seeds"),
+        ([TRACE, "--out", "somewhere"], "go with --worlds only"),
+        ([TRACE, "--allow", "3"], "go with --worlds only"),
+        ([TRACE, "--set", "fps=30"], "go with --worlds only"),
     ],
 )
 def test_wrong_use_is_one_line(
@@ -72,3 +83,64 @@ def test_live_without_mm_link_says_how_to_get_it(
     monkeypatch.setattr(mahimahi.shutil, "which", lambda *_args, **_kwargs: None)
     assert run_command(["fidelity", TRACE]) == 2
     assert "tools/install_mahimahi.sh" in capsys.readouterr().err
+
+
+SCENARIO = """\
+name: tiny
+description: One short session
+clips: ["test:testsrc2"]
+width: 160
+height: 96
+fps: 15
+duration_s: 2
+warmup_s: 0
+downlink: {trace: [constant:2000kbps], queue: {kind: droptail, packets: 60}, delay_ms: 10}
+uplink: {delay_ms: 10}
+transports: [h264]
+rate: {control: fixed, kbps: 200}
+seeds: [1]
+quality: []
+"""
+
+
+@pytest.mark.slow
+def test_a_scenario_in_two_worlds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TESTBED_BUSY_P99_MS", "10000")  # lateness is not the point here
+    scenario, out = tmp_path / "tiny.yaml", tmp_path / "out"
+    scenario.write_text(SCENARIO)
+    command = ["fidelity", str(scenario), "--worlds", " relay", "--out", str(out)]
+    assert run_command([*command, "--allow", "1000"]) == 0
+    printed = capsys.readouterr().out
+    assert "h264  relay  seed 1" in printed
+    assert f"1 of 1 runs agree; {out}/fidelity.md" in printed
+    assert "p50 within 1002 ms" in (out / "fidelity.md").read_text()
+    assert len((out / "fidelity.csv").read_text().splitlines()) == 2
+    assert {path.name for path in (out / "figures").iterdir()} == {
+        f"qq-{what}--h264.{kind}" for what in ("frames", "packets") for kind in ("svg", "png")
+    }
+    # Whole runs are kept; what they say is compared again, and as JSON.
+    before = sorted((out / "runs").iterdir())
+    assert run_command([*command, "--json"]) in (0, 1)  # within 2 ms, or not, on a busy machine
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["world"] == "relay"
+    assert row["link"] == "exact"
+    assert row["simulated_fps"] == row["emulated_fps"] == 15.0
+    assert sorted((out / "runs").iterdir()) == before
+
+
+@pytest.mark.slow
+def test_a_machine_that_is_too_busy_fails_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TESTBED_BUSY_P99_MS", "0.001")
+    scenario, out = tmp_path / "tiny.yaml", tmp_path / "out"
+    scenario.write_text(SCENARIO.replace("duration_s: 2", "duration_s: 0.5"))
+    command = ["fidelity", str(scenario), "--worlds", "relay", "--out", str(out), "--tries", "2"]
+    assert run_command(command) == 1
+    captured = capsys.readouterr()
+    told = [line for line in captured.err.splitlines() if line.startswith("failed: ")]
+    assert len(told) == 2  # one a try
+    assert all("machine too busy: the sender's datagrams left" in line for line in told)
+    assert "0 of 0 runs agree" in captured.out
