@@ -388,6 +388,24 @@ def test_link_rows_add_up_to_what_was_carried() -> None:
     assert log.capacity_bytes == [row[2] for row in log.link_rows if row[1] == "down"]
 
 
+def test_news_count_the_datagrams_whose_fate_is_decided() -> None:
+    news: list[tuple[Any, ...]] = []
+    spec = session(down=hard_path(3), up=hard_path(4), seed=8)
+    traffic = open_loop(12, last_ms=600, mean_gap_ms=2)
+    _, log = relayed(spec, traffic, seconds=1.2, news=news.append)
+    carried = log.carried["down"]
+    assert [row[0] for _, row, _ in news] == [n * 10**8 for n in range(12)]
+    decided = [count for _, _, count in news]
+    assert decided == sorted(decided)
+    assert decided[-1] == len(carried)  # after half a second of silence nothing waits
+    for (_, row, _), count in zip(news, decided, strict=True):
+        # A tick that is late has seen some that came after its time.
+        end_ns = row[0] + 10**8
+        assert count + row[4] >= sum(one.link_in_ns <= end_ns for one in carried)
+    lost = sum(row[6] + row[7] for _, row, _ in news)
+    assert lost == sum(one.drop != "none" for one in carried) > 0
+
+
 def test_an_error_within_the_relay_is_its_outcome() -> None:
     class Broken(DropTail):
         """A third party's queue with a mistake in it."""
