@@ -200,13 +200,6 @@ def test_frames_that_were_not_shown_are_named(beside: Callable[..., Pair]) -> No
     assert row.over == f"FPS {-300 / shown:+.1f} % (bound 1)"
 
 
-def test_a_slow_tail_is_named_by_itself(beside: Callable[..., Pair]) -> None:
-    # Everything from some frame on, as after a stall: less than half of all, more than a twentieth.
-    row = compare(beside(shift_ms=lambda row: 40 if row > 52 else OFFSET_MS), BOUNDS, label="")
-    assert row.p50_difference_ms < BOUNDS.delay_p50_ms
-    assert row.over == f"p95 {row.p95_difference_ms:+.1f} ms (bound 5)"
-
-
 def test_a_world_that_shows_nothing_agrees_with_no_other(beside: Callable[..., Pair]) -> None:
     pair = beside(unshown=CELL_FRAMES)
     nothing = Pair(pair.simulated, _all_late(pair.emulated))

@@ -198,7 +198,7 @@ class TestLive:
             echo "== before"; shells | wc -l; iptables -w -t nat -S
             kill -9 "$testbed"
             n=0
-            while shells >/dev/null && [ $n -lt 300 ]; do n=$((n + 1)); sleep 0.1; done
+            while [ -n "$(shells)" ] && [ $n -lt 300 ]; do n=$((n + 1)); sleep 0.1; done
             echo "== after"; shells | wc -l; iptables -w -t nat -S
             echo "== left"; ls "$TMPDIR" | grep testbed-mm || true
             """,

@@ -99,6 +99,7 @@ def synthesised(
     sizes: tuple[int, ...] = (1200, 1200, 1200, 300),
     until_ms: int = 2_400,
     logged_until_ms: int = 10**9,
+    stall_ms: int = 0,
 ) -> Case:
     """Send traffic through our own link and write down what mm-link would."""
     rng = random.Random(seed + 1)
@@ -117,6 +118,8 @@ def synthesised(
         sent.append(Sent(at_ns, "media", 0, size, number, -1, 1, size, number, None))
         # mm-link reads its device a little later, in order.
         read_ns = max(read_ns, at_ns + front_ns + rng.randrange(20_000, 900_000))
+        if stall_ms and len(sent) == 100:
+            read_ns += stall_ms * NS_PER_MS
         lost = rng.random() < before
         packet = Packet(size + LINK_OVERHEAD_BYTES)
         packets.append(packet)
@@ -188,6 +191,19 @@ def test_without_loss_every_fate_is_exact(
             assert one.arrival_ns == one.link_out_ns + behind_ns
         front_ns = 20 * NS_PER_MS if delay_in_front else 0
         assert 0 <= one.link_in_ns - front_ns - case.sent[number].at_ns <= 3 * NS_PER_MS
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_stalled_machine_costs_no_line(seed: int) -> None:
+    """mm-link did not get to read its device for 60 ms; what was sent meanwhile came out all the
+    same, and is found."""
+    case = synthesised(seed, QueueSpec(), stall_ms=60, delay_ms=20)
+    assert max(
+        one.link_in_ns - sent.at_ns for one, sent in zip(case.read.carried, case.sent, strict=True)
+    ) > 50 * NS_PER_MS  # fmt: skip
+    assert case.mistakes() == []
+    assert (case.read.unmatched, case.read.vanished) == (0, 0)
+    assert all(one.link_out_ns >= 0 for one in case.read.carried)
 
 
 @pytest.mark.parametrize("queue", [DROPTAIL, DROPHEAD], ids=["droptail", "drophead"])
@@ -310,6 +326,14 @@ def test_strange_packets_in_the_log_are_counted() -> None:
         case.sent, case.arrived, passages(log, EPOCH_MS), case.plan, delay_ms=0, end_ns=END_NS
     )
     assert read.unmatched >= 1
+    # What comes behind the end is of no session, such as "port unreachable" from a closed socket.
+    late = EPOCH_MS + END_NS // NS_PER_MS + 20
+    behind = LinkLog("down", None, BASE_MS, late, [*case.log.arrivals, (late, 92)],
+                     case.log.opportunities, case.log.departures, None)  # fmt: skip
+    ended = read_direction(
+        case.sent, case.arrived, passages(behind, EPOCH_MS), case.plan, delay_ms=0, end_ns=END_NS
+    )
+    assert ended.unmatched == 0
     assert [c.drop for c in read.carried] == case.drops
     # Only what came within the same ms may be without its line.
     assert sum(c.link_in_ns < 0 for c in read.carried) <= 12
