@@ -286,7 +286,9 @@ def read_network(
         log = parse_log((work / f"session.{name}.log").read_text(), f"mm-link's {name}link log")
         link = plan.links[name]
         verdict, dropped = _held_against_model(log, link)
-        seen = passages(log, shells.epoch_ms, dropped)
+        # Later than this the sockets are closed, and the kernel answers what still comes (ICMP).
+        end_ms = make.end_ns // NS_PER_MS + plan.delay_ms
+        seen = [p for p in passages(log, shells.epoch_ms, dropped) if p.in_ms <= end_ms]
         result = read_direction(
             sent, arrived, seen, link, delay_ms=plan.delay_ms, end_ns=make.end_ns,
             foreign=HOUSEKEEPING_BYTES if shells.housekeeping else frozenset(),

@@ -86,7 +86,7 @@ class DirectionLog:
     Attributes:
         carried: one a datagram sent, in order.
         vanished: left mm-link, met no loss shell, and did not arrive (F29).
-        unmatched: packets in mm-link's log until the end that nobody of ours sent.
+        unmatched: packets in mm-link's log that nobody of ours sent.
         housekeeping: how many of them have the size of the kernel's own IPv6 packets.
         lost_ns: when datagrams that a loss shell took were sent.
     """
@@ -125,14 +125,13 @@ def read_direction(
     front_ms = delay_ms if plan.delay_in_front else 0
     sure = [place >= 0 or not plan.loss_in_front for place in places]
     ours = _without_foreign(sent, sure, seen, front_ms=front_ms, foreign=foreign)
-    found = _lines_of(
-        sent, places, [seen[line] for line in ours], front_ms=front_ms, gaps=plan.loss_in_front
-    )
+    candidates = [seen[line] for line in ours]
+    found = None if plan.loss_in_front else _in_order(sent, candidates)
+    if found is None:
+        found = _lines_of(sent, places, candidates, front_ms=front_ms, gaps=plan.loss_in_front)
     lines = [ours[at] if at >= 0 else -1 for at in found]
     _give_to_arrived(places, lines, seen, last=plan.queue.kind == "drophead")
-    # Behind the end mm-link sees what the closed sockets answer ("port unreachable").
-    before_end = [line for line, one in enumerate(seen) if one.in_ms * NS_PER_MS < end_ns]
-    others = set(before_end).difference(lines)
+    others = set(range(len(seen))).difference(lines)
     result.unmatched = len(others)
     result.housekeeping = sum(seen[line].size in HOUSEKEEPING_BYTES for line in others)
     behind_ns = 0 if plan.delay_in_front else delay_ms * NS_PER_MS
@@ -219,6 +218,20 @@ def _give_to_arrived(
         rest = [n for n in numbers if n not in chosen]
         for number, line in zip(rest, stayed, strict=True):
             lines[number] = line
+
+
+def _in_order(sent: Sequence[Sent], seen: Sequence[Passage]) -> list[int] | None:
+    """The n-th datagram has the n-th line, however late a busy machine logged it.
+
+    None where the sizes say that it cannot be so: the device dropped something, or there are lines
+    of others.
+    """
+    if len(seen) > len(sent):
+        return None
+    sizes = (one.size + LINK_OVERHEAD_BYTES == p.size for one, p in zip(sent, seen, strict=False))
+    if not all(sizes):
+        return None
+    return [*range(len(seen)), *[-1] * (len(sent) - len(seen))]
 
 
 def _lines_of(

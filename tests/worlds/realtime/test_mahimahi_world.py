@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import subprocess
@@ -178,30 +177,3 @@ class TestLive:
         lost = (media["drop"] == "loss").to_numpy()
         runs = 1 + (lost[1:] != lost[:-1]).sum()
         assert runs < 0.5 * len(lost)
-
-
-class TestDeadProcesses:
-    """A killed process costs its own cell and leaves nothing behind."""
-
-    pytestmark = live
-
-    @pytest.fixture
-    def kills(self) -> Any:
-        return importlib.import_module("tools.kill_worlds")
-
-    @pytest.mark.slow
-    def test_a_dead_process_costs_only_its_cell(self, kills: Any, tmp_path: Path) -> None:
-        dooms = [("sender", 0.3), ("receiver", 0.8), ("mm-link", 0.5)]
-        result = kills.attempt("mahimahi", dooms, tmp_path)
-        assert result.wrong == []
-        assert result.lines == [
-            "the sender process died (signal 9)",
-            "the receiver process died (signal 9)",
-            "mahimahi: a shell died (status -9)",
-        ]
-
-    @pytest.mark.slow
-    def test_a_dead_worker_leaves_no_shell(self, kills: Any, tmp_path: Path) -> None:
-        result = kills.attempt("mahimahi", [("worker", 0.4)], tmp_path)
-        assert result.wrong == []
-        assert result.lines == ["the worker process died"]

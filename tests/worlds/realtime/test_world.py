@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -139,27 +137,3 @@ def test_nothing_stays_open(tmp_path: Path) -> None:
     before = state()
     run_relay(spec)
     assert state() == before
-
-
-# --- a dead process ----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def kills() -> Any:
-    return importlib.import_module("tools.kill_worlds")
-
-
-@pytest.mark.slow
-def test_a_dead_process_costs_only_its_cell(kills: Any, tmp_path: Path) -> None:
-    result = kills.attempt("relay", [("sender", 0.2), ("receiver", 0.9), ("relay", 0.6)], tmp_path)
-    assert result.wrong == []
-    assert result.lines == [
-        f"the {name} process died (signal 9)" for name in ("sender", "receiver", "relay")
-    ]
-
-
-@pytest.mark.slow
-def test_a_dead_worker_leaves_no_child(kills: Any, tmp_path: Path) -> None:
-    result = kills.attempt("relay", [("worker", 0.5)], tmp_path)
-    assert result.wrong == []
-    assert result.lines == ["the worker process died"]
