@@ -86,7 +86,7 @@ class DirectionLog:
     Attributes:
         carried: one a datagram sent, in order.
         vanished: left mm-link, met no loss shell, and did not arrive (F29).
-        unmatched: packets in mm-link's log that nobody of ours sent.
+        unmatched: packets in mm-link's log until the end that nobody of ours sent.
         housekeeping: how many of them have the size of the kernel's own IPv6 packets.
         lost_ns: when datagrams that a loss shell took were sent.
     """
@@ -131,7 +131,9 @@ def read_direction(
         found = _lines_of(sent, places, candidates, front_ms=front_ms, gaps=plan.loss_in_front)
     lines = [ours[at] if at >= 0 else -1 for at in found]
     _give_to_arrived(places, lines, seen, last=plan.queue.kind == "drophead")
-    others = set(range(len(seen))).difference(lines)
+    # Behind the end mm-link sees what the closed sockets answer ("port unreachable").
+    before_end = [line for line, one in enumerate(seen) if one.in_ms * NS_PER_MS < end_ns]
+    others = set(before_end).difference(lines)
     result.unmatched = len(others)
     result.housekeeping = sum(seen[line].size in HOUSEKEEPING_BYTES for line in others)
     behind_ns = 0 if plan.delay_in_front else delay_ms * NS_PER_MS

@@ -327,6 +327,16 @@ def test_strange_packets_in_the_log_are_counted() -> None:
         case.sent, case.arrived, passages(log, EPOCH_MS), case.plan, delay_ms=0, end_ns=END_NS
     )
     assert read.unmatched >= 1
+    # What comes behind the end is of no session, such as "port unreachable" from a closed socket.
+    late = EPOCH_MS + END_NS // NS_PER_MS + 20
+    arrivals = [*case.log.arrivals, (late, 92)]
+    behind = LinkLog(
+        "down", None, BASE_MS, late, arrivals, case.log.opportunities, case.log.departures, None
+    )
+    ended = read_direction(
+        case.sent, case.arrived, passages(behind, EPOCH_MS), case.plan, delay_ms=0, end_ns=END_NS
+    )
+    assert ended.unmatched == 0
     assert [c.drop for c in read.carried] == case.drops
     # Only what came within the same ms may be without its line.
     assert sum(c.link_in_ns < 0 for c in read.carried) <= 12
