@@ -137,8 +137,8 @@ def test_a_child_that_is_gone_cannot_be_launched() -> None:
         children.start("it", waits)
         children.expect("ready", timeout_s=60)
         os.kill(children.pids["it"], signal.SIGKILL)
-        while is_there(children.pids["it"]):
-            time.sleep(0.01)
+        # Until all of its threads are gone, and with them its end of the pipe.
+        os.waitid(os.P_PID, children.pids["it"], os.WEXITED | os.WNOWAIT)
         with (
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made,
             pytest.raises(ToolFailedError, match=r"the it process died \(signal 9\)"),

@@ -406,15 +406,16 @@ def test_news_count_the_datagrams_whose_fate_is_decided() -> None:
     assert lost == sum(one.drop != "none" for one in carried) > 0
 
 
-def test_an_error_within_the_relay_is_its_outcome() -> None:
+def test_an_error_within_the_relay_is_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(DropTail):
         """A third party's queue with a mistake in it."""
 
         def enqueue(self, packet: Packet, now_ns: int) -> None:
             raise ZeroDivisionError("of the queue")
 
-    QUEUES.register("broken-for-test")(lambda _spec, _rng: Broken(1, None))
-    spec = session(down=PathSpec(trace=constant(500), queue=QueueSpec("broken-for-test")))
+    # As an entry point would add it, but for this test only.
+    monkeypatch.setitem(QUEUES._entries, "broken", lambda _spec, _rng: Broken(1, None))
+    spec = session(down=PathSpec(trace=constant(500), queue=QueueSpec("broken")))
 
     async def traffic(made: Bench) -> None:
         await until(made.clock, 0)
