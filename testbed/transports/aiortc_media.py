@@ -71,7 +71,7 @@ class AiortcTransport:
         """Not in a world that would ask for it."""
         self._refuse()
 
-    def decoder_options(self, options: AiortcOptions) -> Mapping[str, Any]:  # noqa: ARG002
+    def decoder_options(self, options: AiortcOptions) -> Mapping[str, Any]:  # noqa: ARG002 - contract
         """None."""
         return {}
 

@@ -177,8 +177,7 @@ class Children:
                 raise ToolFailedError(f"no answer from the {missing} after {timeout_s:g} s")
             if lifeline is not None and lifeline[0] in ready:
                 raise lifeline[1]()
-            for pipe in ready:
-                child = waiting[pipe]  # type: ignore[index]
+            for child in (one for pipe, one in waiting.items() if pipe in ready):
                 message = _receive(child)
                 if message[0] == tag:
                     values[child.name] = message[1]

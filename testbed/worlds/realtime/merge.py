@@ -88,18 +88,21 @@ class Merger:
         steps: list[Step] = []
         for now_ns, event in (*self.sender.events, *self.receiver.events):
             if isinstance(event, FrameEncoded):
-                steps.append((now_ns, lambda e=event: frames.encoded(e)))  # type: ignore[misc]
+                steps.append((now_ns, partial(frames.encoded, event)))
             elif isinstance(event, FrameDecoded):
-                steps.append((now_ns, lambda e=event: frames.decoded(e)))  # type: ignore[misc]
+                steps.append((now_ns, partial(frames.decoded, event)))
             elif isinstance(event, FrameAbandoned):
-                steps.append((now_ns, lambda e=event: frames.abandoned(e)))  # type: ignore[misc]
+                steps.append((now_ns, partial(frames.abandoned, event)))
         for sent, arrival_ns in zip(self.sender.sent, self.down.arrival_ns, strict=True):
             if sent.frame < 0:
                 continue
             datagram = _datagram(sent)
-            steps.append((sent.at_ns, _sent(frames, datagram, sent)))
+            wire_bytes = sent.size + IP_UDP_HEADER_BYTES
+            tell = partial(frames.sent, datagram, wire_bytes, now_ns=sent.at_ns)
+            steps.append((sent.at_ns, tell))
             if arrival_ns >= 0:
-                steps.append((arrival_ns, _arrived(frames, datagram, arrival_ns)))
+                tell = partial(frames.arrived, datagram, now_ns=arrival_ns)
+                steps.append((arrival_ns, tell))
         return steps
 
     def _control_rows(self) -> list[tuple[Any, ...]]:
@@ -132,15 +135,6 @@ def _time(step: Step) -> int:
 def _datagram(sent: Sent) -> Datagram:
     """Enough of the datagram for the frame log, which asks only for its size besides."""
     return Datagram(b"", sent.kind, sent.frame, sent.media_bytes, sent.token, span=sent.span)
-
-
-def _sent(frames: FrameLog, datagram: Datagram, sent: Sent) -> Callable[[], None]:
-    wire_bytes = sent.size + IP_UDP_HEADER_BYTES
-    return lambda: frames.sent(datagram, wire_bytes, now_ns=sent.at_ns)
-
-
-def _arrived(frames: FrameLog, datagram: Datagram, at_ns: int) -> Callable[[], None]:
-    return lambda: frames.arrived(datagram, now_ns=at_ns)
 
 
 class Trip:

@@ -205,7 +205,8 @@ def _refuse_busy(
         p99_ms = late.percentile_ns(99.0) / 1e6
         if p99_ms > busy_ms:
             busy = sender.encoding.percentile_ns(99.0) / 1e6
-            why = f"; its encoder was busy for up to {busy:.0f} ms at a time" if busy > 1 else ""
+            encodes = late is sender.late and busy > 1
+            why = f"; a frame kept its encoder busy for {busy:.0f} ms likewise" if encodes else ""
             raise MachineBusyError(
                 f"machine too busy: {what} {p99_ms:.1f} ms late at the 99th percentile, the bound "
                 f"is {busy_ms:g} ms ({BUSY_VARIABLE} sets another){why}"

@@ -88,7 +88,11 @@ class ChannelPort:
         got, self._inbox = self._inbox, []
         return got
 
-    def attach(self, loop: AbstractEventLoop, readable: Callable[[], None]) -> None:  # noqa: ARG002
+    def attach(
+        self,
+        loop: AbstractEventLoop,  # noqa: ARG002  (see `Port`)
+        readable: Callable[[], None],
+    ) -> None:
         """See `Port`."""
         self._readable = readable
 
