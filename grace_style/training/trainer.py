@@ -1,0 +1,284 @@
+"""The training loop: stages, checkpoints, exact resume, and a log of numbers.
+
+As the codec core's (`morphe_core.training.trainer`): a run folder holds `metrics.jsonl`,
+`checkpoint.pt` and, at the end, the weights. Started again in the same folder, training goes on and
+gives the same weights as a run that was never stopped (on the same machine and threads).
+
+A step codes a few pictures in a row, each against the reconstruction of the one before. Where a
+clip has losses, it is decoded a second time, with elements missing, against what that decoder
+made of the pictures before: the encoder does not know yet, as it does not in a session.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from grace_style.errors import TrainingError
+from grace_style.geometry import CELL_SIDE, MOTION_SIDE, RESIDUAL_SIDE
+from grace_style.network import BLOCK_CHANNELS, MOTION_CHANNELS, Network, Reference
+from grace_style.training.draw import Clips, Draw, draw_clips, lose
+from grace_style.training.rate import ElementRate
+from morphe_core.training.data import Windows
+from morphe_core.training.klt import Covariance
+from morphe_core.training.report import METRICS_FILE, read_log
+from morphe_core.vgc.pictures import Picture, to_patches
+from morphe_core.vgc.quantiser import LAGRANGIAN
+
+#: Steps over which the learning rate rises at the start of a stage.
+WARM_UP_STEPS = 50
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of the training.
+
+    Attributes:
+        seconds: it lasts so long; 0: `steps` count.
+        steps: number of steps, if `seconds` is 0.
+        learning_rate: at its highest; falls to a fiftieth along a cosine.
+        draw: see `Draw`.
+    """
+
+    seconds: float = 0.0
+    steps: int = 0
+    learning_rate: float = 1e-3
+    draw: Draw = field(default_factory=Draw)
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where training stands."""
+
+    stage: int = 0
+    step: int = 0
+    total_steps: int = 0
+    stage_seconds: float = 0.0
+    total_seconds: float = 0.0
+
+
+def initialise(network: Network, windows: Windows, *, batches: int, seed: int) -> None:
+    """Set the residual's closed-form transform from `batches` batches."""
+    generator = np.random.default_rng(seed)
+    device = next(network.parameters()).device
+    moments = Covariance(BLOCK_CHANNELS)
+    with torch.no_grad():
+        for _ in range(batches):
+            clips = draw_clips(windows, Draw(pictures=1, clips=12), generator, device)
+            prediction = network.predict(clips.start, clips.flows[0], clips.step)
+            residual = to_patches(clips.pictures[0]) - prediction
+            moments.add(torch.nn.functional.pixel_unshuffle(residual, 2).cpu())
+    network.set_transform(moments.basis(network.config.channels).to(device))
+
+
+class Trainer:
+    """Runs stages on a network."""
+
+    def __init__(
+        self, network: Network, windows: Windows, stages: list[Stage], folder: Path, *, seed: int,
+        clock: Clock, checkpoint_seconds: float = 180.0, report_steps: int = 25,
+    ) -> None:  # fmt: skip
+        self.network, self.windows, self.stages, self.folder = network, windows, stages, folder
+        self.device = next(network.parameters()).device
+        self.generator = np.random.default_rng(seed)
+        self.losses = torch.Generator(self.device).manual_seed(seed)
+        self.residual_rate = ElementRate(network.config.channels).to(self.device)
+        self.motion_rate = ElementRate(MOTION_CHANNELS).to(self.device)
+        self.progress = Progress()
+        self._clock = clock
+        self._checkpoint_seconds = checkpoint_seconds
+        self._report_steps = report_steps
+        self._sums: dict[str, list[float]] = {}
+        self.optimiser = self._new_optimiser()
+
+    # -- running ---------------------------------------------------------------------------------
+
+    def run(self, report: Callable[[str], None] = print) -> None:
+        """Run what is left of the stages."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._resume()
+        self._trim_log()
+        while self.progress.stage < len(self.stages):
+            self._run_stage(self.stages[self.progress.stage], report)
+            done = self.progress
+            self.progress = Progress(
+                done.stage + 1, 0, done.total_steps, 0.0, done.total_seconds
+            )
+            self.optimiser = self._new_optimiser()
+            self.save()
+
+    def _run_stage(self, stage: Stage, report: Callable[[str], None]) -> None:
+        last = saved = self._clock()
+        while not self._done(stage):
+            self._set_learning_rate(stage)
+            facts = self.step(stage.draw)
+            now = self._clock()
+            self.progress.step += 1
+            self.progress.total_steps += 1
+            self.progress.stage_seconds += now - last
+            self.progress.total_seconds += now - last
+            last = now
+            for name, value in facts.items():
+                self._sums.setdefault(name, []).append(value)
+            if self.progress.step % self._report_steps == 0:
+                report(self._log())
+            if now - saved > self._checkpoint_seconds:
+                self.save()
+                saved = last = self._clock()
+
+    def _done(self, stage: Stage) -> bool:
+        if stage.seconds:
+            return self.progress.stage_seconds >= stage.seconds
+        return self.progress.step >= stage.steps
+
+    def _set_learning_rate(self, stage: Stage) -> None:
+        done = (
+            self.progress.stage_seconds / stage.seconds
+            if stage.seconds
+            else self.progress.step / max(1, stage.steps)
+        )
+        cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        rate = stage.learning_rate * cosine * min(1.0, (self.progress.step + 1) / WARM_UP_STEPS)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["factor"]
+
+    def _new_optimiser(self) -> torch.optim.Optimizer:
+        """Adam; transforms move slower than trunks, the few numbers of the models faster."""
+        network = self.network
+        slow = [network.analysis, network.synthesis]
+        quick = [network.motion_log_step, network.residual_log_step]
+        chosen = {id(value) for value in (*slow, *quick)}
+        rates = [*self.residual_rate.parameters(), *self.motion_rate.parameters()]
+        groups: list[dict[str, Any]] = [
+            {"params": slow, "factor": 0.1},
+            {"params": quick, "factor": 1.0},
+            {"params": [p for p in network.parameters() if id(p) not in chosen], "factor": 1.0},
+            {"params": rates, "factor": 10.0},
+        ]
+        return torch.optim.Adam(groups, lr=1e-3, betas=(0.9, 0.98))
+
+    # -- one step --------------------------------------------------------------------------------
+
+    def step(self, draw: Draw) -> dict[str, float]:
+        """One step; returns what is worth logging."""
+        clips = draw_clips(self.windows, draw, self.generator, self.device)
+        loss, facts = self._loss(clips)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, 1.0))
+        if math.isfinite(norm):
+            self.optimiser.step()
+        return {**facts, "norm": min(norm, 1e6)}
+
+    def _loss(self, clips: Clips) -> tuple[Tensor, dict[str, float]]:
+        lossy = torch.nonzero(clips.loss > 0)[:, 0]
+        lost_steps = clips.step[lossy]
+        here = clips.start
+        there = _taken(clips.start, lossy)
+        total = clips.step.new_zeros(())
+        sums = {"mse": 0.0, "bpp": 0.0, "motion_bpp": 0.0, "lossy_mse": 0.0}
+        for picture, flow in zip(clips.pictures, clips.flows, strict=True):
+            latents = self.network.encode_through(picture, flow, here, clips.step)
+            here = self.network.decode(latents, here, clips.step)
+            pixels = picture.luma[0].numel()
+            error = _squared_error(here.picture, picture) / pixels
+            motion = self.motion_rate(latents.motion, CELL_SIDE // MOTION_SIDE) / pixels
+            bits = motion + self.residual_rate(latents.residual, CELL_SIDE // RESIDUAL_SIDE) / pixels
+            step = clips.step[:, 0, 0, 0]
+            total = total + ((error + LAGRANGIAN * step**2 * bits) / step).mean()
+            sums["mse"] += float(error.detach().mean())
+            sums["bpp"] += float(bits.detach().mean())
+            sums["motion_bpp"] += float(motion.detach().mean())
+            if len(lossy):
+                some = type(latents)(*(value[lossy] for value in latents))
+                lost = lose(some, clips.loss[lossy], self.losses)
+                there = self.network.decode(lost, there, lost_steps)
+                seen = picture.take(lossy)
+                damage = _squared_error(there.picture, seen) / pixels
+                total = total + (damage / lost_steps[:, 0, 0, 0]).sum() / len(step)
+                sums["lossy_mse"] += float(damage.detach().mean())
+        count = len(clips.pictures)
+        facts = {name: value / count for name, value in sums.items()}
+        if not len(lossy):
+            del facts["lossy_mse"]
+        facts["loss"] = float(total.detach()) / count
+        return total / count, facts
+
+    # -- keeping ---------------------------------------------------------------------------------
+
+    def _log(self) -> str:
+        entry: dict[str, Any] = {
+            "stage": self.progress.stage,
+            "step": self.progress.total_steps,
+            "seconds": round(self.progress.total_seconds, 1),
+        }
+        entry.update({name: round(float(np.mean(v)), 5) for name, v in self._sums.items() if v})
+        self._sums = {}
+        with (self.folder / METRICS_FILE).open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+        return " ".join(f"{name} {value}" for name, value in entry.items())
+
+    def save(self) -> None:
+        """Write the checkpoint: to a temporary name, then renamed."""
+        state = {
+            "network": self.network.state_dict(),
+            "residual_rate": self.residual_rate.state_dict(),
+            "motion_rate": self.motion_rate.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "generator": self.generator.bit_generator.state,
+            "losses": self.losses.get_state(),
+            "progress": {n: getattr(self.progress, n) for n in Progress.__dataclass_fields__},
+            "sums": self._sums,
+        }
+        part = self.folder / "checkpoint.part"
+        torch.save(state, part)
+        part.replace(self.folder / "checkpoint.pt")
+
+    def _resume(self) -> None:
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            self.progress = Progress(**state["progress"])
+            self.network.load_state_dict(state["network"])
+            self.residual_rate.load_state_dict(state["residual_rate"])
+            self.motion_rate.load_state_dict(state["motion_rate"])
+            # A stage that has not begun starts afresh, also if it was added to a finished run.
+            if self.progress.step:
+                self.optimiser.load_state_dict(state["optimiser"])
+            self.generator.bit_generator.state = state["generator"]
+            self.losses.set_state(state["losses"].cpu())
+            self._sums = state["sums"]
+        except (EOFError, OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = (str(error).splitlines() or ["damaged"])[0]
+            raise TrainingError(f"{path}: does not fit this training ({reason})") from None
+
+    def _trim_log(self) -> None:
+        """Drop what was logged after the checkpoint: these steps are run, and logged, again."""
+        path = self.folder / METRICS_FILE
+        if not path.exists():
+            return
+        entries = [entry for entry in read_log(path) if entry["step"] <= self.progress.total_steps]
+        part = path.with_suffix(".part")
+        part.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
+        part.replace(path)
+
+
+def _squared_error(one: Picture, other: Picture) -> Tensor:
+    """Of each picture, (N,), chroma weighted as in patches."""
+    return (to_patches(one) - to_patches(other)).square().sum((1, 2, 3))
+
+
+def _taken(reference: Reference, which: Tensor) -> Reference:
+    return Reference(reference.picture.take(which), reference.flow[which])
