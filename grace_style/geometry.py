@@ -17,6 +17,10 @@ from grace_style.errors import CodecConfigError
 RESIDUAL_SIDE: Final = 16
 MOTION_SIDE: Final = 32
 CELL_SIDE: Final = 64
+#: Motion vectors each way in a motion position, one for each 8x8 patch, and the elements that they
+#: make: x and y of each.
+MOTION_VECTORS: Final = MOTION_SIDE // 8
+MOTION_CHANNELS: Final = 2 * MOTION_VECTORS * MOTION_VECTORS
 #: Largest side of a picture; what a frame header can say.
 MOST_SIDE: Final = 8192
 

@@ -22,16 +22,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from grace_style.geometry import MOTION_SIDE, RESIDUAL_SIDE
+from grace_style.geometry import MOTION_CHANNELS, MOTION_VECTORS, RESIDUAL_SIDE
 from morphe_core.vgc.layers import Trunk
 from morphe_core.vgc.pictures import PATCH_CHANNELS, Picture, from_patches, to_patches
 from morphe_core.vgc.quantiser import quantise_through
 from morphe_core.vgc.tokens import TOKEN_SIDE
 
-#: Flow vectors each way in a motion position: one for each 8x8 patch.
-_VECTORS: Final = MOTION_SIDE // TOKEN_SIDE
-#: Elements of a motion position: x and y, each `_VECTORS` squared.
-MOTION_CHANNELS: Final = 2 * _VECTORS * _VECTORS
 _SHRINK: Final = RESIDUAL_SIDE // TOKEN_SIDE
 #: Numbers of a residual position before the transform.
 BLOCK_CHANNELS: Final = PATCH_CHANNELS * _SHRINK * _SHRINK
@@ -42,7 +38,7 @@ FLOW_SCALE: Final = 8.0
 #: The residual step at which motion has its learned steps; both are in steps of the 8-bit scale.
 MIDDLE_STEP: Final = 24.0
 #: A quarter of a pixel in the mean of 4 x 4 vectors (orthonormal DCT).
-MOTION_STEP: Final = 0.25 * _VECTORS
+MOTION_STEP: Final = 0.25 * MOTION_VECTORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +147,7 @@ class Network(nn.Module):
 
     def motion_steps(self, step: Tensor) -> Tensor:
         """Quantisation steps of motion, (N, 32, 1, 1), at a residual step (N, 1, 1, 1)."""
-        coarser = (step / MIDDLE_STEP).sqrt()
+        coarser = (step / MIDDLE_STEP) ** 0.2
         return MOTION_STEP * coarser * self.motion_log_step.exp()[:, None, None]
 
     def analyse_motion(
@@ -193,13 +189,13 @@ class Network(nn.Module):
 
     def to_frequencies(self, flow: Tensor) -> Tensor:
         """(N, 2, H/8, W/8) to (N, 32, H/32, W/32): orthonormal DCT of each motion position."""
-        blocks = functional.pixel_unshuffle(flow, _VECTORS)
+        blocks = functional.pixel_unshuffle(flow, MOTION_VECTORS)
         return functional.conv2d(blocks, self.dct[..., None, None])
 
     def from_frequencies(self, values: Tensor) -> Tensor:
         """The inverse of `to_frequencies`."""
         blocks = functional.conv2d(values, self.dct.T[..., None, None])
-        return functional.pixel_shuffle(blocks, _VECTORS)
+        return functional.pixel_shuffle(blocks, MOTION_VECTORS)
 
     def predict(self, reference: Reference, flow: Tensor, step: Tensor) -> Tensor:
         """The prediction in patches, (N, 96, H/8, W/8)."""
@@ -290,7 +286,7 @@ def _sample(plane: Tensor, flow: Tensor, shrink: float, mode: str) -> Tensor:
 def _differences(one: Picture, other: Picture) -> Tensor:
     """Mean luma difference of each patch, (N, 16, H/32, W/32), scaled."""
     mean = functional.avg_pool2d((one.luma - other.luma).abs(), TOKEN_SIDE)
-    return functional.pixel_unshuffle(mean, _VECTORS) / SAMPLE_SCALE
+    return functional.pixel_unshuffle(mean, MOTION_VECTORS) / SAMPLE_SCALE
 
 
 def _step_plane(step: Tensor, size: tuple[int, ...] | torch.Size) -> Tensor:
@@ -300,7 +296,7 @@ def _step_plane(step: Tensor, size: tuple[int, ...] | torch.Size) -> Tensor:
 
 def _flow_transform() -> Tensor:
     """(32, 32): x and y each under an orthonormal 4x4 DCT, as `pixel_unshuffle` orders them."""
-    side = _VECTORS
+    side = MOTION_VECTORS
     row = torch.arange(side, dtype=torch.float64)
     one = torch.cos(math.pi * (row[None, :] + 0.5) * row[:, None] / side) * math.sqrt(2 / side)
     one[0] /= math.sqrt(2)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from grace_style.flow import FlowEstimator
 from grace_style.network import Latents, Reference
-from morphe_core.training.data import FLOW_CELL, SIDE, WINDOW_FRAMES, Windows
+from morphe_core.training.data import SIDE, WINDOW_FRAMES, Windows
 from morphe_core.vgc.pictures import Picture, from_patches, to_patches, unpack
 from morphe_core.vgc.quantiser import quantise
 from morphe_core.vgc.tokens import TOKEN_SIDE
@@ -31,10 +31,10 @@ class Draw:
         least_loss, most_loss: share of elements lost in the others, uniform (GRACE: 10 to 60 %).
     """
 
-    pictures: int = 3
-    clips: int = 6
-    finest_step: float = 10.0
-    coarsest_step: float = 128.0
+    pictures: int = 9
+    clips: int = 2
+    finest_step: float = 14.0
+    coarsest_step: float = 112.0
     clean_share: float = 0.8
     least_loss: float = 0.1
     most_loss: float = 0.6
@@ -94,14 +94,9 @@ def clip_flow(clip: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     Returns:
         (P, 2, SIDE / 8, SIDE / 8), x and y in pixels.
     """
-    estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    cells = SIDE // FLOW_CELL
-    found = []
-    for before, here in zip(clip[:-1], clip[1:], strict=True):
-        flow = estimator.calc(here[:SIDE], before[:SIDE], None)
-        mean = flow.reshape(cells, FLOW_CELL, cells, FLOW_CELL, 2).mean(axis=(1, 3))
-        found.append(mean.transpose(2, 0, 1))
-    return np.stack(found).astype(np.float32)
+    estimate = FlowEstimator()
+    pairs = zip(clip[:-1], clip[1:], strict=True)
+    return np.stack([estimate(here[:SIDE], before[:SIDE]) for before, here in pairs])
 
 
 def as_if_coded(picture: Picture, step: Tensor) -> Picture:
@@ -111,9 +106,7 @@ def as_if_coded(picture: Picture, step: Tensor) -> Picture:
     wide = _dct(TOKEN_SIDE).to(patches.device)
     narrow = _dct(TOKEN_SIDE // 2).to(patches.device)
     both = torch.block_diag(narrow, narrow)
-    return from_patches(
-        torch.cat([_coarse(luma, wide, step), _coarse(chroma, both, step)], dim=1)
-    )
+    return from_patches(torch.cat([_coarse(luma, wide, step), _coarse(chroma, both, step)], dim=1))
 
 
 def _coarse(blocks: Tensor, transform: Tensor, step: Tensor) -> Tensor:
@@ -136,5 +129,3 @@ def lose(latents: Latents, loss: Tensor, generator: torch.Generator) -> Latents:
         return (drawn >= loss[:, None, None, None]).to(values.dtype)
 
     return Latents(latents.motion, latents.residual, kept(latents.motion), kept(latents.residual))
-
-

@@ -23,18 +23,23 @@ import torch
 from torch import Tensor
 
 from grace_style.errors import TrainingError
-from grace_style.geometry import CELL_SIDE, MOTION_SIDE, RESIDUAL_SIDE
-from grace_style.network import BLOCK_CHANNELS, MOTION_CHANNELS, Network, Reference
+from grace_style.geometry import CELL_SIDE, MOTION_CHANNELS, MOTION_SIDE, RESIDUAL_SIDE
+from grace_style.network import BLOCK_CHANNELS, Latents, Network, Reference
 from grace_style.training.draw import Clips, Draw, draw_clips, lose
 from grace_style.training.rate import ElementRate
 from morphe_core.training.data import Windows
 from morphe_core.training.klt import Covariance
+from morphe_core.training.perceptual import detail_kept, vif_kept
 from morphe_core.training.report import METRICS_FILE, read_log
-from morphe_core.vgc.pictures import Picture, to_patches
+from morphe_core.vgc.pictures import MIDDLE, Picture, to_patches
 from morphe_core.vgc.quantiser import LAGRANGIAN
 
 #: Steps over which the learning rate rises at the start of a stage.
 WARM_UP_STEPS = 50
+#: The encoder learns of losses after so many pictures, and goes on from what the decoder has.
+RESYNC_PICTURES = 4
+#: What the lossy decoding counts beside the clean one.
+LOSSY_WEIGHT = 1.0
 Clock = Callable[[], float]
 
 
@@ -94,6 +99,7 @@ class Trainer:
         self.residual_rate = ElementRate(network.config.channels).to(self.device)
         self.motion_rate = ElementRate(MOTION_CHANNELS).to(self.device)
         self.progress = Progress()
+        self.seen_weight = 2.0
         self._clock = clock
         self._checkpoint_seconds = checkpoint_seconds
         self._report_steps = report_steps
@@ -110,9 +116,7 @@ class Trainer:
         while self.progress.stage < len(self.stages):
             self._run_stage(self.stages[self.progress.stage], report)
             done = self.progress
-            self.progress = Progress(
-                done.stage + 1, 0, done.total_steps, 0.0, done.total_seconds
-            )
+            self.progress = Progress(done.stage + 1, 0, done.total_steps, 0.0, done.total_seconds)
             self.optimiser = self._new_optimiser()
             self.save()
 
@@ -183,36 +187,42 @@ class Trainer:
     def _loss(self, clips: Clips) -> tuple[Tensor, dict[str, float]]:
         lossy = torch.nonzero(clips.loss > 0)[:, 0]
         lost_steps = clips.step[lossy]
+        square = clips.step[:, 0, 0, 0].square()
         here = clips.start
         there = _taken(clips.start, lossy)
-        total = clips.step.new_zeros(())
-        sums = {"mse": 0.0, "bpp": 0.0, "motion_bpp": 0.0, "lossy_mse": 0.0}
-        for picture, flow in zip(clips.pictures, clips.flows, strict=True):
+        costs, sums = [], _Sums()
+        for number, (picture, flow) in enumerate(zip(clips.pictures, clips.flows, strict=True)):
             latents = self.network.encode_through(picture, flow, here, clips.step)
             here = self.network.decode(latents, here, clips.step)
             pixels = picture.luma[0].numel()
             error = _squared_error(here.picture, picture) / pixels
             motion = self.motion_rate(latents.motion, CELL_SIDE // MOTION_SIDE) / pixels
-            bits = motion + self.residual_rate(latents.residual, CELL_SIDE // RESIDUAL_SIDE) / pixels
-            step = clips.step[:, 0, 0, 0]
-            total = total + ((error + LAGRANGIAN * step**2 * bits) / step).mean()
-            sums["mse"] += float(error.detach().mean())
-            sums["bpp"] += float(bits.detach().mean())
-            sums["motion_bpp"] += float(motion.detach().mean())
+            bits = (
+                motion + self.residual_rate(latents.residual, CELL_SIDE // RESIDUAL_SIDE) / pixels
+            )
+            # The logarithm, because the finest step's cost would be all that training looks at.
+            costs.append(torch.log(error / square + LAGRANGIAN * bits + 1e-6).mean())
+            sums.add(error=error, bits=bits, motion_bits=motion)
             if len(lossy):
-                some = type(latents)(*(value[lossy] for value in latents))
+                some = Latents(*(value[lossy] for value in latents))
                 lost = lose(some, clips.loss[lossy], self.losses)
                 there = self.network.decode(lost, there, lost_steps)
-                seen = picture.take(lossy)
-                damage = _squared_error(there.picture, seen) / pixels
-                total = total + (damage / lost_steps[:, 0, 0, 0]).sum() / len(step)
-                sums["lossy_mse"] += float(damage.detach().mean())
-        count = len(clips.pictures)
-        facts = {name: value / count for name, value in sums.items()}
-        if not len(lossy):
-            del facts["lossy_mse"]
-        facts["loss"] = float(total.detach()) / count
-        return total / count, facts
+                damage = _squared_error(there.picture, picture.take(lossy)) / pixels
+                judged = torch.log(damage / square[lossy] + 1e-6).sum() / len(square)
+                costs.append(LOSSY_WEIGHT * judged)
+                sums.add(lossy_error=damage)
+                if number % RESYNC_PICTURES == RESYNC_PICTURES - 1:
+                    here = _replaced(here, lossy, there)
+        seen, wanted = here.picture.luma, clips.pictures[-1].luma
+        if len(lossy):
+            seen = torch.cat([seen, there.picture.luma])
+            wanted = torch.cat([wanted, wanted[lossy]])
+        vif = 1 - vif_kept(seen + MIDDLE, wanted + MIDDLE).mean()
+        detail = 1 - detail_kept(seen + MIDDLE, wanted + MIDDLE).mean()
+        coding = torch.stack(costs).sum() / len(clips.pictures)
+        facts = {**sums.means(), "cost": float(coding.detach())}
+        facts |= {"vif": float(vif.detach()), "detail": float(detail.detach())}
+        return coding + self.seen_weight * (vif + detail), facts
 
     # -- keeping ---------------------------------------------------------------------------------
 
@@ -275,6 +285,22 @@ class Trainer:
         part.replace(path)
 
 
+class _Sums:
+    """Means of what is logged."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[float]] = {}
+
+    def add(self, **values: Tensor) -> None:
+        """One more of each."""
+        for name, value in values.items():
+            self._values.setdefault(name, []).append(float(value.detach().mean()))
+
+    def means(self) -> dict[str, float]:
+        """Of all so far."""
+        return {name: sum(values) / len(values) for name, values in self._values.items()}
+
+
 def _squared_error(one: Picture, other: Picture) -> Tensor:
     """Of each picture, (N,), chroma weighted as in patches."""
     return (to_patches(one) - to_patches(other)).square().sum((1, 2, 3))
@@ -282,3 +308,14 @@ def _squared_error(one: Picture, other: Picture) -> Tensor:
 
 def _taken(reference: Reference, which: Tensor) -> Reference:
     return Reference(reference.picture.take(which), reference.flow[which])
+
+
+def _replaced(reference: Reference, which: Tensor, other: Reference) -> Reference:
+    """`reference` with `other` in the places `which`."""
+    return Reference(
+        Picture(
+            reference.picture.luma.index_copy(0, which, other.picture.luma),
+            reference.picture.chroma.index_copy(0, which, other.picture.chroma),
+        ),
+        reference.flow.index_copy(0, which, other.flow),
+    )

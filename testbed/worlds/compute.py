@@ -288,6 +288,10 @@ def _time_decoder(codec: str, clip: Clip) -> int:
 
         scale = int(codec.removeprefix("morphe-").removesuffix("x"))
         return time_decoder(clip, scale=scale, kbps=CALIBRATION_KBPS)
+    if codec == "grace-style":
+        from testbed.codec.grace import time_decoder as time_pictures
+
+        return time_pictures(clip, kbps=CALIBRATION_KBPS)
     from time import perf_counter_ns
 
     from testbed.media.cache import EncodeCache

@@ -1,6 +1,6 @@
 """RTP payload types of our streams: dynamic numbers (RFC 3551 section 3).
 
-They differ between H.26x and Morphe so that a capture shows which is which. The second of each pair
+They differ between schemes so that a capture shows which is which. The second of each pair
 is of the retransmissions of the first (RFC 4588), on an SSRC of their own.
 """
 
@@ -12,3 +12,5 @@ H26X_MEDIA: Final = 96
 H26X_RTX: Final = 97
 MORPHE_MEDIA: Final = 98
 MORPHE_RTX: Final = 99
+GRACE_MEDIA: Final = 104
+GRACE_RTX: Final = 105

@@ -1,12 +1,13 @@
 """RTCP messages as values and as bytes.
 
-Sources: RFC 3550 section 6 (SR, RR, SDES, BYE), RFC 4585 (generic NACK, PLI), RFC 5104 (FIR),
+Sources: RFC 3550 section 6 (SR, RR, SDES, BYE, APP), RFC 4585 (generic NACK, PLI), RFC 5104 (FIR),
 draft-alvestrand-rmcat-remb-03 (REMB), RFC 8888 (congestion control feedback), RFC 5506
 (reduced-size packets: a compound need not start with a report).
 """
 
 from __future__ import annotations
 
+from testbed.protocol.rtcp.application import ApplicationDefined
 from testbed.protocol.rtcp.compound import (
     RtcpMessage,
     UnknownRtcp,
@@ -35,6 +36,7 @@ from testbed.protocol.rtcp.reports import (
 )
 
 __all__ = [
+    "ApplicationDefined",
     "CongestionFeedback",
     "FeedbackBlock",
     "FullIntraRequest",

@@ -9,6 +9,7 @@ from struct import Struct
 from typing import Final, TypeAlias
 
 from testbed.errors import LocalProtocolError, RemoteProtocolError
+from testbed.protocol.rtcp.application import ApplicationDefined
 from testbed.protocol.rtcp.congestion import CongestionFeedback
 from testbed.protocol.rtcp.feedback import (
     PSFB,
@@ -55,6 +56,7 @@ RtcpMessage: TypeAlias = (
     | FullIntraRequest
     | Remb
     | CongestionFeedback
+    | ApplicationDefined
     | UnknownRtcp
 )
 
@@ -69,6 +71,7 @@ _REPORTS: Final[dict[int, Callable[[int, bytes], RtcpMessage]]] = {
     ReceiverReport.packet_type: ReceiverReport.parse_body,
     SourceDescription.packet_type: SourceDescription.parse_body,
     Goodbye.packet_type: Goodbye.parse_body,
+    ApplicationDefined.packet_type: ApplicationDefined.parse_body,
 }
 
 #: Readers of a body, by packet type and feedback format; None means "not ours after all".

@@ -1,0 +1,378 @@
+"""The GRACE-style receiver: decode each picture with what came of it, ask only when nothing did."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from grace_style.header import Header
+from morphe_core.errors import BitstreamError
+from testbed.codec.units import join_units
+from testbed.errors import RemoteProtocolError
+from testbed.media.types import ReceivedFrame
+from testbed.protocol.endpoint import Datagram, Event, SourceFrame
+from testbed.protocol.ntp import ntp_of
+from testbed.protocol.reception import (
+    AHEAD_NS,
+    FEEDBACK_OVERLAP,
+    RECEIVER_SSRC,
+    ArrivalRecorder,
+    ReceptionStatistics,
+)
+from testbed.protocol.rtcp import (
+    GenericNack,
+    ReceiverReport,
+    RtcpMessage,
+    SenderReport,
+    pack_rtcp,
+    parse_rtcp,
+)
+from testbed.protocol.rtp import frame_of_timestamp, is_rtcp, parse_rtp, parse_rtx
+from testbed.protocol.rtt import RttEstimator
+from testbed.protocol.sequence import Unwrapper
+from testbed.transports.base import FrameAbandoned, FrameDecoded, ReceiverContext
+from testbed.transports.grace.options import GraceOptions
+from testbed.transports.grace.wire import MOST_PICTURES, REPORTED_TIMES, Damage, pack_damages
+
+_NEVER: Final = 1 << 62
+#: A repair is overdue after 9/8 of the round trip (kTimeThreshold, RFC 9002 section 6.1.2).
+OVERDUE_NUMERATOR: Final = 9
+OVERDUE_DENOMINATOR: Final = 8
+#: Time kept in hand before a picture's last moment: a real receiver wakes up late.
+WAKE_MARGIN_NS: Final = 5_000_000
+#: Pictures ahead of the next one that are kept; beyond it packets are dropped.
+MOST_AHEAD: Final = 512
+
+
+@dataclass(slots=True)
+class _Picture:
+    """What came of a picture.
+
+    Attributes:
+        key: it is an intra picture.
+        count: packets that it has.
+        first: extended sequence number of its first one.
+        units: payloads by their number.
+    """
+
+    key: bool
+    count: int
+    first: int
+    units: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> bool:
+        return len(self.units) == self.count
+
+
+class GraceReceiver:
+    """An endpoint; see `testbed.protocol.endpoint.Endpoint` for the six calls.
+
+    Pictures are decoded in order. A P picture is decoded when all of it came, or with what came
+    when a later picture's packet shows, some time for reordering after it, that the rest is lost.
+    One of which nothing came is asked for until its deadline; then it is skipped. The intra picture
+    that all begins with is asked for until it is whole. Capture times are known from the frame
+    number, as they would be through an absolute-capture-time extension.
+    """
+
+    def __init__(self, context: ReceiverContext) -> None:
+        options: GraceOptions = context.options
+        self._context = context
+        self._options = options
+        self._fps = float(context.fps)
+        self._least_gap_ns = round(1e9 / (self._fps * options.catch_up))
+        self._reorder_ns = round(options.reorder_ms * 1e6)
+        self._rtt = RttEstimator()
+        self._repairs = 0
+        self._unwrap, self._unwrap_rtx = Unwrapper(16), Unwrapper(16)
+        # Session descriptions signal the first packet: number 0, timestamp 0.
+        self._unwrap.unwrap(0)
+        self._feedback_ns = options.report_interval_ms * 1_000_000
+        self._next_feedback_ns = self._feedback_ns
+        self._recorder = ArrivalRecorder(
+            RECEIVER_SSRC, interval_ns=self._feedback_ns, overlap=FEEDBACK_OVERLAP
+        )
+        self._statistics = ReceptionStatistics(context.ssrc)
+        self._pictures: dict[int, _Picture] = {}
+        self._next = 0
+        self._next_sequence = 0  # first packet of the next picture
+        self._latest = -1  # newest picture of which something came
+        self._later_ns = -1  # when a picture after the next one first showed
+        self._asked_ns = -1
+        self._overdue_ns = -1
+        self._tries = 0
+        self._timer_ns = _NEVER
+        self._decoder_free_ns = 0
+        self._last_render_ns = -(10**18)
+        self._kept: dict[int, ReceivedFrame] = {}
+        self._damages: OrderedDict[int, tuple[Damage, int]] = OrderedDict()  # and reports left
+        self._counts = dict.fromkeys(("decoded", "damaged", "asked", "skipped"), 0)
+        self._out: list[Datagram] = []
+        self._events: list[Event] = []
+        self.malformed_datagrams = 0
+
+    # --- the contract ---------------------------------------------------------------------
+
+    def push_frame(self, frame: SourceFrame, *, now_ns: int) -> None:
+        """Receivers capture nothing; the call is part of the contract."""
+
+    def receive_datagram(self, data: bytes, *, now_ns: int) -> None:
+        """Media, a retransmission, or RTCP; anything else is counted and ignored."""
+        try:
+            if is_rtcp(data):
+                for message in parse_rtcp(data):
+                    self._on_message(message, now_ns)
+            else:
+                self._on_rtp(data, now_ns)
+        except (RemoteProtocolError, BitstreamError):
+            self.malformed_datagrams += 1
+            return
+        self._advance(now_ns)
+
+    def datagrams_to_send(self, *, now_ns: int) -> list[Datagram]:  # noqa: ARG002 - contract
+        """Reports and requests."""
+        out, self._out = self._out, []
+        return out
+
+    def next_timer(self) -> int | None:
+        """Earliest of report and decision on a picture."""
+        return min(self._next_feedback_ns, self._timer_ns)
+
+    def on_timer(self, *, now_ns: int) -> None:
+        """Whatever is due."""
+        self._advance(now_ns)
+        if now_ns >= self._next_feedback_ns:
+            self._next_feedback_ns += self._feedback_ns
+            self._report(now_ns)
+
+    def events(self) -> list[Event]:
+        """`FrameDecoded` and `FrameAbandoned` events since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    def received_frames(self, count: int) -> list[ReceivedFrame]:
+        """What the decoder had, for frames 0 to count - 1 (needs `keep_received`)."""
+        return [
+            self._kept.get(index, ReceivedFrame(index, key=False, data=b"", complete=False))
+            for index in range(count)
+        ]
+
+    def received_frame(self, index: int) -> ReceivedFrame | None:
+        """The same for one frame that has been decoded; None: nothing is kept of it."""
+        return self._kept.get(index)
+
+    def facts(self) -> dict[str, Any]:
+        """Pictures by what became of them, for the manifest."""
+        return {"pictures": dict(self._counts), "malformed": self.malformed_datagrams}
+
+    # --- packets --------------------------------------------------------------------------
+
+    def _on_rtp(self, data: bytes, now_ns: int) -> None:
+        packet = parse_rtp(data)
+        index = frame_of_timestamp(packet.timestamp, fps=self._fps)
+        if self._captured_ns(index) > now_ns + AHEAD_NS:
+            raise RemoteProtocolError(f"timestamp {packet.timestamp} is ahead of the clock")
+        if packet.ssrc == self._context.ssrc:
+            sequence = self._unwrap.unwrap(packet.sequence)
+            payload = packet.payload
+            self._statistics.on_packet(sequence, packet.timestamp, now_ns=now_ns)
+            self._recorder.on_packet(packet.ssrc, sequence, now_ns=now_ns)
+        elif packet.ssrc == self._context.ssrc + 1:
+            number = self._unwrap_rtx.unwrap(packet.sequence)
+            self._recorder.on_packet(packet.ssrc, number, now_ns=now_ns)
+            if packet.padding_bytes and not packet.payload:  # fills a probe of the rate control
+                return
+            original, payload = parse_rtx(packet)
+            sequence = self._unwrap.unwrap(original)
+            self._on_repair(now_ns)
+        else:
+            raise RemoteProtocolError(f"unknown SSRC {packet.ssrc:#x}")
+        self._file(index, sequence, payload, now_ns)
+
+    def _file(self, index: int, sequence: int, payload: bytes, now_ns: int) -> None:
+        header = Header.parse(payload)
+        if header.frame != index & 0xFFFF:
+            raise RemoteProtocolError(f"picture {header.frame} at the timestamp of {index}")
+        if not self._next <= index < self._next + MOST_AHEAD:
+            return
+        first = sequence - header.number
+        picture = self._pictures.get(index)
+        if picture is None:
+            picture = _Picture(header.is_piece, header.count, first)
+            self._pictures[index] = picture
+        if (picture.key, picture.count, picture.first) != (header.is_piece, header.count, first):
+            raise RemoteProtocolError(f"packets of picture {index} contradict each other")
+        picture.units[header.number] = payload
+        self._latest = max(self._latest, index)
+        if self._later_ns < 0 and index > self._next:
+            self._later_ns = now_ns
+
+    def _on_repair(self, now_ns: int) -> None:
+        """A retransmission; the first answer to the only request tells the round trip."""
+        if self._asked_ns >= 0 and self._tries == 1:
+            self._rtt.on_sample(now_ns - self._asked_ns, now_ns=now_ns)
+            self._repairs += 1
+            self._tries += 1  # later packets of the same answer say nothing more
+
+    # --- decisions ------------------------------------------------------------------------
+
+    def _advance(self, now_ns: int) -> None:
+        """Decide on pictures in order, until one has to wait."""
+        while True:
+            self._timer_ns = self._decide(now_ns)
+            if self._timer_ns > now_ns:
+                return
+
+    def _decide(self, now_ns: int) -> int:
+        """Decide on the next picture; returns when to look again, now if it is done with."""
+        index = self._next
+        picture = self._pictures.get(index)
+        if picture is not None and picture.whole:
+            self._decode(picture, now_ns)
+            return now_ns
+        if self._later_ns < 0 and picture is None:
+            return _NEVER  # nothing shows yet that it is missing
+        if index == 0 or (picture is not None and picture.key):
+            return self._wait_for_key(picture, now_ns)
+        limit_ns = self._limit_ns(index)
+        over_ns = limit_ns if self._later_ns < 0 else self._later_ns + self._reorder_ns
+        if now_ns < min(over_ns, limit_ns):
+            return min(over_ns, limit_ns)
+        if picture is not None:
+            self._decode(picture, now_ns)
+            return now_ns
+        if now_ns < limit_ns and self._options.retransmission:
+            return min(self._ask(self._lost(picture), now_ns), limit_ns)
+        self._skip(now_ns)
+        return now_ns
+
+    def _wait_for_key(self, picture: _Picture | None, now_ns: int) -> int:
+        """Nothing can be decoded without it: ask as often as it takes."""
+        over_ns = self._later_ns + self._reorder_ns
+        if self._later_ns < 0:
+            return _NEVER
+        if now_ns < over_ns:
+            return over_ns
+        return self._ask(self._lost(picture), now_ns)
+
+    def _lost(self, picture: _Picture | None) -> list[int]:
+        """Sequence numbers that are missing of the next picture."""
+        if picture is not None:
+            return [picture.first + n for n in range(picture.count) if n not in picture.units]
+        later = min(number for number in self._pictures if number > self._next)
+        return list(range(self._next_sequence, self._pictures[later].first))
+
+    def _ask(self, sequences: list[int], now_ns: int) -> int:
+        """Ask for packets unless an answer may still come; returns when to look again."""
+        if self._asked_ns >= 0 and now_ns < self._overdue_ns:
+            return self._overdue_ns
+        if sequences and self._options.retransmission:
+            self._counts["asked"] += 1
+            numbers = tuple(sequence & 0xFFFF for sequence in sequences[:MOST_AHEAD])
+            self._send(GenericNack(RECEIVER_SSRC, self._context.ssrc, numbers))
+        self._asked_ns = now_ns
+        self._tries += 1
+        overdue_ns = self._rtt.smoothed_ns * OVERDUE_NUMERATOR // OVERDUE_DENOMINATOR
+        self._overdue_ns = now_ns + max(1_000_000, overdue_ns) + self._reorder_ns
+        return self._overdue_ns
+
+    def _captured_ns(self, index: int) -> int:
+        return round(index * 1e9 / self._fps)
+
+    def _limit_ns(self, index: int) -> int:
+        """When a picture has to go to the decoder to be in time."""
+        deadline_ns = self._captured_ns(index) + self._context.playout_deadline_ns
+        return deadline_ns - self._context.decode_ns() - WAKE_MARGIN_NS
+
+    # --- decoding -------------------------------------------------------------------------
+
+    def _decode(self, picture: _Picture, now_ns: int) -> None:
+        index = self._next
+        units = [picture.units[number] for number in sorted(picture.units)]
+        if self._context.keep_received:
+            data = join_units(units)
+            self._kept[index] = ReceivedFrame(index, picture.key, data, complete=picture.whole)
+        self._counts["decoded"] += 1
+        if not picture.whole:
+            self._counts["damaged"] += 1
+            arrived = tuple(number in picture.units for number in range(picture.count))
+            self._note(Damage(index, arrived))
+        self._show(index, "rendered" if picture.whole else "concealed", now_ns)
+        self._go_on(picture.first + picture.count, now_ns)
+
+    def _skip(self, now_ns: int) -> None:
+        """Give the next picture up; the decoder goes on from the one before."""
+        index = self._next
+        self._counts["skipped"] += 1
+        later = [number for number in self._pictures if number > index]
+        if later and min(later) == index + 1:
+            end = self._pictures[index + 1].first
+            count = end - self._next_sequence
+            if 0 < count <= 255:
+                self._note(Damage(index, (False,) * count))
+        else:
+            end = self._next_sequence
+        self._events.append(FrameAbandoned(index, "nothing-arrived"))
+        self._go_on(end, now_ns)
+
+    def _go_on(self, next_sequence: int, now_ns: int) -> None:
+        self._pictures.pop(self._next, None)
+        self._next += 1
+        self._next_sequence = next_sequence
+        self._asked_ns = self._overdue_ns = -1
+        self._tries = 0
+        if self._latest <= self._next:
+            self._later_ns = -1
+        elif self._later_ns < 0:
+            self._later_ns = now_ns
+
+    def _show(self, index: int, outcome: str, now_ns: int) -> None:
+        """Decode and render: at once, but no faster than `catch_up` times the frame rate."""
+        end_ns = max(now_ns, self._decoder_free_ns) + self._context.decode_ns()
+        self._decoder_free_ns = end_ns
+        render_ns = max(end_ns, self._last_render_ns + self._least_gap_ns)
+        if render_ns > self._captured_ns(index) + self._context.playout_deadline_ns:
+            self._events.append(FrameDecoded(index, now_ns, end_ns, -1, "late"))
+            return
+        self._last_render_ns = render_ns
+        self._events.append(FrameDecoded(index, now_ns, end_ns, render_ns, outcome))
+
+    # --- feedback -------------------------------------------------------------------------
+
+    def _note(self, damage: Damage) -> None:
+        self._damages[damage.frame] = (damage, REPORTED_TIMES)
+        while len(self._damages) > MOST_PICTURES:
+            self._damages.popitem(last=False)
+
+    def _on_message(self, message: RtcpMessage, now_ns: int) -> None:
+        if not isinstance(message, SenderReport) or message.ssrc != self._context.ssrc:
+            return
+        self._statistics.on_sender_report(message, now_ns=now_ns)
+        if not self._repairs:
+            # Until a repair has told: twice the way here, by the clock that both ends share.
+            one_way_ns = (ntp_of(now_ns) - message.ntp) * 10**9 >> 32
+            if 0 < one_way_ns < 10**10:
+                self._rtt.on_sample(2 * one_way_ns, now_ns=now_ns)
+
+    def _report(self, now_ns: int) -> None:
+        if not self._statistics.received:
+            return
+        messages: list[RtcpMessage] = [
+            ReceiverReport(RECEIVER_SSRC, (self._statistics.report_block(now_ns=now_ns),))
+        ]
+        feedback = self._recorder.report(now_ns=now_ns)
+        if feedback is not None:
+            messages.append(feedback)
+        if self._damages:
+            told = [damage for damage, _ in self._damages.values()]
+            messages.append(pack_damages(RECEIVER_SSRC, told))
+            self._damages = OrderedDict(
+                (frame, (damage, left - 1))
+                for frame, (damage, left) in self._damages.items()
+                if left > 1
+            )
+        self._send(*messages)
+
+    def _send(self, *messages: RtcpMessage) -> None:
+        self._out.append(Datagram(pack_rtcp(messages), "feedback"))
