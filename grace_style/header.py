@@ -1,10 +1,12 @@
 """The header of every packet, and the pieces of intra pictures.
 
-    frame (2 bytes) | number (1) | packets (1) | motion quality (1) | residual quality (1) | size (2)
+    frame (2 bytes) | number (1) | packets (1) | motion quality (1)
+    | residual quality (1) | size (2)
 
-All numbers are big-endian. `frame` counts modulo 2**16, from the first picture on. In a packet of a
-P picture `number` is below `packets`, and `size` bytes of intra patch follow the header. In a piece of
-an intra picture `packets` is 0, and `size` says how many pieces there are, `number` which this is.
+All numbers are big-endian. `frame` counts modulo 2**16, from the first picture on. In a packet of
+a P picture `number` is below `packets`, and `size` bytes of intra patch follow the header. In a
+piece of an intra picture `packets` is 0, and `size` says how many pieces there are, `number` which
+this is.
 
 Nothing here needs the network or the entropy coder: a receiver on the way looks at headers alone.
 """

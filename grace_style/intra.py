@@ -32,7 +32,8 @@ def encode_still(picture: Packed, width: int, height: int, qp: int) -> bytes:
 
     Args:
         picture: packed yuv420p, width * height * 3 // 2 values.
-        width, height: even.
+        width: even.
+        height: even.
         qp: constant quantiser, LEAST_QP..MOST_QP.
     """
     import av

@@ -18,6 +18,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Final, NamedTuple
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -261,25 +263,54 @@ class Network(nn.Module):
 
 
 def warp(picture: Picture, flow: Tensor) -> Picture:
-    """`picture` sampled where `flow` (N, 2, H/8, W/8; pixels) points, edges repeated."""
-    return Picture(_sample(picture.luma, flow, 1.0, "bicubic"),
-                   _sample(picture.chroma, flow, 0.5, "bilinear"))  # fmt: skip
+    """`picture` sampled where `flow` (N, 2, H/8, W/8; pixels) points, edges repeated.
+
+    With OpenCV's Lanczos kernel of 8 x 8 taps: what is sampled again picture after picture loses
+    its detail to a bicubic one (1.4 dB after 60 pictures of bbb-720p at 640x360, with the untrained
+    network). Where a gradient is wanted, it is that of bicubic sampling.
+    """
+    return Picture(_sample(picture.luma, flow, 1.0), _sample(picture.chroma, flow, 0.5))
 
 
-def _sample(plane: Tensor, flow: Tensor, shrink: float, mode: str) -> Tensor:
+def _sample(plane: Tensor, flow: Tensor, shrink: float) -> Tensor:
     height, width = plane.shape[-2:]
     dense = functional.interpolate(flow, (height, width), mode="bilinear", align_corners=False)
+    dense = dense * shrink
+    sharp = _lanczos(plane.detach(), dense.detach())
+    if not (plane.requires_grad or flow.requires_grad):
+        return sharp
+    soft = _bicubic(plane, dense)
+    return soft + (sharp - soft).detach()
+
+
+def _lanczos(plane: Tensor, dense: Tensor) -> Tensor:
+    height, width = plane.shape[-2:]
+    where = dense.cpu().numpy().astype(np.float32, copy=False)
+    across = where[:, 0] + np.arange(width, dtype=np.float32)
+    down = where[:, 1] + np.arange(height, dtype=np.float32)[:, None]
+    out = np.empty(plane.shape, np.float32)
+    for number, channels in enumerate(plane.cpu().numpy()):
+        for channel, samples in enumerate(channels):
+            cv2.remap(
+                np.ascontiguousarray(samples), across[number], down[number], cv2.INTER_LANCZOS4,
+                dst=out[number, channel], borderMode=cv2.BORDER_REPLICATE,
+            )  # fmt: skip
+    return torch.from_numpy(out).to(plane.device)
+
+
+def _bicubic(plane: Tensor, dense: Tensor) -> Tensor:
+    height, width = plane.shape[-2:]
     across = (torch.arange(width, device=plane.device, dtype=plane.dtype) * 2 + 1) / width - 1
     down = (torch.arange(height, device=plane.device, dtype=plane.dtype) * 2 + 1) / height - 1
     grid = torch.stack(
         [
-            across[None, None, :] + dense[:, 0] * (2 * shrink / width),
-            down[None, :, None] + dense[:, 1] * (2 * shrink / height),
+            across[None, None, :] + dense[:, 0] * (2 / width),
+            down[None, :, None] + dense[:, 1] * (2 / height),
         ],
         dim=-1,
     )
     return functional.grid_sample(
-        plane, grid, mode=mode, padding_mode="border", align_corners=False
+        plane, grid, mode="bicubic", padding_mode="border", align_corners=False
     )
 
 

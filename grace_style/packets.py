@@ -2,8 +2,8 @@
 
     header | intra patch | range-coded: motion map, residual map, motion, residual
 
-The header is `grace_style.header`'s. Both class maps are in every packet: they are what its elements are coded with. The intra patch is in
-one packet of a picture.
+The header is `grace_style.header`'s. Both class maps are in every packet: they are what its
+elements are coded with. The intra patch is in one packet of a picture.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Layout:
         self, coder: Coder, packets: int, own: Sequence[int],
         maps: tuple[ClassMap, ClassMap] | None, elements: PictureElements | None,
     ) -> tuple[Ints, Ints]:  # fmt: skip
-        """Write or read the packets `own` of `packets`; returns their elements, one after another."""
+        """Write or read the packets `own` of `packets`; returns their elements, joined."""
         units = len(own)
         tables = (self._entropy.motion_map, self._entropy.residual_map)
         known = [
@@ -165,10 +165,9 @@ class Layout:
             for number, table in enumerate(tables)
         ]
         kinds = (
-            (self._entropy.motion, self.motion_shape, None if elements is None else elements.motion),
-            (self._entropy.residual, self.residual_shape,
-             None if elements is None else elements.residual),
-        )  # fmt: skip
+            (self._entropy.motion, self.motion_shape, elements and elements.motion),
+            (self._entropy.residual, self.residual_shape, elements and elements.residual),
+        )
         motion, residual = (
             _code_elements(coder, table, shape, packets, own, classes, values)
             for (table, shape, values), classes in zip(kinds, known, strict=True)

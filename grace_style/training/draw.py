@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -95,8 +96,7 @@ def clip_flow(clip: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         (P, 2, SIDE / 8, SIDE / 8), x and y in pixels.
     """
     estimate = FlowEstimator()
-    pairs = zip(clip[:-1], clip[1:], strict=True)
-    return np.stack([estimate(here[:SIDE], before[:SIDE]) for before, here in pairs])
+    return np.stack([estimate(here[:SIDE], before[:SIDE]) for before, here in pairwise(clip)])
 
 
 def as_if_coded(picture: Picture, step: Tensor) -> Picture:
