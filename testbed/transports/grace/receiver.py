@@ -101,6 +101,7 @@ class GraceReceiver:
         self._later_ns = -1  # when a picture after the next one first showed
         self._asked_ns = -1
         self._overdue_ns = -1
+        self._answer_ns = -1  # when a packet of the answer came last
         self._tries = 0
         self._timer_ns = _NEVER
         self._decoder_free_ns = 0
@@ -204,6 +205,8 @@ class GraceReceiver:
         if (picture.key, picture.count, picture.first) != (header.is_piece, header.count, first):
             raise RemoteProtocolError(f"packets of picture {index} contradict each other")
         picture.units[header.number] = payload
+        if index == self._next and self._asked_ns >= 0:
+            self._answer_ns = now_ns
         self._latest = max(self._latest, index)
         if self._later_ns < 0 and index > self._next:
             self._later_ns = now_ns
@@ -236,7 +239,10 @@ class GraceReceiver:
         if index == 0 or (picture is not None and picture.key):
             return self._wait_for_key(picture, now_ns)
         limit_ns = self._limit_ns(index)
-        over_ns = limit_ns if self._later_ns < 0 else self._later_ns + self._reorder_ns
+        over_ns = limit_ns
+        if self._later_ns >= 0:
+            # Of an answer, too, the rest may follow.
+            over_ns = max(self._later_ns, self._answer_ns) + self._reorder_ns
         if now_ns < min(over_ns, limit_ns):
             return min(over_ns, limit_ns)
         if picture is not None:
@@ -320,7 +326,7 @@ class GraceReceiver:
         self._pictures.pop(self._next, None)
         self._next += 1
         self._next_sequence = next_sequence
-        self._asked_ns = self._overdue_ns = -1
+        self._asked_ns = self._overdue_ns = self._answer_ns = -1
         self._tries = 0
         if self._latest <= self._next:
             self._later_ns = -1

@@ -1,0 +1,221 @@
+"""Sender and receiver with a lossy wire between them, walked by hand; no codec is loaded."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from testbed.codec.units import split_units
+from testbed.protocol.endpoint import Datagram, Event
+from testbed.protocol.rtcp import GenericNack, parse_rtcp
+from testbed.protocol.rtp import is_rtcp, pack_rtp, parse_rtp
+from testbed.transports.base import FrameAbandoned, FrameDecoded
+from testbed.transports.grace.wire import MEDIA_PAYLOAD_TYPE, RTX_PAYLOAD_TYPE
+from tests.transports.grace.fakepictures import FakePictures, pair
+from tests.transports.morphe.fakegops import MS, drive
+
+MEDIA_SSRC = 0x4D6F7270
+
+
+def decoded(events: list[Event]) -> list[FrameDecoded]:
+    return [event for event in events if isinstance(event, FrameDecoded)]
+
+
+def abandoned(events: list[Event]) -> dict[int, str]:
+    return {event.index: event.reason for event in events if isinstance(event, FrameAbandoned)}
+
+
+def first_hand(datagram: Datagram, frame: int) -> bool:
+    return datagram.kind == "media" and datagram.frame == frame
+
+
+def number_of(datagram: Datagram) -> int:
+    return parse_rtp(datagram.data).payload[2]
+
+
+def test_over_a_clean_wire_every_picture_is_shown_whole() -> None:
+    encoder = FakePictures()
+    sender, receiver = pair(encoder)
+    events, sent = drive(sender, receiver, count=40)
+    frames = decoded(events)
+    assert [event.index for event in frames] == list(range(40))
+    assert {event.outcome for event in frames} == {"rendered"}
+    for index, frame in enumerate(receiver.received_frames(40)):
+        assert frame.complete
+        assert split_units(frame.data) == list(encoder.pictures[index])
+    assert {d.kind for d in sent} == {"media", "feedback"}
+    assert encoder.reports == []
+
+
+def test_packets_are_rtp_with_the_pictures_timestamp_and_marker() -> None:
+    sender, receiver = pair(FakePictures(3))
+    _, sent = drive(sender, receiver, count=4)
+    packets = [parse_rtp(d.data) for d in sent if d.kind == "media" and d.frame == 2]
+    assert {p.payload_type for p in packets} == {MEDIA_PAYLOAD_TYPE}
+    assert {p.timestamp for p in packets} == {6000}
+    assert [p.marker for p in packets] == [False, False, True]
+
+
+def test_the_rate_counts_headers_the_intra_picture_and_retransmissions() -> None:
+    encoder = FakePictures()
+    sender, receiver = pair(encoder)
+    generator = np.random.default_rng(2)
+    _, sent = drive(
+        sender, receiver, count=300, lose=lambda d: bool(generator.random() < 0.3)
+    )
+    wire = sum(len(d.data) + 28 for d in sent if d.kind != "feedback")
+    assert any(d.kind == "retransmission" for d in sent)
+    assert wire * 8 / 10 / 1e3 == pytest.approx(400.0, rel=0.02)
+
+
+def test_a_picture_with_holes_is_decoded_when_the_next_one_shows() -> None:
+    encoder = FakePictures(4)
+    sender, receiver = pair(encoder)
+    events, _ = drive(
+        sender, receiver, count=20, lose=lambda d: first_hand(d, 9) and number_of(d) in (1, 3)
+    )
+    frames = decoded(events)
+    assert frames[9].outcome == "concealed"
+    assert 33 <= (frames[9].decodable_ns - frames[8].decodable_ns) / MS <= 75
+    units = split_units(receiver.received_frames(20)[9].data)
+    assert units == [encoder.pictures[9][n] for n in (0, 2)]
+    assert receiver.facts()["pictures"]["asked"] == 0
+    assert encoder.reports == [(9, (True, False, True, False))]
+
+
+def test_only_a_picture_of_which_nothing_came_is_asked_for() -> None:
+    encoder = FakePictures(4)
+    sender, receiver = pair(encoder)
+    events, sent = drive(sender, receiver, count=20, lose=lambda d: first_hand(d, 9))
+    again = [d for d in sent if d.kind == "retransmission"]
+    assert {d.frame for d in again} == {9}
+    assert len(again) == 4
+    assert {parse_rtp(d.data).payload_type for d in again} == {RTX_PAYLOAD_TYPE}
+    assert decoded(events)[9].outcome == "rendered"
+    assert [event.index for event in decoded(events)] == list(range(20))
+    assert encoder.reports == []
+
+
+def test_two_lost_pictures_in_a_row_are_asked_for_together() -> None:
+    encoder = FakePictures(4)
+    sender, receiver = pair(encoder)
+    lose = lambda d: first_hand(d, 9) or first_hand(d, 10)  # noqa: E731
+    events, sent = drive(sender, receiver, count=20, lose=lose)
+    assert len([d for d in sent if d.kind == "retransmission"]) == 8
+    assert len(decoded(events)) == 20
+
+
+def test_a_picture_that_never_comes_is_skipped_at_its_deadline_and_reported() -> None:
+    encoder = FakePictures(4)
+    sender, receiver = pair(encoder)
+    events, _ = drive(sender, receiver, count=30, lose=lambda d: d.frame == 9)
+    assert abandoned(events) == {9: "nothing-arrived"}
+    assert (9, (False,) * 4) in encoder.reports
+    after = [event for event in decoded(events) if event.index > 9]
+    assert [event.index for event in after] == list(range(10, 30))
+    assert after[0].decodable_ns <= (300 + 400) * MS
+
+
+def test_without_retransmission_a_lost_picture_is_skipped_at_once() -> None:
+    encoder = FakePictures(4)
+    sender, receiver = pair(encoder, retransmission=False)
+    events, sent = drive(sender, receiver, count=20, lose=lambda d: d.frame == 9)
+    assert abandoned(events) == {9: "nothing-arrived"}
+    assert not [d for d in sent if d.kind == "retransmission"]
+    times = {event.index: event.decodable_ns for event in decoded(events)}
+    assert (times[10] - times[8]) / MS < 80
+
+
+def test_the_first_picture_is_asked_for_until_it_is_whole() -> None:
+    encoder = FakePictures()
+    sender, receiver = pair(encoder)
+    lost: dict[int, int] = {}
+
+    def lose(datagram: Datagram) -> bool:
+        if datagram.frame != 0 or datagram.kind == "feedback":
+            return False
+        piece = datagram.token if datagram.retransmission_of < 0 else datagram.retransmission_of
+        lost[piece] = lost.get(piece, 0) + 1
+        return piece % 2 == 0 and lost[piece] < 4
+
+    events, _ = drive(sender, receiver, count=30, lose=lose)
+    assert [event.index for event in decoded(events)] == list(range(30))
+    assert receiver.received_frames(30)[0].complete
+
+
+def test_without_resync_the_encoder_is_told_nothing() -> None:
+    encoder = FakePictures(4)
+    sender, receiver = pair(encoder, resync=False)
+    drive(sender, receiver, count=20, lose=lambda d: first_hand(d, 9) and number_of(d) == 1)
+    assert encoder.reports == []
+
+
+def test_a_lost_report_is_made_up_for_by_the_next_one() -> None:
+    encoder = FakePictures(4)
+    sender, receiver = pair(encoder)
+    lost = itertools.count()
+    original = sender.receive_datagram
+
+    def deaf(data: bytes, *, now_ns: int) -> None:
+        if b"GRAC" in data and next(lost) == 0:
+            return
+        original(data, now_ns=now_ns)
+
+    sender.receive_datagram = deaf  # type: ignore[method-assign]
+    drive(sender, receiver, count=30, lose=lambda d: first_hand(d, 9) and number_of(d) == 1)
+    assert encoder.reports == [(9, (True, False, True, True))]
+
+
+def test_reordered_packets_of_a_picture_are_waited_for() -> None:
+    encoder = FakePictures(4)
+    sender, receiver = pair(encoder, reorder_ms=50.0)
+    late = lambda d: 40 * MS if first_hand(d, 9) and number_of(d) == 2 else 0  # noqa: E731
+    events, _ = drive(sender, receiver, count=20, late=late)
+    assert {event.outcome for event in decoded(events)} == {"rendered"}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0.0, 0.7), st.integers(0, 2**31), st.integers(1, 6))
+def test_under_any_loss_pictures_come_once_and_in_order(
+    rate: float, seed: int, packets: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    sender, receiver = pair(FakePictures(packets))
+    events, _ = drive(
+        sender, receiver, count=25, lose=lambda d: bool(generator.random() < rate)
+    )
+    order = [e.index for e in events if isinstance(e, FrameDecoded | FrameAbandoned)]
+    assert order == sorted(set(order))
+    rendered = [event.render_ns for event in decoded(events) if event.render_ns >= 0]
+    assert rendered == sorted(rendered)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=200))
+def test_garbage_is_counted_and_changes_nothing(data: bytes) -> None:
+    sender, receiver = pair(FakePictures())
+    receiver.receive_datagram(data, now_ns=0)
+    sender.receive_datagram(data, now_ns=0)
+    events, _ = drive(sender, receiver, count=5)
+    assert [event.index for event in decoded(events)] == list(range(5))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=60), st.integers(0, 65535), st.integers(0, 2**32 - 1))
+def test_garbage_in_good_rtp_raises_nothing(data: bytes, sequence: int, timestamp: int) -> None:
+    _, receiver = pair(FakePictures())
+    packet = pack_rtp(
+        data, payload_type=MEDIA_PAYLOAD_TYPE, marker=False, sequence=sequence,
+        timestamp=timestamp, ssrc=MEDIA_SSRC,
+    )  # fmt: skip
+    receiver.receive_datagram(packet, now_ns=10**9)
+    receiver.on_timer(now_ns=2 * 10**9)
+    for datagram in receiver.datagrams_to_send(now_ns=2 * 10**9):
+        assert is_rtcp(datagram.data)
+        for message in parse_rtcp(datagram.data):
+            if isinstance(message, GenericNack):
+                assert len(message.lost) <= 512
