@@ -32,7 +32,6 @@ _VERSION: Final = 2
 #: Kinds of RTCP that the testbed has no class for, by packet type and format (the registries of
 #: RTP parameters at IANA); -1: any.
 _OTHER_KINDS: Final = {
-    (204, -1): "APP",
     (205, 3): "TMMBR",
     (205, 4): "TMMBN",
     (205, 15): "TWCC",
@@ -51,6 +50,7 @@ _KINDS: Final = {
     "FullIntraRequest": "FIR",
     "Remb": "REMB",
     "CongestionFeedback": "CCFB",
+    "ApplicationDefined": "APP",
 }
 
 

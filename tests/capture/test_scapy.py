@@ -146,7 +146,7 @@ BUILT = [
             ),
         ),
     ),
-    (OtherRtcp(packet_type=204, count=1, body=b"12345678"), ours.UnknownRtcp(204, 1, b"12345678")),
+    (OtherRtcp(packet_type=207, count=1, body=b"12345678"), ours.UnknownRtcp(207, 1, b"12345678")),
 ]
 
 

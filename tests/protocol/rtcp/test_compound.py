@@ -28,7 +28,7 @@ COMPOUND: list[RtcpMessage] = [
     PictureLossIndication(1, 2),
     Remb(1, 400_000, (2,)),
     CongestionFeedback(1, 99, (FeedbackBlock(2, 7, (0x8001, 0x8002, 0)),)),
-    UnknownRtcp(204, 3, b"nameless"),
+    UnknownRtcp(207, 3, b"nameless"),
     SenderReport(1, 1 << 40, 2, 3, 4),
 ]
 
@@ -106,7 +106,7 @@ def test_a_damaged_compound_gives_messages_or_a_remote_error(data: st.DataObject
 
 
 @pytest.mark.parametrize(
-    "message", [UnknownRtcp(204, 32, b""), UnknownRtcp(204, 0, b"abc"), UnknownRtcp(256, 0, b"")]
+    "message", [UnknownRtcp(207, 32, b""), UnknownRtcp(207, 0, b"abc"), UnknownRtcp(256, 0, b"")]
 )
 def test_what_does_not_fit_is_our_mistake(message: UnknownRtcp) -> None:
     with pytest.raises(LocalProtocolError):
