@@ -79,6 +79,7 @@ def render(runs: RunSet, table: pd.DataFrame, drawn: Sequence[Drawn], notes: Seq
         scenarios=_scenarios(runs.runs),
         facts=_facts(runs),
         synthetic=_synthetic(runs.runs),
+        qualified=_qualified(runs.runs),
         figures=drawn,
         notes=notes,
         tables=_tables(runs.runs),
@@ -193,6 +194,20 @@ def _synthetic(runs: Sequence[Run]) -> list[str]:
             if isinstance(trace, Mapping) and trace.get("synthetic"):
                 names.add(str(trace.get("name", run.cell.get(side))))
     return sorted(names)
+
+
+def _qualified(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """What the schemes' files say that qualifies their results."""
+    found: dict[tuple[str, str], None] = {}
+    for name in transports(runs):
+        for run in runs:
+            look = run.manifest.get("look")
+            told = (
+                look.get("notes") if run.transport == name and isinstance(look, Mapping) else None
+            )
+            for note in told if isinstance(told, list) else []:
+                found[scheme(name).label, str(note)] = None
+    return list(found)
 
 
 def _tables(runs: Sequence[Run]) -> list[dict[str, Any]]:

@@ -76,19 +76,20 @@ def write_report(
         OutputError: the report cannot be written.
     """
     from testbed.analysis.pages import render
-    from testbed.analysis.style import write_whole
+    from testbed.analysis.style import looks_of, write_whole
     from testbed.analysis.suite import summary_table
 
     say = progress or (lambda _line: None)
     kinds = _kinds(figures)
     runs = _readable(scan_runs(directory), say)
     table = summary_table(runs.runs)
-    say(f"drawing figures of {len(runs.runs)} runs")
-    drawn, notes = _draw(runs, kinds, directory / "figures", max_files, say)
     html = directory / "report.html"
     csv = directory / "summary.csv"
-    write_whole(csv, table.to_csv(index=False, lineterminator="\n").encode())
-    write_whole(html, render(runs, table, drawn, notes).encode())
+    with looks_of(runs.runs):
+        say(f"drawing figures of {len(runs.runs)} runs")
+        drawn, notes = _draw(runs, kinds, directory / "figures", max_files, say)
+        write_whole(csv, table.to_csv(index=False, lineterminator="\n").encode())
+        write_whole(html, render(runs, table, drawn, notes).encode())
     return ReportResult(
         html,
         csv,
