@@ -118,7 +118,9 @@ def _options(transport: Transport) -> list[dict[str, Any]]:
     from testbed.transports.base import defaults_of
 
     changed = defaults_of(transport)
-    meanings = attribute_meanings(inspect.getdoc(transport.options_type) or "")
+    meanings: dict[str, str] = {}
+    for kind in reversed(transport.options_type.__mro__):  # options may build on others'
+        meanings |= attribute_meanings(inspect.cleandoc(kind.__doc__ or ""))
     return [
         {
             "name": field.name,
