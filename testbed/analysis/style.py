@@ -87,12 +87,21 @@ _SPARE_COLOURS: Final = ("#332288", "#88CCEE", "#44AA99", "#999933", "#AA4499", 
 _SPARE_MARKERS: Final = ("d", ">", "<", "8", "H", "*")
 #: Where those are taken.
 _MORE_MARKERS: Final = ("P", "X", "p", "v", "^", "h", "D", "s", "o")
+_MORE_HATCHES: Final = ("oo", "..", "///|||", "---///", "OO", "xx--")
 _SPARE_HATCHES: Final = ("", "////", "\\" * 4, "----", "xxxx", "||||", "++++")
 _SPARE_LINES: Final[tuple[Dashes, ...]] = (
     (0, (6, 1, 1, 1, 1, 1)),
     (0, (2, 2)),
     (0, (10, 1.5)),
     (0, (3, 1, 3, 1, 1, 1)),
+)
+_MORE_LINES: Final[tuple[Dashes, ...]] = (
+    (0, (8, 1, 2, 1)),
+    (0, (1, 2.5)),
+    (0, (4, 3)),
+    (0, (3, 1, 1, 1)),
+    (0, (12, 3)),
+    (0, (5, 1, 5, 3)),
 )
 #: Looks that the runs being drawn bring along: of schemes that are not shipped (`looks_of`).
 _brought: ContextVar[Mapping[str, Scheme] | None] = ContextVar("brought", default=None)
@@ -163,16 +172,23 @@ def _named(run: Run) -> str | None:
 
 
 def _apart(labels: Sequence[str]) -> dict[str, Scheme]:
-    """Looks of these labels, changed where one has marker and colour of another."""
-    taken = {(look.colour, look.marker) for look in schemes().values()}
+    """Looks of these labels, changed where one has colour and marker, line or hatch of another."""
+    spare: dict[str, Sequence[Any]] = {
+        "marker": _SPARE_MARKERS + _MORE_MARKERS,
+        "line": _SPARE_LINES + _MORE_LINES,
+        "hatch": _SPARE_HATCHES + _MORE_HATCHES,
+    }
+    taken = {
+        (field, look.colour, getattr(look, field)) for look in schemes().values() for field in spare
+    }
     found: dict[str, Scheme] = {}
     for label in labels:
         look = scheme(label)
-        spare = (m for m in _SPARE_MARKERS + _MORE_MARKERS if (look.colour, m) not in taken)
-        if (look.colour, look.marker) in taken and (marker := next(spare, None)) is not None:
-            line = _SPARE_LINES[len(found) % len(_SPARE_LINES)]
-            look = replace(look, marker=marker, line=line)
-        taken.add((look.colour, look.marker))
+        for field, values in spare.items():
+            own = getattr(look, field)
+            free = (v for v in (own, *values) if (field, look.colour, v) not in taken)
+            look = replace(look, **{field: next(free, own)})
+            taken.add((field, look.colour, getattr(look, field)))
         found[label] = look
     return found
 

@@ -97,9 +97,12 @@ def test_names_that_chance_makes_alike_are_told_apart() -> None:
     alike = [n for n in names if [(k.colour, k.marker) for k in looks.values()].count(
         (looks[n].colour, looks[n].marker)) > 1]  # fmt: skip
     assert alike
-    with style.looks_of([run(name, name) for name in alike[:16]]):
-        shown = [style.scheme(name) for name in alike[:16]]
-    assert len({(one.colour, one.marker) for one in shown}) == len(shown)
+    variants = [f"h265+{name}" for name in names[:7]]
+    with style.looks_of([run(name, name) for name in alike[:16] + variants]):
+        shown = [style.scheme(name) for name in alike[:16] + variants]
+        shown += [style.scheme(name) for name in ("h264", "h265", "h265+arq")]
+    for field in ("marker", "line", "hatch"):
+        assert len({(one.colour, str(getattr(one, field))) for one in shown}) == len(shown)
 
 
 def test_variants_stand_behind_their_scheme() -> None:

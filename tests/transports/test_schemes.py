@@ -59,10 +59,11 @@ def test_every_built_in_transport_has_a_file() -> None:
         assert name in shipped_names()
 
 
-def test_no_two_shipped_schemes_share_colour_and_marker_or_name() -> None:
+def test_no_two_shipped_schemes_look_alike() -> None:
     files = [found for name in shipped_names() if (found := shipped_scheme(name))]
     assert len({(f.colour, f.marker) for f in files}) == len(files)
     assert len({(f.colour, str(f.line)) for f in files}) == len(files)
+    assert len({(f.colour, f.hatch) for f in files}) == len(files)
     assert len({f.display_name for f in files}) == len(files)
 
 
