@@ -19,15 +19,22 @@ class TransportRegistry(Registry["Transport"]):
     (`TextsFromFile`).
     """
 
+    def __init__(self, kind: str, *, group: str) -> None:
+        super().__init__(kind, group=group)
+        self._schemes: dict[str, Transport] = {}
+
     def get(self, name: str) -> Transport:
         """See `Registry.get`; a scheme file is read when it is asked for."""
-        if name not in self._entries and (found := shipped_scheme(name)) is not None:
+        found = shipped_scheme(name)
+        if found is None:
+            return super().get(name)
+        if found.base == name:
+            return self.coded(name)
+        if name not in self._schemes:
             from testbed.transports.schemes.transport import open_scheme
 
-            if found.base == name:  # the class of that name is not here
-                raise UnknownNameError(f"transport {name}: nothing is registered under its name")
-            self._entries[name] = open_scheme(found, where=f"scheme {name}.yaml")
-        return super().get(name)
+            self._schemes[name] = open_scheme(found, where=f"scheme {name}.yaml")
+        return self._schemes[name]
 
     def coded(self, name: str) -> Transport:
         """The transport called `name` that is a class and no scheme.
@@ -37,7 +44,8 @@ class TransportRegistry(Registry["Transport"]):
         """
         from testbed.transports.schemes.transport import SchemeTransport
 
-        self._load_entry_points()
+        if name not in self._entries:
+            self._load_entry_points()
         classes = {n: e for n, e in self._entries.items() if not isinstance(e, SchemeTransport)}
         try:
             return classes[name]

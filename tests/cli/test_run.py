@@ -138,7 +138,7 @@ BAD = [
         [],
         (
             ":13: transports[0]: unknown transport 'h277'; known: "
-            "aiortc-h264, aiortc-vp8, h264, h265, h266"
+            "aiortc-h264, aiortc-vp8, h264, h264+conceal, h265"
         ),
     ),
     ("constant:2000kbps", "empty.trace", [], ":8: downlink.trace[0]: "),

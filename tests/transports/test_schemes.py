@@ -92,6 +92,7 @@ def test_a_scheme_hands_on_to_its_base_with_its_own_defaults(tmp_path: Path) -> 
         ("[3, 1]", "wavy", "mine.yaml:8: line"),
         ("name: mine", "name: yours", "name: must be the file's own, 'mine' (got 'yours')"),
         ("name: mine", "name: [", "not YAML"),
+        ("base: h264", "base: mine", "`options` must be empty where `base` is the scheme's own"),
         ("[3, 1]", '[3, 1]\nhatch: "?"', "mine.yaml:9: hatch: must be up to eight of"),
         ("[3, 1]", "[3, 1]\nnotes: [1]", "mine.yaml:9: notes[0]: must be text (got 1)"),
         ("base: h264", "base: h999", "base: unknown transport 'h999'; known: aiortc-h264"),
@@ -122,7 +123,7 @@ def test_unknown_names_list_schemes_as_well() -> None:
     with pytest.raises(UnknownNameError, match=r"known: .*h264\+conceal.*morphe"):
         TRANSPORTS.get("h265+prayer")
     empty = TransportRegistry("transport", group="testbed.nothing")
-    with pytest.raises(UnknownNameError, match="nothing is registered under its name"):
+    with pytest.raises(UnknownNameError, match="unknown transport 'h264'; known:"):
         empty.get("h264")
 
 

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*")
@@ -85,6 +92,14 @@ class SchemeFile(LookPart):
     """Its options where they differ from its own defaults; a scenario may change them again."""
     rank: Annotated[float, Field(ge=0)] = 100.0
     """Place in legends, low first; equals go by name."""
+
+    @model_validator(mode="after")
+    def _own_defaults(self) -> Self:
+        if self.base == self.name and self.options:
+            raise PydanticCustomError(
+                "own_defaults", "`options` must be empty where `base` is the scheme's own name"
+            )
+        return self
 
     def look(self) -> dict[str, Any]:
         """How it is shown, as JSON values for a manifest."""
