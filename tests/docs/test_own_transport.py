@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from testbed.analysis.fairness import fairness
+from testbed.analysis.report import write_report
 from testbed.analysis.runs import Run, scan_runs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,6 +99,15 @@ def test_copies_spare_retransmissions_within_the_same_rate(runs: dict[str, Run])
     assert shares["h264-thrice"] <= shares["h264-twice"]
     assert abs(told["h264-twice"].deviation or 1) < 0.05
     assert {row.mask for row in told.values()} == {"same"}
+
+
+def test_a_report_shows_both_as_they_say_without_knowing_them(runs: dict[str, Run]) -> None:
+    # In this process neither the package nor the file is known: all is in the manifests.
+    directory = runs["h264-thrice"].folder.parent.parent
+    page = write_report(directory, figures=["rendered-fps"]).html.read_text(encoding="utf-8")
+    for label, colour in (("H.264 twice", "#117733"), ("H.264 thrice", "#7B3294")):
+        assert f'style="background:{colour}"></span>{label}<' in page
+    assert "#117733" in (directory / "figures" / "rendered-fps.svg").read_text().upper()
 
 
 def test_the_example_is_short() -> None:
