@@ -99,14 +99,13 @@ def _where(entry: Mapping[str, Any]) -> str:
 
 def _describe(transport: Transport) -> dict[str, Any]:
     from testbed.transports.base import look_of, worlds_of
-    from testbed.transports.schemes.transport import SchemeTransport
+    from testbed.transports.schemes.transport import base_of
 
     summary = getattr(transport, "summary", None) or inspect.getdoc(transport) or ""
-    base = transport.base if isinstance(transport, SchemeTransport) else transport
     return {
         "name": transport.name,
         "display_name": transport.display_name,
-        "base": base.name,
+        "base": base_of(transport).name,
         "codec": transport.codec,
         "summary": summary.splitlines()[0] if summary else "",
         "worlds": list(worlds_of(transport)),

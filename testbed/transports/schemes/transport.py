@@ -103,6 +103,11 @@ class SchemeTransport:
         return self.base.make_receiver(context)
 
 
+def base_of(transport: Transport) -> Transport:
+    """What does the work of a transport: a scheme's base, of others themselves."""
+    return transport.base if isinstance(transport, SchemeTransport) else transport
+
+
 def open_scheme(found: SchemeFile, *, where: str) -> SchemeTransport:
     """The scheme of a file as a transport; its options are tried.
 
