@@ -8,10 +8,10 @@ name is not found among the built-in ones.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
-from testbed.errors import LocalProtocolError, UnknownNameError
+from testbed.errors import InputError, LocalProtocolError, UnknownNameError
 
 T = TypeVar("T")
 
@@ -66,4 +66,15 @@ class Registry(Generic[T]):
         self._loaded_entry_points = True
         for point in entry_points(group=self.group):
             if point.name not in self._entries:
-                self._entries[point.name] = point.load()
+                self._entries[point.name] = self._load(point)
+
+    def _load(self, point: EntryPoint) -> T:
+        """What a third party's entry point names; its import may fail in any way."""
+        try:
+            entry: T = point.load()
+        except Exception as error:
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(
+                f"{self.kind} {point.name!r} ({point.value}) cannot be loaded: {why}"
+            ) from None
+        return entry

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from testbed.analysis.fairness import PARTS, TOLERANCE, FairnessRow
 from testbed.analysis.metrics import definition
 from testbed.analysis.runs import Run, RunSet
 from testbed.analysis.statistics import Interval, confidence_interval
@@ -62,7 +63,13 @@ TABLES: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
 )
 
 
-def render(runs: RunSet, table: pd.DataFrame, drawn: Sequence[Drawn], notes: Sequence[str]) -> str:
+def render(
+    runs: RunSet,
+    table: pd.DataFrame,
+    drawn: Sequence[Drawn],
+    notes: Sequence[str],
+    fair: Sequence[FairnessRow],
+) -> str:
     """The whole page."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -79,9 +86,12 @@ def render(runs: RunSet, table: pd.DataFrame, drawn: Sequence[Drawn], notes: Seq
         scenarios=_scenarios(runs.runs),
         facts=_facts(runs),
         synthetic=_synthetic(runs.runs),
+        qualified=_qualified(runs.runs),
         figures=drawn,
         notes=notes,
         tables=_tables(runs.runs),
+        fairness=_fairness(fair),
+        tolerance=f"{TOLERANCE:.0%}".replace("%", " %"),
         definitions=[definition(key) for key in table.columns if key in shown],
         failures=[_failure(entry) for entry in runs.failures],
         broken=[{"folder": folder.name, "message": text} for folder, text in runs.broken],
@@ -195,6 +205,20 @@ def _synthetic(runs: Sequence[Run]) -> list[str]:
     return sorted(names)
 
 
+def _qualified(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """What the schemes' files say that qualifies their results."""
+    found: dict[tuple[str, str], None] = {}
+    for name in transports(runs):
+        for run in runs:
+            look = run.manifest.get("look")
+            told = (
+                look.get("notes") if run.transport == name and isinstance(look, Mapping) else None
+            )
+            for note in told if isinstance(told, list) else []:
+                found[scheme(name).label, str(note)] = None
+    return list(found)
+
+
 def _tables(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """For each table its columns and rows: a row a setting, loss level and transport."""
     found = []
@@ -228,6 +252,53 @@ def _tables(runs: Sequence[Run]) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _fairness(rows: Sequence[FairnessRow]) -> dict[str, Any]:
+    """The fairness table: parts that nobody sent are left out."""
+    parts = [part for part in PARTS if any(row.shares[part] > 0 for row in rows)]
+    shown = []
+    group = None
+    for row in rows:
+        here = (row.setting, row.level)
+        shown.append(
+            {
+                "setting": row.setting,
+                "level": row.level,
+                "first": here != group,
+                "transport": scheme(row.transport).label,
+                "colour": scheme(row.transport).colour,
+                "n": row.runs,
+                "target": "–" if row.target_kbps is None else _number(row.target_kbps),
+                "wire": _number(row.wire_kbps),
+                "deviation": _percent(row.deviation),
+                "worst": _percent(row.worst_deviation),
+                "parts": [_number(100 * row.shares[part]) for part in parts],
+                "deadline": f"{row.playout_deadline_ms:g}",
+                "mask": row.mask,
+                "mask_title": _compared(row),
+                "trace": _same(row.trace),
+                "clip": _same(row.clip),
+                "verdict": row.verdict,
+                "wrong": row.verdict not in ("ok", "not judged"),
+            }
+        )
+        group = here
+    return {"parts": parts, "rows": shown, "settings": any(row.setting for row in rows)}
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:+.1f}"
+
+
+def _same(value: bool | None) -> str:
+    return {True: "same", False: "differs", None: "alone"}[value]
+
+
+def _compared(row: FairnessRow) -> str:
+    if row.mask_packets is None:
+        return ""
+    return f"{row.mask_packets} positions compared, {', '.join(dict.fromkeys(row.mask_sha256))}"
 
 
 def _heading(key: str) -> tuple[str, str]:

@@ -11,10 +11,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from testbed.analysis.runs import Run, RunSet, scan_runs
 from testbed.errors import BrokenLogError, InputError
+
+if TYPE_CHECKING:
+    from testbed.analysis.fairness import FairnessRow
 
 #: Files of one figure kind; a suite of forty traces would otherwise make forty of each.
 MAX_FILES: Final = 12
@@ -31,6 +34,7 @@ class ReportResult:
         runs: how many runs went in.
         broken: (folder, message) of every run that could not be read.
         failed_cells: how many cells `failures.json` lists.
+        fairness: what `DIR/fairness.json` and `DIR/fairness.csv` hold.
     """
 
     html: Path
@@ -39,6 +43,7 @@ class ReportResult:
     runs: int
     broken: tuple[tuple[Path, str], ...]
     failed_cells: int
+    fairness: tuple[FairnessRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ def write_report(
     max_files: int = MAX_FILES,
     progress: Callable[[str], None] | None = None,
 ) -> ReportResult:
-    """Write `report.html`, `summary.csv` and `figures/` into a results folder.
+    """Write `report.html`, `summary.csv`, `fairness.*` and `figures/` into a results folder.
 
     Broken runs are left out, listed in the report and returned; the others are reported.
 
@@ -75,20 +80,27 @@ def write_report(
         UnknownNameError: no figure of that name.
         OutputError: the report cannot be written.
     """
+    from testbed.analysis.fairness import fairness_frame
     from testbed.analysis.pages import render
-    from testbed.analysis.style import write_whole
+    from testbed.analysis.style import looks_of, write_whole
     from testbed.analysis.suite import summary_table
 
     say = progress or (lambda _line: None)
     kinds = _kinds(figures)
     runs = _readable(scan_runs(directory), say)
     table = summary_table(runs.runs)
-    say(f"drawing figures of {len(runs.runs)} runs")
-    drawn, notes = _draw(runs, kinds, directory / "figures", max_files, say)
     html = directory / "report.html"
     csv = directory / "summary.csv"
-    write_whole(csv, table.to_csv(index=False, lineterminator="\n").encode())
-    write_whole(html, render(runs, table, drawn, notes).encode())
+    with looks_of(runs.runs):
+        say(f"drawing figures of {len(runs.runs)} runs")
+        drawn, notes = _draw(runs, kinds, directory / "figures", max_files, say)
+        fair = _fair(runs, notes)
+        write_whole(csv, table.to_csv(index=False, lineterminator="\n").encode())
+        told = [row.as_json() for row in fair]
+        write_whole(directory / "fairness.json", (json.dumps(told, indent=1) + "\n").encode())
+        listed = fairness_frame(fair).to_csv(index=False, lineterminator="\n")
+        write_whole(directory / "fairness.csv", listed.encode())
+        write_whole(html, render(runs, table, drawn, notes, fair).encode())
     return ReportResult(
         html,
         csv,
@@ -96,7 +108,21 @@ def write_report(
         len(runs.runs),
         runs.broken,
         len(runs.failures),
+        tuple(fair),
     )
+
+
+def _fair(runs: RunSet, notes: list[str]) -> list[FairnessRow]:
+    """The fairness table of the runs whose packet logs can be read; a note on the others."""
+    from testbed.analysis.fairness import fairness, sent_by
+
+    sent = {}
+    for run in runs.runs:
+        try:
+            sent[run.name] = sent_by(run)
+        except BrokenLogError as error:
+            notes.append(f"Fairness: a run is left out: {error}")
+    return fairness([run for run in runs.runs if run.name in sent], sent)
 
 
 def _kinds(names: Sequence[str] | None) -> list[str]:

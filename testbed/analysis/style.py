@@ -2,7 +2,8 @@
 
 Colours are the palette of Okabe and Ito (Color Universal Design, 2008), which people with the
 common colour-vision deficiencies tell apart; markers and lines differ as well, so that a figure
-survives black-and-white print. Pantheon keeps the same table in its `config.yml`.
+survives black-and-white print. Where a scheme is set up, in its file, is also where its look is
+written (`testbed/transports/schemes`); Pantheon keeps such a table in its `config.yml`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +23,8 @@ from testbed.errors import OutputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from testbed.analysis.runs import Run
 
 #: One column of a two-column paper (ACM, USENIX: 3.33 in), and the full width.
 COLUMN_IN: Final = 3.3
@@ -61,19 +66,12 @@ PALETTE: Final = (_BLUE, _VERMILLION, _GREEN, _ORANGE, _PURPLE, _SKY, BLACK)
 _DASHED: Final[Dashes] = (0, (4, 1.5))
 _DOTTED: Final[Dashes] = (0, (1, 1))
 _DASHDOT: Final[Dashes] = (0, (5, 1.2, 1, 1.2))
-_LONG: Final[Dashes] = (0, (8, 2))
-_BACK: Final = "\\" * 4
 
-SCHEMES: Final[dict[str, Scheme]] = {
-    "morphe": Scheme("Morphe", _VERMILLION, "o", "-", ""),
-    "h264": Scheme("H.264", _BLUE, "s", _DASHED, "////"),
-    "h265": Scheme("H.265", _ORANGE, "^", _DASHDOT, _BACK),
-    "h266": Scheme("H.266", _GREEN, "D", _LONG, "----"),
+#: Schemes of other people's that have no file here, kept for results that name them.
+_WITHOUT_FILE: Final[dict[str, Scheme]] = {
     "grace": Scheme("GRACE", _PURPLE, "v", _DOTTED, "xxxx"),
     "grace-style": Scheme("GRACE-style", _PURPLE, "v", _DOTTED, "xxxx"),
     "av1": Scheme("AV1", _SKY, "P", _DASHED, "||||"),
-    "aiortc-h264": Scheme("aiortc H.264", "#6A3D9A", "<", _DOTTED, "++++"),
-    "aiortc-vp8": Scheme("aiortc VP8", "#B15928", ">", _DASHDOT, "----"),
     "tambur": Scheme("Tambur", "#882255", "X", _DASHDOT, "++++"),
 }
 
@@ -87,27 +85,129 @@ _VARIANTS: Final[tuple[tuple[str, str, str, Dashes, str], ...]] = (
 #: For names that are not in the table: Paul Tol's "muted" colours that stand clear of the above.
 _SPARE_COLOURS: Final = ("#332288", "#88CCEE", "#44AA99", "#999933", "#AA4499", "#661100")
 _SPARE_MARKERS: Final = ("d", ">", "<", "8", "H", "*")
-_SPARE_HATCHES: Final = ("", "////", _BACK, "----", "xxxx", "||||", "++++")
+#: Where those are taken.
+_MORE_MARKERS: Final = ("P", "X", "p", "v", "^", "h", "D", "s", "o")
+_MORE_HATCHES: Final = ("oo", "..", "///|||", "---///", "OO", "xx--")
+_SPARE_HATCHES: Final = ("", "////", "\\" * 4, "----", "xxxx", "||||", "++++")
 _SPARE_LINES: Final[tuple[Dashes, ...]] = (
     (0, (6, 1, 1, 1, 1, 1)),
     (0, (2, 2)),
     (0, (10, 1.5)),
     (0, (3, 1, 3, 1, 1, 1)),
 )
+_MORE_LINES: Final[tuple[Dashes, ...]] = (
+    (0, (8, 1, 2, 1)),
+    (0, (1, 2.5)),
+    (0, (4, 3)),
+    (0, (3, 1, 1, 1)),
+    (0, (12, 3)),
+    (0, (5, 1, 5, 3)),
+)
+#: Looks that the runs being drawn bring along: of schemes that are not shipped (`looks_of`).
+_brought: ContextVar[Mapping[str, Scheme] | None] = ContextVar("brought", default=None)
+
+
+@cache
+def schemes() -> Mapping[str, Scheme]:
+    """The looks of all shipped schemes in the order of every legend, from their files.
+
+    A variant stands behind the scheme that it is one of.
+    """
+    from testbed.transports.schemes.file import shipped_names, shipped_scheme
+
+    files = {name: found for name in shipped_names() if (found := shipped_scheme(name))}
+
+    def place(name: str) -> tuple[float, str, bool, float, str]:
+        found = files[name]
+        parent = files.get(found.variant_of or "", found)
+        return parent.rank, parent.name, parent is not found, found.rank, name
+
+    known = {name: look_from(files[name].look()) for name in sorted(files, key=place)}
+    shipped = {name: look for name, look in known.items() if look is not None}
+    return shipped | {name: look for name, look in _WITHOUT_FILE.items() if name not in shipped}
+
+
+def look_from(told: Any) -> Scheme | None:
+    """A look as a manifest tells it (`SchemeFile.look`); None: it tells none that can be drawn."""
+    from testbed.transports.schemes.model import LookPart
+
+    try:
+        part = LookPart.model_validate(told)
+    except ValueError:
+        return None
+    line: Dashes = part.line if isinstance(part.line, str) else (0, part.line)
+    return Scheme(part.display_name, part.colour, part.marker, line, part.hatch)
+
+
+@contextmanager
+def looks_of(runs: Iterable[Run]) -> Iterator[None]:
+    """For the time of a `with`, `scheme` knows what these runs' manifests say of their looks.
+
+    Shipped schemes stay as they are. A look is the scheme's: a run under a label of its own, such
+    as `mine+slices=4`, is a variant of it. Of two names that would look the same the later one in
+    the alphabet gets another marker and line.
+    """
+    told = {
+        str(named): look
+        for run in runs
+        if (named := _named(run)) is not None
+        and named not in schemes()
+        and (look := look_from(run.manifest.get("look"))) is not None
+    }
+    token = _brought.set(told)
+    try:
+        labels = sorted({run.transport for run in runs} - set(schemes()))
+        _brought.set(told | _apart(labels))
+        yield
+    finally:
+        _brought.reset(token)
+
+
+def _named(run: Run) -> str | None:
+    """The scheme of a run, whatever its label."""
+    try:
+        return str(run.manifest["resolved"]["transport"]["name"])
+    except (KeyError, TypeError):
+        return None
+
+
+def _apart(labels: Sequence[str]) -> dict[str, Scheme]:
+    """Looks of these labels, changed where one has colour and marker, line or hatch of another."""
+    spare: dict[str, Sequence[Any]] = {
+        "marker": _SPARE_MARKERS + _MORE_MARKERS,
+        "line": _SPARE_LINES + _MORE_LINES,
+        "hatch": _SPARE_HATCHES + _MORE_HATCHES,
+    }
+    taken = {
+        (field, look.colour, getattr(look, field)) for look in schemes().values() for field in spare
+    }
+    found: dict[str, Scheme] = {}
+    for label in labels:
+        look = scheme(label)
+        for field, values in spare.items():
+            own = getattr(look, field)
+            free = (v for v in (own, *values) if (field, look.colour, v) not in taken)
+            look = replace(look, **{field: next(free, own)})
+            taken.add((field, look.colour, getattr(look, field)))
+        found[label] = look
+    return found
 
 
 def scheme(name: str) -> Scheme:
-    """The look of transport `name`: a pure function of the name, known or not."""
-    if name in SCHEMES:
-        return SCHEMES[name]
+    """The look of transport `name`, known or not.
+
+    A pure function of the name, but for schemes that the runs being drawn bring (`looks_of`).
+    """
+    known = {**schemes(), **(_brought.get() or {})}
+    if name in known:
+        return known[name]
     digest = hashlib.sha256(name.encode()).digest()
-    for separator in ("+", "-", "_"):
-        base, found, suffix = name.partition(separator)
-        if not found or base not in SCHEMES:
+    for base, separator, suffix in _partitions(name):
+        if base not in known:
             continue
-        parent = SCHEMES[base]
-        for known, label, marker, line, hatch in _VARIANTS:
-            if suffix == known:
+        parent = known[base]
+        for word, label, marker, line, hatch in _VARIANTS:
+            if suffix == word:
                 return Scheme(parent.label + label, parent.colour, marker, line, hatch)
         return Scheme(
             f"{parent.label}{separator}{suffix}",
@@ -125,10 +225,17 @@ def scheme(name: str) -> Scheme:
     )
 
 
+def _partitions(name: str) -> Iterator[tuple[str, str, str]]:
+    """Every way to cut a name at a sign that joins variants, the longest scheme first."""
+    for at in range(len(name) - 2, 0, -1):
+        if name[at] in "+-_":
+            yield name[:at], name[at], name[at + 1 :]
+
+
 def order(names: set[str] | list[str]) -> list[str]:
-    """Transports in the order of every legend: known ones as listed above, then by name."""
-    known = list(SCHEMES)
-    return sorted(set(names), key=lambda n: (known.index(n) if n in SCHEMES else len(known), n))
+    """Transports in the order of every legend: shipped ones as their files say, then by name."""
+    known = list(schemes())
+    return sorted(set(names), key=lambda n: (known.index(n) if n in known else len(known), n))
 
 
 def _settings() -> Any:

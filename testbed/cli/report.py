@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from testbed.analysis.report import ReportResult
 
 
 def report(
@@ -27,7 +30,7 @@ def report(
         bool, typer.Option("--json", help="Print what was written as one JSON object.")
     ] = False,
 ) -> None:
-    """Write DIR/report.html, DIR/summary.csv and DIR/figures/ from the run folders in DIR.
+    """Write DIR/report.html, summary.csv, fairness.csv and figures/ from the run folders in DIR.
 
     Exit code 1 when some runs could not be read; the report covers the others and lists them.
     """
@@ -51,6 +54,7 @@ def report(
                     "runs": result.runs,
                     "broken": [message for _, message in result.broken],
                     "failed_cells": result.failed_cells,
+                    "fairness": [row.as_json() for row in result.fairness],
                 }
             )
         )
@@ -60,5 +64,14 @@ def report(
             f"{len(result.broken)} broken runs, {result.failed_cells} failed cells"
         )
         typer.echo(f"{result.csv}: one row a run")
+        _say_fairness(result)
     if result.broken:
         raise typer.Exit(1)
+
+
+def _say_fairness(result: ReportResult) -> None:
+    """How many rows of the fairness table are not as they should be."""
+    wrong = [row for row in result.fairness if row.verdict not in ("ok", "not judged")]
+    path = result.csv.with_name("fairness.csv")
+    found = f"{len(wrong)} of {len(result.fairness)} rows are off" if wrong else "nothing is off"
+    typer.echo(f"{path}: {found}")

@@ -21,6 +21,9 @@ PAYLOAD_BYTES: Final = 1200
 #: A GoP gets between these shares of what its frames are worth, whatever was spent before.
 LEAST_SHARE: Final = 0.25
 MOST_SHARE: Final = 2.0
+#: Repeats of lost packets take at most this share of what a GoP's frames are worth: a burst that
+#: took a whole GoP is paid back over several, and no picture starves for another's packets.
+MOST_REPAIRS: Final = 0.5
 #: Even a hopeless rate leaves this much for a GoP.
 LEAST_BYTES: Final = 16
 BITS_PER_KBIT: Final = 1000
@@ -46,7 +49,8 @@ class GopBudget:
     """How many bytes the next GoP may have, so that the whole meets its rate.
 
     What one GoP spent too much the next one gets less, and the other way round. Bytes that a still
-    scene left over are kept for one GoP's worth only: a burst after a pause helps nobody.
+    scene left over are kept for one GoP's worth only: a burst after a pause helps nobody. Packets
+    that are sent again are paid by the GoPs that follow (`repeat`).
 
     Args:
         kbps: rate with packet headers, > 0.
@@ -70,6 +74,7 @@ class GopBudget:
         self._frame_bytes = 0.0
         self.set_rate(kbps)
         self._owed = 0.0  # spent beyond the rate so far; negative: left over
+        self._repairs = 0.0  # spent on repeats, and not yet taken from a GoP
         self._packet_bytes = float(PAYLOAD_BYTES + header_bytes)  # of the packets seen last
 
     def set_rate(self, kbps: float) -> None:
@@ -79,7 +84,8 @@ class GopBudget:
     def next(self, frames: int) -> int:
         """Payload bytes (without packet headers) for a GoP of `frames` pictures."""
         worth = self._frame_bytes * frames
-        room = min(max(worth - self._owed, LEAST_SHARE * worth), MOST_SHARE * worth)
+        owed = self._owed + self._repairs_due(worth)
+        room = min(max(worth - owed, LEAST_SHARE * worth), MOST_SHARE * worth)
         packets = max(self._least_packets, math.ceil(room / self._packet_bytes - 1e-9))
         return max(LEAST_BYTES, round(room - packets * self._header_bytes))
 
@@ -87,7 +93,17 @@ class GopBudget:
         """A GoP of `frames` pictures became units, or pieces of them, of these sizes in bytes."""
         worth = self._frame_bytes * frames
         spent = sum(units) + len(units) * self._header_bytes
-        self._owed = max(self._owed + spent - worth, -worth)
+        repairs = self._repairs_due(worth)
+        self._repairs -= repairs
+        self._owed = max(self._owed + repairs + spent - worth, -worth)
         if units:
             self._packet_bytes = spent / len(units)
             self._least_packets = 1
+
+    def repeat(self, size_bytes: int) -> None:
+        """So many bytes on the wire, headers included, were packets sent once more."""
+        self._repairs += size_bytes
+
+    def _repairs_due(self, worth: float) -> float:
+        """What the next GoP gives for repeats."""
+        return min(self._repairs, MOST_REPAIRS * worth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class Cell:
         run: hash of everything that determines the result; the folder's name.
         encode_group: cells of one group ask for the same encodes at first.
         resolved, inputs, versions, host: for the manifest.
+        look: how figures show the transport, for the manifest; no part of what determines a run.
     """
 
     scenario: str
@@ -51,6 +52,7 @@ class Cell:
     inputs: Mapping[str, Any]
     versions: Mapping[str, Any]
     host: Mapping[str, Any]
+    look: Mapping[str, Any] = field(default_factory=dict)
 
 
 def digest(value: Any, *, length: int = 16) -> str:

@@ -16,10 +16,11 @@ from testbed.experiments.parts import (
     TransportEntry,
 )
 from testbed.experiments.scenario import Scenario
-from testbed.experiments.yamlfile import Place
 from testbed.media.spec import ClipSpec
 from testbed.network.spec import LossSpec, QueueSpec
+from testbed.transports.schemes.file import scheme_stem
 from testbed.worlds.session import CompetingSpec
+from testbed.yamlfile import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class TransportChoice:
     """One entry of `transports`, with one value of each option.
 
     Attributes:
-        name: registered name.
+        name: registered name, or path of a scheme file.
         label: name in results, distinct within the scenario.
         options: the transport's keywords.
     """
@@ -264,7 +265,7 @@ def _transports(
             name, label = options.pop("name"), options.pop("label", None)
             several = names.count(name) > 1 or len(variants) > 1
             if label is None or len(variants) > 1:
-                label = _label(label or name, options if several else {})
+                label = _label(label or scheme_stem(name), options if several else {})
             yield TransportChoice(name, label, options), ("transports", index)
 
 

@@ -126,7 +126,7 @@ class TransportEntry(OpenPart):
     """A transport with options of its own."""
 
     name: Name
-    """Registered name, see `testbed transports list`."""
+    """Registered name, see `testbed transports list`; or path of a scheme file from this one."""
     label: Name | None = None
     """Name in results when it is listed more than once; its options by default."""
 

@@ -168,6 +168,7 @@ def manifest(cell: Cell, facts: Mapping[str, Any]) -> dict[str, Any]:
         "scenario": cell.scenario,
         "description": cell.description,
         "transport": cell.transport,
+        "look": dict(cell.look),
         "seed": cell.seed,
         "world": cell.world,
         "warmup_s": cell.warmup_s,

@@ -22,8 +22,8 @@ from testbed.experiments.parts import (
     Size,
     TransportField,
 )
-from testbed.experiments.problems import validate
-from testbed.experiments.yamlfile import Document, apply_override, load_document
+from testbed.problems import validate
+from testbed.yamlfile import Document, apply_override, load_document
 
 #: The line that shipped scenario files start with, for editors.
 SCHEMA_LINE = "# yaml-language-server: $schema=schema.json"

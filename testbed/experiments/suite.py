@@ -34,11 +34,11 @@ from testbed.experiments.inputs import (
 from testbed.experiments.matrix import Direction, Point, Scale, TransportChoice, points
 from testbed.experiments.provenance import code_hash, encoder_versions, host, versions
 from testbed.experiments.scenario import LoadedScenario
-from testbed.experiments.yamlfile import Place, show_place
 from testbed.media.spec import ClipSpec
 from testbed.network.spec import DelaySpec, LossSpec, PathSpec
 from testbed.randomness import generator
 from testbed.worlds.session import SessionSpec
+from testbed.yamlfile import Place, show_place
 
 if TYPE_CHECKING:
     from testbed.media.clips import Clip
@@ -62,6 +62,25 @@ def short_names(sources: set[str]) -> dict[str, str]:
     return {source: name if taken[name] == 1 else source for source, name in names.items()}
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Chosen:
+    """A transport of the scenario.
+
+    Attributes:
+        told: for the manifest and the run's name: name, every option with defaults included, and
+            of a scheme that builds on another transport the `base`.
+        runs, given: registered transport and keywords for the session.
+        made_with: what its encodes depend on.
+        look: how figures show it.
+    """
+
+    told: Mapping[str, Any]
+    runs: str
+    given: Mapping[str, Any]
+    made_with: Mapping[str, Any]
+    look: Mapping[str, Any]
+
+
 class _Expansion:
     """One expansion, with what has been opened so far."""
 
@@ -72,7 +91,7 @@ class _Expansion:
         self.made_with = {"code": code_hash(), "encoders": dict(encoder_versions())}
         self._clips: dict[ClipSpec, Clip] = {}
         self._traces: dict[tuple[str, int, Scale], list[ResolvedTrace]] = {}
-        self._options: dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
+        self._chosen: dict[int, _Chosen] = {}
         self._delays: dict[str, tuple[float, ...]] = {}
         self._masks: dict[str, tuple[int, ...]] = {}
         self._checked: set[str] = set()
@@ -150,22 +169,27 @@ class _Expansion:
 
     # --- names and options --------------------------------------------------------------------
 
-    def _transport_options(
-        self, choice: TransportChoice, place: Place
-    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        """Every option of the transport, defaults included, and what its encodes depend on."""
+    def _transport(self, choice: TransportChoice, place: Place) -> _Chosen:
+        """What the file's word for a transport stands for."""
         import testbed.transports  # noqa: F401  (registers the built-in transports)
-        from testbed.transports.base import TRANSPORTS, check_world, parse_options
+        from testbed.transports.base import check_world, look_of, parse_options
+        from testbed.transports.schemes.transport import SchemeTransport, find_transport
 
         key = id(choice)
-        if key not in self._options:
+        if key not in self._chosen:
             with self.at(place):
-                transport = TRANSPORTS.get(choice.name)
+                transport = find_transport(choice.name, base=self.loaded.base)
                 check_world(transport, self.world)
                 options = parse_options(transport, choice.options)
                 made_with = transport.made_with(options)
-                self._options[key] = dataclasses.asdict(options), made_with
-        return self._options[key]
+            told: dict[str, Any] = {"name": transport.name, "options": dataclasses.asdict(options)}
+            runs, given = transport.name, dict(choice.options)
+            if isinstance(transport, SchemeTransport):
+                # Worlds, other processes and other machines need not know the file.
+                told["base"] = runs = transport.base.name
+                given = dict(told["options"])
+            self._chosen[key] = _Chosen(told, runs, given, made_with, look_of(transport))
+        return self._chosen[key]
 
     def _check_rate(self, point: Point) -> None:
         from testbed.protocol.congestion import CONTROLLERS
@@ -277,7 +301,7 @@ class _Expansion:
 
     def _cell(self, point: Point, seed: int, down: Capacity, up: Capacity) -> Cell:
         scenario = self.scenario
-        options, made_with = self._transport_options(point.transport, point.places["transport"])
+        chosen = self._transport(point.transport, point.places["transport"])
         self._check_rate(point)
         self._check_competing(point)
         self._check_compute(point)
@@ -286,7 +310,7 @@ class _Expansion:
         uplink = self._path(point.uplink, up, seed)
         conditions = self._conditions(point, clip, down, up)
         resolved = {
-            "transport": {"name": point.transport.name, "options": dict(options)},
+            "transport": dict(chosen.told),
             "clip": dataclasses.asdict(point.clip),
             "downlink": path_data(downlink, down),
             "uplink": path_data(uplink, up),
@@ -304,7 +328,7 @@ class _Expansion:
             "label": point.transport.label,
             "seed": seed,
             "clip": {"sha256": clip.sha256, "duration_s": point.clip.duration_s},
-            "made_with": {**self.made_with, **made_with},
+            "made_with": {**self.made_with, **chosen.made_with},
             "host": host_if_measured(point.compute),
         }
         return Cell(
@@ -313,13 +337,13 @@ class _Expansion:
             transport=point.transport.label,
             seed=seed,
             session=SessionSpec(
-                transport=point.transport.name,
+                transport=chosen.runs,
                 clip=point.clip,
                 downlink=downlink,
                 uplink=uplink,
                 rate_control=point.control,
                 rate_options=dict(point.rate_options),
-                transport_options=dict(point.transport.options),
+                transport_options=dict(chosen.given),
                 compute=point.compute,
                 playout_deadline_ms=point.deadline_ms,
                 seed=seed,
@@ -342,6 +366,7 @@ class _Expansion:
             },
             versions=versions(),
             host=host(),
+            look=dict(chosen.look),
         )
 
     def _conditions(self, point: Point, clip: Clip, down: Capacity, up: Capacity) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def _spec(run: Run, base: Path) -> SessionSpec:
     resolved, inputs = run.manifest["resolved"], run.manifest["inputs"]
     rate = dict(resolved["rate"])
     return SessionSpec(
-        transport=resolved["transport"]["name"],
+        transport=resolved["transport"].get("base", resolved["transport"]["name"]),
         clip=ClipSpec(**resolved["clip"]),
         downlink=_path(run, resolved["downlink"], inputs["trace"], base),
         uplink=_path(run, resolved["uplink"], inputs["uplink_trace"], base),

@@ -135,7 +135,7 @@ def _captured(run: Run, clip: Clip) -> _Received:
     from testbed.worlds.ends import DRAIN_NS
 
     told = run.manifest["resolved"]["transport"]
-    transport = TRANSPORTS.get(told["name"])
+    transport = TRANSPORTS.get(told.get("base", told["name"]))
     options = parse_options(transport, told["options"])
     deadline_ns = round(float(run.cell["playout_deadline_ms"]) * 1e6)
     length_ns = -(-clip.frame_count * 10**9 * clip.fps.denominator // clip.fps.numerator)

@@ -18,6 +18,7 @@ from testbed.media.cache import EncodeCache
 from testbed.media.clips import Clip
 from testbed.protocol.endpoint import Endpoint
 from testbed.transports.base import TRANSPORTS, ReceiverContext, SenderContext, refusal
+from testbed.transports.registered import TextsFromFile
 
 #: How aiortc comes here.
 INSTALL: Final = "pip install 'morphe-testbed[webrtc]'"
@@ -29,13 +30,11 @@ class AiortcOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class AiortcTransport:
+class AiortcTransport(TextsFromFile):
     """aiortc's encoder, RTP, retransmission, jitter buffer and rate control."""
 
     name: str
-    display_name: str
     codec: str
-    summary: str
     worlds: tuple[str, ...] = ("webrtc",)
 
     @property
@@ -88,11 +87,7 @@ class AiortcTransport:
 
 
 for _transport in (
-    AiortcTransport(
-        "aiortc-h264", "aiortc H.264", "h264", "aiortc's own media: x264, NACK, REMB, jitter buffer"
-    ),
-    AiortcTransport(
-        "aiortc-vp8", "aiortc VP8", "vp8", "aiortc's own media: libvpx, NACK, REMB, jitter buffer"
-    ),
+    AiortcTransport("aiortc-h264", "h264"),
+    AiortcTransport("aiortc-vp8", "vp8"),
 ):
     TRANSPORTS.register(_transport.name)(_transport)

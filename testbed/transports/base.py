@@ -13,7 +13,8 @@ from testbed.media.cache import EncodeCache
 from testbed.media.clips import Clip
 from testbed.protocol.congestion.base import RateController
 from testbed.protocol.endpoint import Endpoint, Event
-from testbed.registry import Registry
+from testbed.transports.registered import TransportRegistry
+from testbed.transports.schemes.file import shipped_scheme
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,7 @@ class Transport(Protocol):
         """A new receiver."""
 
 
-TRANSPORTS: Registry[Transport] = Registry("transport", group="testbed.transports")
+TRANSPORTS = TransportRegistry("transport", group="testbed.transports")
 
 
 def worlds_of(transport: Transport) -> tuple[str, ...]:
@@ -188,6 +189,22 @@ def check_world(transport: Transport, world: str) -> None:
         raise InputError(refusal(transport))
 
 
+def look_of(transport: Transport) -> Mapping[str, Any]:
+    """How a transport is shown, for manifests: of the scheme file of its name, else its own word.
+
+    Returns:
+        `SchemeFile.look`, or what the transport has as `look`; empty where it says nothing.
+    """
+    found = shipped_scheme(transport.name)
+    return getattr(transport, "look", {}) if found is None else found.look()
+
+
+def defaults_of(transport: Transport) -> Mapping[str, Any]:
+    """Options with another default than their type's (a transport's attribute `defaults`)."""
+    found: Mapping[str, Any] = getattr(transport, "defaults", {})
+    return found
+
+
 def parse_options(transport: Transport, given: Mapping[str, Any]) -> Any:
     """The transport's options from a scenario's mapping.
 
@@ -195,13 +212,14 @@ def parse_options(transport: Transport, given: Mapping[str, Any]) -> Any:
         InputError: an unknown option or a value that the transport refuses.
     """
     fields = {f.name: f for f in dataclasses.fields(transport.options_type)}
-    for key in given:
+    chosen = {**defaults_of(transport), **given}
+    for key in chosen:
         if key not in fields:
             raise InputError(
                 f"transport {transport.name}: unknown option {key!r}; known: {', '.join(fields)}"
             )
     try:
-        options = transport.options_type(**given)
+        options = transport.options_type(**chosen)
         transport.check_options(options)
         return options
     except (TypeError, ValueError) as error:

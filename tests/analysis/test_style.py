@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pytest
 
 from testbed.analysis import style
+from testbed.analysis.runs import Run
 from testbed.errors import OutputError
+from testbed.transports.schemes import shipped_names, shipped_scheme
 
 
 def linear(channel: float) -> float:
@@ -26,7 +29,7 @@ def test_known_schemes_differ_in_colour_marker_and_line() -> None:
 
 
 def test_curves_stand_out_from_white_paper() -> None:
-    for name, look in style.SCHEMES.items():
+    for name, look in style.schemes().items():
         # WCAG's 3:1 for graphics is out of reach for the palette's orange; 2:1 is not.
         assert 1.05 / (luminance(look.colour) + 0.05) > 1.9, name
 
@@ -43,7 +46,7 @@ def test_variants_keep_the_colour_of_their_scheme(name: str) -> None:
 def test_labels_of_option_variants_stay_readable() -> None:
     look = style.scheme("h264+conceal+slices=4")
     assert look.colour == style.scheme("h264").colour
-    assert look.label == "H.264+conceal+slices=4"
+    assert look.label == "H.264+concealment+slices=4"
 
 
 def test_unknown_schemes_have_a_fixed_look_of_their_own() -> None:
@@ -52,8 +55,64 @@ def test_unknown_schemes_have_a_fixed_look_of_their_own() -> None:
     assert look == style.scheme("salsify")
     assert look.label == "salsify"
     assert (look.colour, look.marker) == ("#AA4499", "*")
-    known = {one.colour for one in style.SCHEMES.values()}
+    known = {one.colour for one in style.schemes().values()}
     assert {style.scheme(f"x{i}").colour for i in range(40)}.isdisjoint(known)
+
+
+#: As a user's scheme file tells it through the manifest.
+LOOK = {"display_name": "Mine", "colour": "#123456", "marker": "D", "line": [3, 1], "hatch": "xx"}
+
+
+def run(label: str, name: str, look: Any = None) -> Any:
+    manifest = {
+        "transport": label,
+        "resolved": {"transport": {"name": name, "options": {}}},
+        "look": look,
+    }
+    return Run(Path("nowhere"), manifest)
+
+
+def test_runs_bring_the_look_of_a_users_scheme() -> None:
+    before = style.scheme("mine")
+    with style.looks_of([run("mine", "mine", LOOK), run("h264", "h264", LOOK)]):
+        look = style.scheme("mine")
+        assert look == style.Scheme("Mine", "#123456", "D", (0, (3.0, 1.0)), "xx")
+        assert style.scheme("mine+slices=2").colour == "#123456"
+        assert style.scheme("h264").label == "H.264"  # what is shipped stays
+    assert style.scheme("mine") == before != look
+
+
+@pytest.mark.parametrize(
+    "look", [None, {}, [], LOOK | {"marker": "?"}, LOOK | {"colour": 3}, LOOK | {"line": "wavy"}]
+)
+def test_a_look_that_cannot_be_drawn_is_left_alone(look: Any) -> None:
+    with style.looks_of([run("mine", "mine", look)]):
+        assert style.scheme("mine") == style.scheme("mine")
+        assert style.scheme("mine").label == "mine"
+
+
+def test_names_that_chance_makes_alike_are_told_apart() -> None:
+    names = [f"x{n}" for n in range(40)]
+    looks = {name: style.scheme(name) for name in names}
+    alike = [n for n in names if [(k.colour, k.marker) for k in looks.values()].count(
+        (looks[n].colour, looks[n].marker)) > 1]  # fmt: skip
+    assert alike
+    variants = [f"h265+{name}" for name in names[:7]]
+    with style.looks_of([run(name, name) for name in alike[:16] + variants]):
+        shown = [style.scheme(name) for name in alike[:16] + variants]
+        shown += [style.scheme(name) for name in ("h264", "h265", "h265+arq")]
+    for field in ("marker", "line", "hatch"):
+        assert len({(one.colour, str(getattr(one, field))) for one in shown}) == len(shown)
+
+
+def test_variants_stand_behind_their_scheme() -> None:
+    order = list(style.schemes())
+    for name, found in ((n, shipped_scheme(n)) for n in shipped_names()):
+        assert found is not None
+        if found.variant_of is not None:
+            between = order[order.index(found.variant_of) + 1 : order.index(name)]
+            others = [shipped_scheme(one) for one in between]
+            assert all(one and one.variant_of == found.variant_of for one in others)
 
 
 def test_legends_have_one_order() -> None:

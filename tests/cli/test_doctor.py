@@ -145,41 +145,6 @@ def test_a_program_that_hangs_or_fails_is_not_there(monkeypatch: pytest.MonkeyPa
     assert doctor._output(["true"]) is None
 
 
-def test_transports_show_every_option_with_its_meaning(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["transports", "show", "h264", "--json"]) == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert answer["codec"] == "h264"
-    assert {option["name"] for option in answer["options"]} >= {"conceal", "retransmission"}
-    assert all(option["meaning"] for option in answer["options"])
-    assert run_command(["transports", "list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == [
-        "aiortc-h264",
-        "aiortc-vp8",
-        "h264",
-        "h265",
-        "h266",
-        "morphe",
-    ]
-    marked = [line.split()[0] for line in lines if line.endswith("[--world webrtc only]")]
-    assert marked == ["aiortc-h264", "aiortc-vp8"]
-
-
-def test_a_transport_that_is_confined_to_a_world_says_so(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert run_command(["transports", "show", "aiortc-vp8"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        (
-            "aiortc-vp8: aiortc VP8. aiortc's own media: libvpx, NACK, REMB, jitter buffer "
-            "[--world webrtc only]"
-        ),
-        "no options",
-    ]
-    assert run_command(["transports", "show", "aiortc-vp8", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["worlds"] == ["webrtc"]
-
-
 class TestWebrtc:
     def test_aiortc_says_its_version(self) -> None:
         aiortc = pytest.importorskip("aiortc")

@@ -26,6 +26,7 @@ def test_report_writes_and_says_what(results: Path, capsys: pytest.CaptureFixtur
     assert said.out.splitlines() == [
         f"{results / 'report.html'}: 2 runs, 2 figure files, 0 broken runs, 0 failed cells",
         f"{results / 'summary.csv'}: one row a run",
+        f"{results / 'fairness.csv'}: 2 of 2 rows are off",  # each draws losses of its own
     ]
     assert "reading 2 runs" in said.err
     assert (results / "figures" / "delay-cdf.svg").exists()

@@ -78,3 +78,39 @@ def test_after_a_far_too_large_gop_the_next_ones_still_get_something() -> None:
 
 def test_a_hopeless_rate_asks_for_a_few_bytes() -> None:
     assert GopBudget(0.01, Fraction(30)).next(9) > 0
+
+
+@given(st.lists(st.integers(0, 6000), min_size=30, max_size=60), st.integers(100, 1400))
+def test_repeats_are_within_the_rate(repeats: list[int], unit_bytes: int) -> None:
+    budget, total = GopBudget(400, Fraction(30)), 0
+    for size_bytes in repeats:
+        budget.repeat(size_bytes)
+        size = budget.next(9)
+        units = [unit_bytes] * (size // unit_bytes) + [size % unit_bytes] * (size % unit_bytes > 0)
+        budget.record(9, units)
+        total += wire_bytes(units) + size_bytes
+    # What the latest repeats took may not be paid back yet: at most two GoPs' worth of 15 kB.
+    assert -0.01 <= kbps(total, 9 * len(repeats), Fraction(30)) / 400 - 1 <= 2 / len(repeats)
+
+
+def test_a_burst_of_repeats_is_paid_by_several_gops() -> None:
+    budget = GopBudget(400, Fraction(30))
+    usual = budget.next(9)
+    budget.repeat(15_000)  # a whole GoP's worth
+    sizes = []
+    for _ in range(4):
+        size = budget.next(9)
+        sizes.append(size)
+        budget.record(9, [size // 13] * 13)
+    assert 0.45 * usual < sizes[0] < 0.55 * usual
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.1)
+    assert sizes[2] == pytest.approx(usual, rel=0.1)
+
+
+def test_without_repeats_nothing_changes() -> None:
+    plain, told = GopBudget(400, Fraction(30)), GopBudget(400, Fraction(30))
+    for size in (14_000, 15_500, 3000, 20_000):
+        told.repeat(0)
+        assert plain.next(9) == told.next(9)
+        for budget in (plain, told):
+            budget.record(9, [size // 10] * 10)

@@ -21,6 +21,7 @@ from testbed.analysis.plots.base import (
     legend,
     name_panel,
     panels,
+    point_style,
     seeds_text,
     shared_by_all,
     stem,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 #: Steps that a curve is drawn with at most; finer ones cannot be seen at a column's width.
 _MAX_STEPS: Final = 400
+#: More curves than this have markers on them.
+_PLAIN_CURVES: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +143,15 @@ def _panel(axis: Axes, level: Level, delay: _Delay) -> float:
         curves[transport] = (known, delays.size)
         deadline = max(float(run.cell["playout_deadline_ms"]) for run in mine)
         right = max(right, deadline, float(known[-1]) if known.size else 0.0)
-    for transport, (known, count) in curves.items():
-        look = curve_style(transport)
+    colours = {scheme(transport).colour for transport in curves}
+    # Variants of one scheme have its colour, and lines that dash differently are soon too many.
+    style = (
+        point_style if len(colours) < len(curves) or len(curves) > _PLAIN_CURVES else curve_style
+    )
+    for index, (transport, (known, count)) in enumerate(curves.items()):
+        look = style(transport)
+        if "marker" in look:
+            look |= {"markersize": 3.2, "markevery": (0.02 + 0.03 * (index % 6), 0.19)}
         x, y = steps(known, count)
         axis.plot(np.append(x, right), np.append(y, y[-1]), drawstyle="steps-post", **look)
         if 2 * known.size >= count:

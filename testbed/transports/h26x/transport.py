@@ -16,16 +16,15 @@ from testbed.transports.base import TRANSPORTS, ReceiverContext, SenderContext
 from testbed.transports.h26x.options import H26xOptions
 from testbed.transports.h26x.receiver import H26xReceiver
 from testbed.transports.h26x.sender import H26xSender
+from testbed.transports.registered import TextsFromFile
 
 
 @dataclass(frozen=True, slots=True)
-class H26xTransport:
+class H26xTransport(TextsFromFile):
     """RTP with retransmission on request and key-frame recovery, for one of the three codecs."""
 
     name: str
-    display_name: str
     codec: str
-    summary: str
     most_slices: int = 1
 
     @property
@@ -73,8 +72,8 @@ class H26xTransport:
 
 
 for _transport in (
-    H26xTransport("h264", "H.264", "h264", "x264, low latency, over RTP (RFC 6184)", 32),
-    H26xTransport("h265", "H.265", "h265", "x265, low latency, over RTP (RFC 7798)"),
-    H26xTransport("h266", "H.266", "h266", "VVenC, low delay, over RTP (RFC 9328)"),
+    H26xTransport("h264", "h264", most_slices=32),
+    H26xTransport("h265", "h265"),
+    H26xTransport("h266", "h266"),
 ):
     TRANSPORTS.register(_transport.name)(_transport)

@@ -17,6 +17,7 @@ from testbed.codec.rates import PACKET_HEADER_BYTES, GopBudget
 from testbed.errors import RemoteProtocolError
 from testbed.media.types import EncodedGop, GopEncoder
 from testbed.protocol.endpoint import Datagram, Event, SourceFrame
+from testbed.protocol.outlet import IP_UDP_HEADER_BYTES
 from testbed.protocol.rtcp import (
     CongestionFeedback,
     GenericNack,
@@ -41,8 +42,8 @@ class MorpheSender:
 
     Driven by captured frames, by RTCP from the receiver, and by its timer (the encoder's end, the
     pacer, sender reports). A GoP is encoded when its last frame is captured; its budget is what the
-    controller's target is worth over its frames, headers counted, and what earlier GoPs left over
-    or took in advance.
+    controller's target is worth over its frames, headers counted, less what repeats of lost packets
+    took, and what earlier GoPs left over or took in advance.
     """
 
     def __init__(self, context: SenderContext) -> None:
@@ -109,6 +110,11 @@ class MorpheSender:
     def datagrams_to_send(self, *, now_ns: int) -> list[Datagram]:
         """What the pacer lets go, and reports that are due."""
         out = self._outlet.pop(now_ns=now_ns)
+        # A controller that paces has them in the backlog that it asks the source to leave room for.
+        if not self._outlet.paced_by_controller:
+            for datagram in out:
+                if datagram.kind == "retransmission":
+                    self._budget.repeat(len(datagram.data) + IP_UDP_HEADER_BYTES)
         if self._ledger is not None:
             for number, original in self._source.repeated:
                 self._ledger.on_repaired(number, original)

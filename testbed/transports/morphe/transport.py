@@ -18,16 +18,15 @@ from testbed.transports.base import TRANSPORTS, ReceiverContext, SenderContext
 from testbed.transports.morphe.options import MorpheOptions
 from testbed.transports.morphe.receiver import MorpheReceiver
 from testbed.transports.morphe.sender import MorpheSender
+from testbed.transports.registered import TextsFromFile
 
 
 @dataclass(frozen=True, slots=True)
-class MorpheTransport:
+class MorpheTransport(TextsFromFile):
     """The paper's streaming protocol (section 6.2) over RTP."""
 
     name: str = "morphe"
-    display_name: str = "Morphe"
     codec: str = "morphe"
-    summary: str = "Morphe's codec, token packets and hybrid loss handling, over RTP"
 
     @property
     def options_type(self) -> type[Any]:

@@ -9,6 +9,7 @@ from typing import Final
 from testbed.capture.tap import Tap
 from testbed.errors import InputError
 from testbed.transports import TRANSPORTS, AiortcTransport, parse_options
+from testbed.transports.schemes.transport import base_of
 from testbed.worlds.ends import EndFactory
 from testbed.worlds.realtime.children import Children
 from testbed.worlds.realtime.world import busy_bound_ms, check, conclude, warm_up
@@ -41,7 +42,7 @@ def run_webrtc_session(
     require_aiortc()
     check(spec, "webrtc")
     check_losses(spec)
-    if isinstance(TRANSPORTS.get(spec.transport), AiortcTransport):
+    if isinstance(base_of(TRANSPORTS.get(spec.transport)), AiortcTransport):
         from testbed.worlds.webrtc.media_world import run_media_session
 
         return run_media_session(spec, sink, base=base, tap=tap)

@@ -168,6 +168,18 @@ def test_more_than_half_missing_is_asked_for_and_repaired() -> None:
     assert len(decoded(events)) == 90
 
 
+def test_the_groups_that_follow_pay_for_what_was_sent_again() -> None:
+    plain, paying = FakeGops(180), FakeGops(180)
+    _, quiet = drive(*pair(plain), count=180)
+    _, sent = drive(*pair(paying), count=180, lose=Loss(5, set(range(8))))
+    again = sum(len(d.data) + 28 for d in sent if d.kind == "retransmission")
+    assert again > 5000
+    assert plain.budgets[:6] == paying.budgets[:6]  # no repeat, not a byte's difference
+    assert paying.budgets[6] < 0.6 * plain.budgets[6]
+    totals = [sum(len(d.data) + 28 for d in s if d.kind != "feedback") for s in (quiet, sent)]
+    assert totals[1] == pytest.approx(totals[0], rel=0.01)
+
+
 def test_when_the_answer_is_lost_too_what_came_is_decoded() -> None:
     sender, receiver = pair(FakeGops(90), retransmit_threshold=0.5)
     lose = Loss(5, {0, 1, 2, 4, 6}, repairs=True)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from testbed.errors import ScenarioError
-from testbed.experiments.yamlfile import Document, show_place
+from testbed.yamlfile import Document, show_place
 
 _Context = Mapping[str, Any]
 

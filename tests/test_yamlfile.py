@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import ScenarioError
-from testbed.experiments.yamlfile import apply_override, load_document, show_place
+from testbed.yamlfile import apply_override, load_document, show_place
 
 
 def write(folder: Path, text: str) -> Path:

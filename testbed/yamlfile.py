@@ -2,7 +2,7 @@
 
 PyYAML forgets line numbers and lets a repeated key win silently; a scenario file needs the first
 for its errors and must refuse the second. Only mappings with text keys, lists and scalars are
-taken: what a scenario can be, and what JSON Schema can describe.
+taken: what a scenario or a scheme can be, and what JSON Schema can describe.
 """
 
 from __future__ import annotations
