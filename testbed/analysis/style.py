@@ -70,7 +70,6 @@ _DASHDOT: Final[Dashes] = (0, (5, 1.2, 1, 1.2))
 #: Schemes of other people's that have no file here, kept for results that name them.
 _WITHOUT_FILE: Final[dict[str, Scheme]] = {
     "grace": Scheme("GRACE", _PURPLE, "v", _DOTTED, "xxxx"),
-    "grace-style": Scheme("GRACE-style", _PURPLE, "v", _DOTTED, "xxxx"),
     "av1": Scheme("AV1", _SKY, "P", _DASHED, "||||"),
     "tambur": Scheme("Tambur", "#882255", "X", _DASHDOT, "++++"),
 }

@@ -14,16 +14,15 @@ from testbed.transports.base import TRANSPORTS, ReceiverContext, SenderContext
 from testbed.transports.grace.options import GraceOptions
 from testbed.transports.grace.receiver import GraceReceiver
 from testbed.transports.grace.sender import PACKET_HEADER_BYTES, GraceSender
+from testbed.transports.registered import TextsFromFile
 
 
 @dataclass(frozen=True, slots=True)
-class GraceTransport:
+class GraceTransport(TextsFromFile):
     """Our own codec and transport in the manner of GRACE; not the authors' code or weights."""
 
     name: str = "grace-style"
-    display_name: str = "GRACE-style"
     codec: str = CODEC
-    summary: str = "neural P frames that decode with any of their packets; written independently"
 
     @property
     def options_type(self) -> type[Any]:
