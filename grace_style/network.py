@@ -4,7 +4,7 @@ Everything works on 8x8 patches (`morphe_core.vgc.pictures`), so that all layers
 a sixteenth or a thirty-second of the picture's size. Each autoencoder is an orthonormal linear
 transform (a DCT of the flow, a Karhunen-Loeve transform of the residual) plus a trunk that starts
 at zero: the untrained network is already a codec, and training goes on from there. The decoding
-trunks are told which elements arrived.
+trunks are told which elements arrived, and leave alone what nothing was sent for.
 
     flow -> motion latents -> flow' ; reference warped along flow' -> prediction
     picture - prediction -> residual latents -> residual' ; filter(prediction + residual')
@@ -187,7 +187,7 @@ class Network(nn.Module):
         added, _ = self.motion_decoder(
             torch.cat([*inputs, _step_plane(step, values.shape[-2:])], dim=1)
         )
-        return self.from_frequencies(values + added)
+        return self.from_frequencies(values + added * _concerned(values, here))
 
     def to_frequencies(self, flow: Tensor) -> Tensor:
         """(N, 2, H/8, W/8) to (N, 32, H/32, W/32): orthonormal DCT of each motion position."""
@@ -203,7 +203,8 @@ class Network(nn.Module):
         """The prediction in patches, (N, 96, H/8, W/8)."""
         moved = to_patches(warp(reference.picture, flow))
         inputs = [moved / SAMPLE_SCALE, flow / FLOW_SCALE, _step_plane(step, moved.shape[-2:])]
-        return moved + SAMPLE_SCALE * self.prediction_filter(torch.cat(inputs, dim=1))[0]
+        added, _ = self.prediction_filter(torch.cat(inputs, dim=1))
+        return moved + SAMPLE_SCALE * added * _moving(flow)
 
     # -- residual --------------------------------------------------------------------------------
 
@@ -226,11 +227,13 @@ class Network(nn.Module):
         plain = functional.conv2d(values, self.synthesis.T[..., None, None])
         inputs = [values / SAMPLE_SCALE, here, around / SAMPLE_SCALE]
         planes = torch.cat([*inputs, _step_plane(step, plain.shape[-2:])], dim=1)
-        blocks = plain + SAMPLE_SCALE * self.residual_decoder(planes)[0]
+        concerned = _concerned(values, here)
+        blocks = plain + SAMPLE_SCALE * self.residual_decoder(planes)[0] * concerned
         raw = prediction + functional.pixel_shuffle(blocks, _SHRINK)
         seen = torch.cat([raw / SAMPLE_SCALE, prediction / SAMPLE_SCALE,
                           _step_plane(step, raw.shape[-2:])], dim=1)  # fmt: skip
-        return from_patches(raw + SAMPLE_SCALE * self.picture_filter(seen)[0])
+        wide = functional.interpolate(concerned, scale_factor=_SHRINK, mode="nearest")
+        return from_patches(raw + SAMPLE_SCALE * self.picture_filter(seen)[0] * wide)
 
     # -- both ------------------------------------------------------------------------------------
 
@@ -318,6 +321,23 @@ def _differences(one: Picture, other: Picture) -> Tensor:
     """Mean luma difference of each patch, (N, 16, H/32, W/32), scaled."""
     mean = functional.avg_pool2d((one.luma - other.luma).abs(), TOKEN_SIDE)
     return functional.pixel_unshuffle(mean, MOTION_VECTORS) / SAMPLE_SCALE
+
+
+def _concerned(values: Tensor, here: Tensor) -> Tensor:
+    """Where a decoding trunk may add anything, (N, 1, h, w) within 0..1.
+
+    Within a position of an element that is not zero, and as far as elements are missing. All else
+    must stay exactly as it is: what a trunk adds to a still picture adds up, picture after picture,
+    to a pattern of its blocks.
+    """
+    busy = (values.detach().abs().amax(dim=1, keepdim=True) > 0).float()
+    around = functional.max_pool2d(busy, 3, stride=1, padding=1)
+    return torch.maximum(around, 1 - here.mean(dim=1, keepdim=True))
+
+
+def _moving(flow: Tensor) -> Tensor:
+    """Where a patch moves, (N, 1, h, w) within 0..1: from a quarter of a pixel on wholly."""
+    return (flow.detach().abs().amax(dim=1, keepdim=True) * 4).clamp_max(1.0)
 
 
 def _step_plane(step: Tensor, size: tuple[int, ...] | torch.Size) -> Tensor:

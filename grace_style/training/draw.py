@@ -1,10 +1,16 @@
-"""What a training step draws: clips, steps, losses, and the picture that coding starts from."""
+"""What a training step draws: clips that go on from step to step, rates, losses.
+
+A session codes hundreds of pictures in a row, and what a network does a little wrong adds up. So
+clips are played to and fro, for as long as a session's scene might last, and each step goes on
+where the last one stopped, from what the codec itself made of the pictures before. Each clip has a
+rate, and its quantisation step follows it, as a session's does: what is hard to code is coded
+coarsely.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,84 +25,217 @@ from morphe_core.vgc.pictures import Picture, from_patches, to_patches, unpack
 from morphe_core.vgc.quantiser import quantise
 from morphe_core.vgc.tokens import TOKEN_SIDE
 
+#: Change of a clip's step for a rate beside its target, as an exponent; and its bounds.
+STEP_FOLLOWS = 0.25
+FINEST_STEP, COARSEST_STEP = 8.0, 224.0
+
 
 @dataclass(frozen=True)
 class Draw:
     """Ranges that are drawn from.
 
     Attributes:
-        pictures: P pictures in a row, 1..9.
+        pictures: P pictures in a row that a gradient goes through, 1 or more.
         clips: clips a step.
-        finest_step, coarsest_step: of the residual, log-uniform, in steps of the 8-bit scale.
+        shortest, longest: P pictures of a clip before another one takes its place, uniform.
+        least_bpp, most_bpp: rate of a clip in bits a luma sample, log-uniform.
+        finest_step, coarsest_step: of the residual at a clip's start, log-uniform, in steps of the
+            8-bit scale.
         clean_share: clips without loss (GRACE, NSDI 2024: 0.8).
         least_loss, most_loss: share of elements lost in the others, uniform (GRACE: 10 to 60 %).
     """
 
-    pictures: int = 9
-    clips: int = 2
-    finest_step: float = 14.0
-    coarsest_step: float = 112.0
+    pictures: int = 4
+    clips: int = 4
+    shortest: int = 16
+    longest: int = 72
+    least_bpp: float = 0.015
+    most_bpp: float = 0.25
+    finest_step: float = 20.0
+    coarsest_step: float = 80.0
     clean_share: float = 0.8
     least_loss: float = 0.1
     most_loss: float = 0.6
 
 
-class Clips(NamedTuple):
-    """What one step trains on.
+@dataclass
+class Clip:
+    """A clip in training.
 
     Attributes:
-        start: references that the first pictures refer to, N.
-        pictures: P pictures, each of N.
-        flows: of each to the one before it, (N, 2, H/8, W/8).
-        step: (N, 1, 1, 1).
-        loss: share of elements that do not arrive, (N,).
+        packed: (10, SIDE * 3 // 2, SIDE) uint8.
+        at: picture that was coded last, counted along the to and fro.
+        left: P pictures until another clip takes its place.
+        step: quantisation step.
+        bpp: wanted rate.
+        loss: share of elements that do not arrive.
     """
 
-    start: Reference
-    pictures: list[Picture]
-    flows: list[Tensor]
-    step: Tensor
-    loss: Tensor
+    packed: npt.NDArray[np.uint8]
+    at: int
+    left: int
+    step: float
+    bpp: float
+    loss: float
+
+    def picture(self, at: int) -> npt.NDArray[np.uint8]:
+        """The picture at a place along the to and fro."""
+        turn = 2 * (WINDOW_FRAMES - 1)
+        place = at % turn
+        return self.packed[min(place, turn - place)]
+
+    def follow(self, bpp: float) -> None:
+        """Change the step after pictures of this rate."""
+        step = self.step * (max(bpp, 1e-4) / self.bpp) ** STEP_FOLLOWS
+        self.step = min(max(step, FINEST_STEP), COARSEST_STEP)
 
 
-def draw_clips(
-    windows: Windows, draw: Draw, generator: np.random.Generator, device: torch.device
-) -> Clips:
-    """Clips for one step."""
-    packed, _ = windows.batch(draw.clips, generator)
-    first = generator.integers(WINDOW_FRAMES - draw.pictures, size=draw.clips)
-    chosen = np.stack(
-        [window[at : at + draw.pictures + 1] for window, at in zip(packed, first, strict=True)]
-    )
-    flows = torch.from_numpy(np.stack([clip_flow(clip) for clip in chosen])).to(device)
-    low, high = np.log(draw.finest_step), np.log(draw.coarsest_step)
-    steps = np.exp(generator.uniform(low, high, draw.clips)).astype(np.float32)
-    loss = generator.uniform(draw.least_loss, draw.most_loss, draw.clips)
-    loss[generator.random(draw.clips) < draw.clean_share] = 0.0
-    step = torch.from_numpy(steps).to(device)[:, None, None, None]
-    frames = [
-        unpack(torch.from_numpy(chosen[:, number].copy()).to(device), SIDE, SIDE)
-        for number in range(draw.pictures + 1)
-    ]
-    finer = torch.from_numpy(generator.uniform(0.5, 1.3, draw.clips).astype(np.float32))
-    start = as_if_coded(frames[0], step * finer.to(device)[:, None, None, None])
-    return Clips(
-        Reference.still(start), frames[1:], [flows[:, n] for n in range(draw.pictures)], step,
-        torch.from_numpy(loss.astype(np.float32)).to(device),
+def new_clip(windows: Windows, draw: Draw, generator: np.random.Generator) -> Clip:
+    """A clip from anywhere in the training set."""
+    packed, _ = windows.batch(1, generator)
+    loss = 0.0
+    if generator.random() >= draw.clean_share:
+        loss = float(generator.uniform(draw.least_loss, draw.most_loss))
+    return Clip(
+        packed[0], int(generator.integers(2 * WINDOW_FRAMES)),
+        int(generator.integers(draw.shortest, draw.longest + 1)),
+        _log_uniform(generator, draw.finest_step, draw.coarsest_step),
+        _log_uniform(generator, draw.least_bpp, draw.most_bpp), loss,
     )  # fmt: skip
 
 
-def clip_flow(clip: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Backward flow of each picture to the one before it, averaged over patches.
+class Pool:
+    """The clips of a training and what the codec made of them so far.
 
-    Args:
-        clip: (P + 1, SIDE * 3 // 2, SIDE), packed yuv420p.
-
-    Returns:
-        (P, 2, SIDE / 8, SIDE / 8), x and y in pixels.
+    Attributes:
+        here: references of the encoder, for all clips.
+        there: references of a decoder that losses hit.
     """
-    estimate = FlowEstimator()
-    return np.stack([estimate(here[:SIDE], before[:SIDE]) for before, here in pairwise(clip)])
+
+    def __init__(
+        self, windows: Windows, draw: Draw, generator: np.random.Generator, device: torch.device
+    ) -> None:
+        self.windows, self.draw = windows, draw
+        self.generator, self.device = generator, device
+        self._flow = FlowEstimator()
+        self.clips = [new_clip(windows, draw, generator) for _ in range(draw.clips)]
+        self.here = self._begin(self.clips)
+        self.there = self.here
+
+    # -- a step ----------------------------------------------------------------------------------
+
+    def pictures(self) -> tuple[list[Picture], list[Tensor]]:
+        """The next pictures of all clips, and the flow of each to the one before it."""
+        pictures, flows = [], []
+        for ahead in range(1, self.draw.pictures + 1):
+            packed = [clip.picture(clip.at + ahead) for clip in self.clips]
+            before = [clip.picture(clip.at + ahead - 1) for clip in self.clips]
+            pictures.append(unpack(torch.from_numpy(np.stack(packed)), SIDE, SIDE))
+            found = [
+                self._flow(here[:SIDE], there[:SIDE])
+                for here, there in zip(packed, before, strict=True)
+            ]
+            flows.append(torch.from_numpy(np.stack(found)))
+        device = self.device
+        return (
+            [Picture(p.luma.to(device), p.chroma.to(device)) for p in pictures],
+            [flow.to(device) for flow in flows],
+        )
+
+    @property
+    def steps(self) -> Tensor:
+        """(N, 1, 1, 1)."""
+        return self._column([clip.step for clip in self.clips])[:, None, None, None]
+
+    @property
+    def loss(self) -> Tensor:
+        """Share of elements that do not arrive, (N,)."""
+        return self._column([clip.loss for clip in self.clips])
+
+    def go_on(self, here: Reference, there: Reference, bpp: Tensor) -> None:
+        """Keep what was made of the pictures; clips that are over make room for others.
+
+        Args:
+            here: references after the last picture.
+            there: the same of the decoder that losses hit.
+            bpp: rate of each clip in this step, (N,).
+        """
+        self.here, self.there = _as_kept(here), _as_kept(there)
+        for number, clip in enumerate(self.clips):
+            clip.at += self.draw.pictures
+            clip.left -= self.draw.pictures
+            clip.follow(float(bpp[number]))
+            if clip.left <= 0:
+                self._replace(number)
+
+    def _replace(self, number: int) -> None:
+        clip = new_clip(self.windows, self.draw, self.generator)
+        self.clips[number] = clip
+        where = torch.tensor([number], device=self.device)
+        begun = self._begin([clip])
+        self.here = put(self.here, where, begun)
+        self.there = put(self.there, where, begun)
+
+    def _begin(self, clips: list[Clip]) -> Reference:
+        """The pictures that clips begin with, as if coded a little finer than those that follow."""
+        packed = np.stack([clip.picture(clip.at) for clip in clips])
+        steps = self._column([clip.step for clip in clips])[:, None, None, None]
+        finer = self.generator.uniform(0.4, 1.2, len(clips)).tolist()
+        steps = steps * self._column(finer)[:, None, None, None]
+        picture = unpack(torch.from_numpy(packed).to(self.device), SIDE, SIDE)
+        return Reference.still(as_if_coded(picture, steps))
+
+    def _column(self, values: list[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=self.device)
+
+    # -- keeping ---------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """All of it, for a checkpoint."""
+        return {
+            "packed": torch.from_numpy(np.stack([clip.packed for clip in self.clips])),
+            "numbers": [
+                [clip.at, clip.left, clip.step, clip.bpp, clip.loss] for clip in self.clips
+            ],
+            "here": [*self.here.picture, self.here.flow],
+            "there": [*self.there.picture, self.there.flow],
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`; the generator is the owner's."""
+        self.clips = [
+            Clip(packed.numpy(), *numbers)
+            for packed, numbers in zip(state["packed"].cpu(), state["numbers"], strict=True)
+        ]
+        for name in ("here", "there"):
+            luma, chroma, flow = (value.to(self.device) for value in state[name])
+            setattr(self, name, Reference(Picture(luma, chroma), flow))
+
+
+def take(reference: Reference, which: Tensor) -> Reference:
+    """Some of the references."""
+    return Reference(reference.picture.take(which), reference.flow[which])
+
+
+def put(reference: Reference, which: Tensor, other: Reference) -> Reference:
+    """`reference` with `other` in the places `which`."""
+    return Reference(
+        Picture(
+            reference.picture.luma.index_copy(0, which, other.picture.luma),
+            reference.picture.chroma.index_copy(0, which, other.picture.chroma),
+        ),
+        reference.flow.index_copy(0, which, other.flow),
+    )
+
+
+def lose(latents: Latents, loss: Tensor, generator: torch.Generator) -> Latents:
+    """The same with a share of the elements missing, (N,) of them each."""
+
+    def kept(values: Tensor) -> Tensor:
+        drawn = torch.rand(values.shape, generator=generator, device=values.device)
+        return (drawn >= loss[:, None, None, None]).to(values.dtype)
+
+    return Latents(latents.motion, latents.residual, kept(latents.motion), kept(latents.residual))
 
 
 def as_if_coded(picture: Picture, step: Tensor) -> Picture:
@@ -109,6 +248,16 @@ def as_if_coded(picture: Picture, step: Tensor) -> Picture:
     return from_patches(torch.cat([_coarse(luma, wide, step), _coarse(chroma, both, step)], dim=1))
 
 
+def _as_kept(reference: Reference) -> Reference:
+    """Without gradients, and in 8 bits, as the codec keeps it."""
+    planes = (plane.detach().round().clamp(-128.0, 127.0) for plane in reference.picture)
+    return Reference(Picture(*planes), reference.flow.detach())
+
+
+def _log_uniform(generator: np.random.Generator, low: float, high: float) -> float:
+    return float(np.exp(generator.uniform(np.log(low), np.log(high))))
+
+
 def _coarse(blocks: Tensor, transform: Tensor, step: Tensor) -> Tensor:
     values = functional.conv2d(blocks, transform[..., None, None])
     return functional.conv2d(quantise(values, step) * step, transform.T[..., None, None])
@@ -119,13 +268,3 @@ def _dct(side: int) -> Tensor:
     one = torch.cos(torch.pi * (row[None, :] + 0.5) * row[:, None] / side) * (2 / side) ** 0.5
     one[0] /= 2**0.5
     return torch.kron(one, one).float()
-
-
-def lose(latents: Latents, loss: Tensor, generator: torch.Generator) -> Latents:
-    """The same with a share of the elements missing, (N,) of them each."""
-
-    def kept(values: Tensor) -> Tensor:
-        drawn = torch.rand(values.shape, generator=generator, device=values.device)
-        return (drawn >= loss[:, None, None, None]).to(values.dtype)
-
-    return Latents(latents.motion, latents.residual, kept(latents.motion), kept(latents.residual))

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from grace_style.activity import ClassMap, Elements, classes_of
+from grace_style.flow import FlowEstimator
 from grace_style.geometry import CELL_SIDE, MOTION_CHANNELS, Geometry
 from grace_style.network import Network, Reference
 from grace_style.rate import ElementCosts, costs_of, rounded
 from grace_style.tables import EntropyModel, fit
-from grace_style.training.draw import Draw, as_if_coded, clip_flow
-from morphe_core.training.data import SIDE, WINDOW_FRAMES, Windows
+from grace_style.training.draw import Draw, as_if_coded, new_clip
+from morphe_core.training.data import SIDE, Windows
 from morphe_core.vgc.pictures import Picture, pack, to_patches, unpack
 from morphe_core.vgc.quantiser import quantise
+
+#: Pictures of a clip that are coded, and those of them that are left out: the step is not yet that
+#: of the rate.
+PICTURES: Final = 20
+FIRST_PICTURES: Final = 6
+#: What an element that is not zero takes, all in all; only steps follow it.
+ELEMENT_BITS: Final = 6.5
 
 Sample = tuple[Elements, ClassMap, Elements, ClassMap]
 Costs = tuple[ElementCosts, ElementCosts]
@@ -30,7 +41,7 @@ def fit_tables(
         network: in evaluation mode.
         windows: training windows.
         draw: the range of steps.
-        count: windows that are coded, nine P pictures each.
+        count: clips that are coded.
         seed: of the windows and steps.
     """
     channels = network.config.channels
@@ -43,22 +54,28 @@ def fit_tables(
 def _samples(
     network: Network, windows: Windows, draw: Draw, costs: Costs | None, *, count: int, seed: int
 ) -> Iterator[Sample]:
+    """Elements of clips played to and fro at their rates, the first pictures left out."""
     generator = np.random.default_rng(seed)
     geometry = Geometry(SIDE, SIDE)
+    estimate = FlowEstimator()
     for _ in range(count):
-        packed, _ = windows.batch(1, generator)
-        clip = packed[0]
-        low, high = np.log(draw.finest_step), np.log(draw.coarsest_step)
-        step = torch.full((1, 1, 1, 1), float(np.exp(generator.uniform(low, high))))
-        flows = torch.from_numpy(clip_flow(clip))
-        pictures = [_padded(geometry, picture.reshape(-1)) for picture in clip]
-        reference = Reference.still(as_if_coded(pictures[0], step * 0.8))
-        for number in range(1, WINDOW_FRAMES):
-            flow = _spread(flows[number - 1][None], geometry)
+        clip = new_clip(windows, replace(draw, clean_share=1.0), generator)
+        steps = torch.full((1, 1, 1, 1), clip.step)
+        before = clip.picture(clip.at)
+        reference = Reference.still(as_if_coded(_padded(geometry, before), steps * 0.8))
+        for number in range(PICTURES):
+            here = clip.picture(clip.at + number + 1)
+            flow = torch.from_numpy(estimate(here[:SIDE], before[:SIDE]))[None]
+            steps = torch.full((1, 1, 1, 1), clip.step)
             sample, reference = _code(
-                network, pictures[number], flow, reference, step, costs, geometry.cells
-            )
-            yield sample
+                network, _padded(geometry, here), _spread(flow, geometry), reference, steps,
+                costs, geometry.cells,
+            )  # fmt: skip
+            coded = np.count_nonzero(sample[0]) + np.count_nonzero(sample[2])
+            clip.follow(ELEMENT_BITS * coded / SIDE**2)
+            before = here
+            if number >= FIRST_PICTURES:
+                yield sample
 
 
 def _code(
@@ -87,7 +104,7 @@ def _code(
     return sample, Reference(shown, decoded)
 
 
-def _padded(geometry: Geometry, packed: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> Picture:
+def _padded(geometry: Geometry, packed: npt.NDArray[np.uint8]) -> Picture:
     height, width = geometry.padded
     return unpack(torch.from_numpy(geometry.pad(packed))[None], height, width)
 

@@ -4,9 +4,10 @@ As the codec core's (`morphe_core.training.trainer`): a run folder holds `metric
 `checkpoint.pt` and, at the end, the weights. Started again in the same folder, training goes on and
 gives the same weights as a run that was never stopped (on the same machine and threads).
 
-A step codes a few pictures in a row, each against the reconstruction of the one before. Where a
-clip has losses, it is decoded a second time, with elements missing, against what that decoder
-made of the pictures before: the encoder does not know yet, as it does not in a session.
+A step codes a few pictures in a row, each against the reconstruction of the one before, and the
+next step goes on from there (see `draw`). Where a clip has losses, it is decoded a second time,
+with elements missing, against what that decoder made of the pictures before: the encoder does not
+know yet, as it does not in a session. With the next step it does.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from torch import Tensor
 
 from grace_style.errors import TrainingError
 from grace_style.geometry import CELL_SIDE, MOTION_CHANNELS, MOTION_SIDE, RESIDUAL_SIDE
-from grace_style.network import BLOCK_CHANNELS, Latents, Network, Reference
-from grace_style.training.draw import Clips, Draw, draw_clips, lose
+from grace_style.network import BLOCK_CHANNELS, Latents, Network
+from grace_style.training.draw import Draw, Pool, lose, put, take
 from grace_style.training.rate import ElementRate
 from morphe_core.training.data import Windows
 from morphe_core.training.klt import Covariance
@@ -36,8 +37,8 @@ from morphe_core.vgc.quantiser import LAGRANGIAN
 
 #: Steps over which the learning rate rises at the start of a stage.
 WARM_UP_STEPS = 50
-#: The encoder learns of losses after so many pictures, and goes on from what the decoder has.
-RESYNC_PICTURES = 4
+#: What the losses of visible detail count beside the logarithm of the coding cost.
+SEEN_WEIGHT = 2.0
 #: What the lossy decoding counts beside the clean one.
 LOSSY_WEIGHT = 1.0
 Clock = Callable[[], float]
@@ -78,9 +79,10 @@ def initialise(network: Network, windows: Windows, *, batches: int, seed: int) -
     moments = Covariance(BLOCK_CHANNELS)
     with torch.no_grad():
         for _ in range(batches):
-            clips = draw_clips(windows, Draw(pictures=1, clips=12), generator, device)
-            prediction = network.predict(clips.start, clips.flows[0], clips.step)
-            residual = to_patches(clips.pictures[0]) - prediction
+            pool = Pool(windows, Draw(pictures=1, clips=12), generator, device)
+            pictures, flows = pool.pictures()
+            prediction = network.predict(pool.here, flows[0], pool.steps)
+            residual = to_patches(pictures[0]) - prediction
             moments.add(torch.nn.functional.pixel_unshuffle(residual, 2).cpu())
     network.set_transform(moments.basis(network.config.channels).to(device))
 
@@ -99,7 +101,10 @@ class Trainer:
         self.residual_rate = ElementRate(network.config.channels).to(self.device)
         self.motion_rate = ElementRate(MOTION_CHANNELS).to(self.device)
         self.progress = Progress()
-        self.seen_weight = 2.0
+        self.seen_weight = SEEN_WEIGHT
+        self._pool: Pool | None = None
+        self._kept_pool: dict[str, Any] | None = None
+        self._kept_generator: dict[str, Any] = {}
         self._clock = clock
         self._checkpoint_seconds = checkpoint_seconds
         self._report_steps = report_steps
@@ -121,10 +126,16 @@ class Trainer:
             self.save()
 
     def _run_stage(self, stage: Stage, report: Callable[[str], None]) -> None:
+        pool = Pool(self.windows, stage.draw, self.generator, self.device)
+        if self._kept_pool is not None:
+            pool.load(self._kept_pool)
+            self.generator.bit_generator.state = self._kept_generator
+            self._kept_pool = None
+        self._pool = pool
         last = saved = self._clock()
         while not self._done(stage):
             self._set_learning_rate(stage)
-            facts = self.step(stage.draw)
+            facts = self.step(pool)
             now = self._clock()
             self.progress.step += 1
             self.progress.total_steps += 1
@@ -172,10 +183,9 @@ class Trainer:
 
     # -- one step --------------------------------------------------------------------------------
 
-    def step(self, draw: Draw) -> dict[str, float]:
+    def step(self, pool: Pool) -> dict[str, float]:
         """One step; returns what is worth logging."""
-        clips = draw_clips(self.windows, draw, self.generator, self.device)
-        loss, facts = self._loss(clips)
+        loss, facts = self._loss(pool)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
@@ -184,42 +194,43 @@ class Trainer:
             self.optimiser.step()
         return {**facts, "norm": min(norm, 1e6)}
 
-    def _loss(self, clips: Clips) -> tuple[Tensor, dict[str, float]]:
-        lossy = torch.nonzero(clips.loss > 0)[:, 0]
-        lost_steps = clips.step[lossy]
-        square = clips.step[:, 0, 0, 0].square()
-        here = clips.start
-        there = _taken(clips.start, lossy)
-        costs, sums = [], _Sums()
-        for number, (picture, flow) in enumerate(zip(clips.pictures, clips.flows, strict=True)):
-            latents = self.network.encode_through(picture, flow, here, clips.step)
-            here = self.network.decode(latents, here, clips.step)
+    def _loss(self, pool: Pool) -> tuple[Tensor, dict[str, float]]:
+        pictures, flows = pool.pictures()
+        step, loss = pool.steps, pool.loss
+        lossy = torch.nonzero(loss > 0)[:, 0]
+        square = step[:, 0, 0, 0].square()
+        here, there = pool.here, take(pool.there, lossy)
+        costs, rates, sums = [], [], _Sums()
+        for picture, flow in zip(pictures, flows, strict=True):
+            latents = self.network.encode_through(picture, flow, here, step)
+            here = self.network.decode(latents, here, step)
             pixels = picture.luma[0].numel()
             error = _squared_error(here.picture, picture) / pixels
             motion = self.motion_rate(latents.motion, CELL_SIDE // MOTION_SIDE) / pixels
-            bits = (
-                motion + self.residual_rate(latents.residual, CELL_SIDE // RESIDUAL_SIDE) / pixels
-            )
+            residual = self.residual_rate(latents.residual, CELL_SIDE // RESIDUAL_SIDE) / pixels
+            bits = motion + residual
             # The logarithm, because the finest step's cost would be all that training looks at.
             costs.append(torch.log(error / square + LAGRANGIAN * bits + 1e-6).mean())
-            sums.add(error=error, bits=bits, motion_bits=motion)
+            rates.append(bits.detach())
+            sums.add(psnr=_psnr(error), bits=bits, motion_bits=motion)
             if len(lossy):
                 some = Latents(*(value[lossy] for value in latents))
-                lost = lose(some, clips.loss[lossy], self.losses)
-                there = self.network.decode(lost, there, lost_steps)
+                lost = lose(some, loss[lossy], self.losses)
+                there = self.network.decode(lost, there, step[lossy])
                 damage = _squared_error(there.picture, picture.take(lossy)) / pixels
                 judged = torch.log(damage / square[lossy] + 1e-6).sum() / len(square)
                 costs.append(LOSSY_WEIGHT * judged)
-                sums.add(lossy_error=damage)
-                if number % RESYNC_PICTURES == RESYNC_PICTURES - 1:
-                    here = _replaced(here, lossy, there)
-        seen, wanted = here.picture.luma, clips.pictures[-1].luma
+                sums.add(lossy_psnr=_psnr(damage))
+        seen, wanted = here.picture.luma, pictures[-1].luma
         if len(lossy):
             seen = torch.cat([seen, there.picture.luma])
             wanted = torch.cat([wanted, wanted[lossy]])
         vif = 1 - vif_kept(seen + MIDDLE, wanted + MIDDLE).mean()
         detail = 1 - detail_kept(seen + MIDDLE, wanted + MIDDLE).mean()
-        coding = torch.stack(costs).sum() / len(clips.pictures)
+        coding = torch.stack(costs).sum() / len(pictures)
+        # After a step the encoder has heard of the losses, and goes on from what the decoder has.
+        synchronised = put(here, lossy, there)
+        pool.go_on(synchronised, synchronised, torch.stack(rates).mean(0))
         facts = {**sums.means(), "cost": float(coding.detach())}
         facts |= {"vif": float(vif.detach()), "detail": float(detail.detach())}
         return coding + self.seen_weight * (vif + detail), facts
@@ -249,6 +260,7 @@ class Trainer:
             "losses": self.losses.get_state(),
             "progress": {n: getattr(self.progress, n) for n in Progress.__dataclass_fields__},
             "sums": self._sums,
+            "pool": None if self._pool is None else self._pool.state(),
         }
         part = self.folder / "checkpoint.part"
         torch.save(state, part)
@@ -267,7 +279,8 @@ class Trainer:
             # A stage that has not begun starts afresh, also if it was added to a finished run.
             if self.progress.step:
                 self.optimiser.load_state_dict(state["optimiser"])
-            self.generator.bit_generator.state = state["generator"]
+            self.generator.bit_generator.state = self._kept_generator = state["generator"]
+            self._kept_pool = state["pool"]
             self.losses.set_state(state["losses"].cpu())
             self._sums = state["sums"]
         except (EOFError, OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -306,16 +319,6 @@ def _squared_error(one: Picture, other: Picture) -> Tensor:
     return (to_patches(one) - to_patches(other)).square().sum((1, 2, 3))
 
 
-def _taken(reference: Reference, which: Tensor) -> Reference:
-    return Reference(reference.picture.take(which), reference.flow[which])
-
-
-def _replaced(reference: Reference, which: Tensor, other: Reference) -> Reference:
-    """`reference` with `other` in the places `which`."""
-    return Reference(
-        Picture(
-            reference.picture.luma.index_copy(0, which, other.picture.luma),
-            reference.picture.chroma.index_copy(0, which, other.picture.chroma),
-        ),
-        reference.flow.index_copy(0, which, other.flow),
-    )
+def _psnr(error: Tensor) -> Tensor:
+    """Of squared errors a luma sample, chroma counted in."""
+    return 10 * torch.log10(255**2 / error.clamp_min(1e-3))
