@@ -69,7 +69,9 @@ def _describe(transport: Transport) -> dict[str, Any]:
 
 
 def _options(options_type: type[Any]) -> list[dict[str, Any]]:
-    meanings = attribute_meanings(inspect.getdoc(options_type) or "")
+    meanings: dict[str, str] = {}
+    for base in reversed(options_type.__mro__):  # options that several transports share
+        meanings |= attribute_meanings(inspect.getdoc(base) or "")
     return [
         {
             "name": field.name,

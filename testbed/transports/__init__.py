@@ -4,12 +4,14 @@ from testbed.transports.aiortc_media import AiortcTransport  # importing it regi
 from testbed.transports.base import TRANSPORTS, Transport, parse_options
 from testbed.transports.h26x.transport import H26xTransport  # and this one three
 from testbed.transports.morphe.transport import MorpheTransport  # and this one `morphe`
+from testbed.transports.sized.transport import SizedTransport  # and this one those without pictures
 
 __all__ = [
     "TRANSPORTS",
     "AiortcTransport",
     "H26xTransport",
     "MorpheTransport",
+    "SizedTransport",
     "Transport",
     "parse_options",
 ]

@@ -68,7 +68,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "--foo"], "error: No such option: --foo"),
         (
             ["transports", "show", "h277"],
-            "error: unknown transport 'h277'; known: aiortc-h264, aiortc-vp8, h264, h265, h266",
+            "error: unknown transport 'h277'; known: aiortc-h264, aiortc-vp8, ",
         ),
     ],
 )
