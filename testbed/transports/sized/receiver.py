@@ -352,6 +352,9 @@ class SizedReceiver:
     def _on_message(self, message: RtcpMessage, now_ns: int) -> None:
         if isinstance(message, SenderReport) and message.ssrc == self._context.ssrc:
             self._statistics.on_sender_report(message, now_ns=now_ns)
+            # The numbers begin at 0, so the count of packets tells the last one.
+            last = message.packet_count - 1
+            self._nack.on_sent(last, now_ns=now_ns, deadline_ns=now_ns + self._give_up_ns)
 
     def _report(self, now_ns: int) -> None:
         if not self._statistics.received:

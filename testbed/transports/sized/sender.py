@@ -61,7 +61,7 @@ class SizedSender:
         self._last_key_ns = -(10**18)
         self._encoding: deque[tuple[int, Slot]] = deque()
         self._encoder_free_ns = 0
-        self._control: list[Datagram] = []
+        self._report_wanted = False
         self._events: list[Event] = []
         self.malformed_datagrams = 0
 
@@ -102,11 +102,12 @@ class SizedSender:
             self._on_message(message, now_ns)
 
     def datagrams_to_send(self, *, now_ns: int) -> list[Datagram]:
-        """What the pacer lets go, and reports that are due."""
+        """What the pacer lets go, and then a report that is wanted."""
         out = self._outlet.pop(now_ns=now_ns)
-        if self._control:
-            out = self._control + out
-            self._control = []
+        if self._report_wanted and not self._outlet.queue_bytes:
+            self._report_wanted = False
+            # Behind all packets that it counts: it tells the receiver which are missing.
+            out.append(self._source.report(now_ns=now_ns))
         return out
 
     def next_timer(self) -> int | None:
@@ -123,9 +124,8 @@ class SizedSender:
         """Packetise what the encoder has finished; report."""
         self._outlet.on_timer(now_ns=now_ns)
         self._release(now_ns)
-        report = self._source.report_if_due(now_ns=now_ns)
-        if report is not None:
-            self._control.append(report)
+        if self._source.report_if_due(now_ns=now_ns) is not None:
+            self._report_wanted = True
 
     def events(self) -> list[Event]:
         """`FrameEncoded` events since the last call."""
@@ -148,6 +148,9 @@ class SizedSender:
             self._outlet.before_push(now_ns=now_ns)
             for unit in slot.units:
                 self._packetise(slot, unit, now_ns)
+            end = self._planner.structure.first(slot.group) + slot.group_frames
+            if slot.first + slot.frames == end and self._planner.structure.group_frames > 1:
+                self._report_wanted = True  # silence follows, in which no packet shows a loss
 
     def _packetise(self, slot: Slot, unit: Unit, now_ns: int) -> None:
         head = Descriptor(slot.group, unit.number, slot.group_units, slot.group_frames, slot.key)

@@ -10,6 +10,7 @@ from testbed.media.cache import EncodeCache
 from testbed.media.clips import Clip
 from testbed.protocol.endpoint import Endpoint
 from testbed.transports.base import TRANSPORTS, ReceiverContext, SenderContext, has_pictures
+from testbed.transports.sized import disco, promptus
 from testbed.transports.sized.dcvc import STRUCTURE, DcvcOptions, DcvcPlanner
 from testbed.transports.sized.plan import Planner, Structure
 from testbed.transports.sized.receiver import SizedReceiver
@@ -92,6 +93,14 @@ for _transport in (
     SizedTransport(
         "dcvc-rt", "DCVC-RT", "dcvc-rt", "DCVC-RT's frame sizes over RTP; no pictures",
         DcvcOptions, lambda _options: STRUCTURE, DcvcPlanner,
+    ),
+    SizedTransport(
+        "promptus", "Promptus", "promptus", "Promptus' prompts over RTP; no pictures",
+        promptus.PromptusOptions, promptus.structure, promptus.PromptusPlanner,
+    ),
+    SizedTransport(
+        "disco", "DiSCo", "disco", "DiSCo's streams, chunk by chunk, over RTP; no pictures",
+        disco.DiscoOptions, disco.structure, disco.DiscoPlanner,
     ),
 ):  # fmt: skip
     TRANSPORTS.register(_transport.name)(_transport)
