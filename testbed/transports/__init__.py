@@ -2,6 +2,7 @@
 
 from testbed.transports.aiortc_media import AiortcTransport  # importing it registers two
 from testbed.transports.base import TRANSPORTS, Transport, parse_options
+from testbed.transports.grace_original.transport import GraceOriginalTransport  # and this one one
 from testbed.transports.h26x.transport import H26xTransport  # and this one three
 from testbed.transports.morphe.transport import MorpheTransport  # and this one `morphe`
 from testbed.transports.sized.transport import SizedTransport  # and this one those without pictures
@@ -9,6 +10,7 @@ from testbed.transports.sized.transport import SizedTransport  # and this one th
 __all__ = [
     "TRANSPORTS",
     "AiortcTransport",
+    "GraceOriginalTransport",
     "H26xTransport",
     "MorpheTransport",
     "SizedTransport",

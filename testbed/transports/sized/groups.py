@@ -55,6 +55,7 @@ class HeldGroups:
         self._groups: dict[int, HeldGroup] = {}
         #: The group that is decided on next.
         self.next = 0
+        self._last_key = True  # the group before it was a key group
 
     def on_packet(self, told: Descriptor, sequence: int) -> None:
         """A packet of some group came.
@@ -94,10 +95,25 @@ class HeldGroups:
         found = [n for n, group in self._groups.items() if n > self.next and group.key]
         return min((n for n in found if self._groups[n].whole), default=None)
 
+    def key_may_own(self, sequence: int) -> bool:
+        """Whether a packet that did not come may be of a key group.
+
+        One between two groups is of the end of the one or the beginning of the other.
+        """
+        groups = self._groups.values()
+        before = [group for group in groups if group.first_sequence < sequence]
+        after = [group for group in groups if group.last_sequence > sequence]
+        left = max(before, key=lambda group: group.first_sequence, default=None)
+        right = min(after, key=lambda group: group.last_sequence, default=None)
+        left_key = self._last_key if left is None else left.key
+        return left_key or (right is not None and right.key)
+
     def pop_next(self) -> HeldGroup | None:
         """Take the next group out and go on to the one after it."""
         group = self._groups.pop(self.next, None)
         self.next += 1
+        if group is not None:
+            self._last_key = group.key
         return group
 
     def __len__(self) -> int:

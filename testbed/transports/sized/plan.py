@@ -40,19 +40,26 @@ class Structure:
         group_frames: frames of a group, 1-255; the last of a clip may have fewer.
         reference: what a group needs besides itself.
         lead_frames: frames of group 0 where it is not a full one, else 0.
-        optional: numbers of the units that a group can be decoded without.
+        optional: numbers of the units that a group can be decoded without, if any arrived.
+        whole_keys: of a key group none may be missing, and only of key groups is a packet asked for
+            again.
     """
 
     group_frames: int
     reference: Reference
     lead_frames: int = 0
     optional: frozenset[int] = frozenset()
+    whole_keys: bool = False
 
     def first(self, group: int) -> int:
         """The first source frame of a group."""
         if group and self.lead_frames:
             return self.lead_frames + (group - 1) * self.group_frames
         return group * self.group_frames
+
+    def may_miss(self, *, key: bool) -> frozenset[int]:
+        """Units that such a group can be decoded without."""
+        return frozenset() if key and self.whole_keys else self.optional
 
     def most_frames(self, group: int) -> int:
         """Frames that a group may have."""
@@ -65,10 +72,12 @@ class Unit(NamedTuple):
     Attributes:
         number: in its group.
         size_bytes: >= 1.
+        data: the bitstream itself; empty: filler stands for it.
     """
 
     number: int
     size_bytes: int
+    data: bytes = b""
 
 
 class Slot(NamedTuple):

@@ -208,12 +208,13 @@ class SizedReceiver:
         groups = self._groups
         while True:
             group = groups.get(groups.next)
-            if group is not None and group.whole and self._follows(group):
+            follows = group is not None and self._follows(group)
+            if group is not None and group.whole and follows:
                 self._decode(group, now_ns)
                 continue
             if not (self._chain.broken or self._next_is_lost()):
                 return
-            if group is not None and not group.whole and group.usable(self._structure.optional):
+            if group is not None and follows and self._usable(group):
                 self._counts["without-optional"] += 1
                 self._decode(group, now_ns)
             elif self._structure.reference is not Reference.CHAIN:
@@ -228,6 +229,10 @@ class SizedReceiver:
             return False
         bound = later.first_sequence
         return not any(s < bound and s not in self._given_up for s in self._nack.missing())
+
+    def _usable(self, group: HeldGroup) -> bool:
+        """The group can be decoded as it is."""
+        return group.usable(self._structure.may_miss(key=group.key))
 
     def _follows(self, group: HeldGroup) -> bool:
         """What the next group refers to was decoded."""
@@ -323,14 +328,23 @@ class SizedReceiver:
         nack = self._nack
         wanted = nack.requests(now_ns=now_ns)
         if wanted and self._options.retransmission:
-            lost = tuple(sequence & 0xFFFF for sequence in wanted)
-            self._send(GenericNack(RECEIVER_SSRC, self._context.ssrc, lost))
+            self._ask(wanted)
         elif wanted:
             self._give_up(wanted)
         nack.given_up()  # they are not among the missing any more, which is all that counts here
         if len(self._groups):
             self._advance(now_ns)
         self._request_key(now_ns)
+
+    def _ask(self, wanted: Sequence[int]) -> None:
+        """Ask for packets; not for those that a group may miss where keys alone must be whole."""
+        asked = wanted
+        if self._structure.whole_keys:
+            asked = [sequence for sequence in wanted if self._groups.key_may_own(sequence)]
+            self._give_up([sequence for sequence in wanted if sequence not in asked])
+        if asked:
+            lost = tuple(sequence & 0xFFFF for sequence in asked)
+            self._send(GenericNack(RECEIVER_SSRC, self._context.ssrc, lost))
 
     def _give_up(self, sequences: Sequence[int]) -> None:
         self._given_up.update(sequences[: max(0, MAX_GIVEN_UP - len(self._given_up))])

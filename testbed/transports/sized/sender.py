@@ -155,7 +155,7 @@ class SizedSender:
     def _packetise(self, slot: Slot, unit: Unit, now_ns: int) -> None:
         head = Descriptor(slot.group, unit.number, slot.group_units, slot.group_frames, slot.key)
         first, other = head._replace(start=True).pack(), head.pack()
-        data = filler(self._codec, slot.group, unit.number, unit.size_bytes)
+        data = unit.data or filler(self._codec, slot.group, unit.number, unit.size_bytes)
         room = self._options.payload_bytes - DESCRIPTOR_BYTES
         timestamp = timestamp_of_frame(slot.first, fps=self._fps)
         for at in range(0, len(data), room):
