@@ -23,6 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from testbed.errors import InputError
 from testbed.media.clips import Clip
 from testbed.media.types import EncodedFrame, EncodedGop
 from testbed.paths import cache_dir
@@ -308,9 +309,11 @@ def _time_decoder(codec: str, clip: Clip) -> int:
 
     from testbed.media.cache import EncodeCache
     from testbed.media.decoding import decode
-    from testbed.media.encoders import EncoderConfig, open_encoder
+    from testbed.media.encoders import ENCODERS, EncoderConfig, open_encoder
     from testbed.media.types import ReceivedFrame
 
+    if codec not in ENCODERS.names():
+        raise InputError(f"compute measured: no encoder of {codec} here to time its decoder with")
     encoder = open_encoder(codec, clip, EncoderConfig(), EncodeCache.default())
     count = min(CALIBRATION_FRAMES, clip.frame_count)
     frames = [

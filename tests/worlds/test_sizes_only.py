@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from testbed.errors import InputError
 from testbed.media.clips import open_clip
 from testbed.media.decoding import DECODERS, DecodedFrame
 from testbed.media.quality import black, measure_displayed
@@ -71,6 +72,12 @@ def test_published_speeds_are_taken_whatever_device_is_asked_for(
     facts = made.facts()
     assert facts["model"] == model
     assert device in facts["note"]
+
+
+def test_what_nothing_here_encodes_cannot_be_measured() -> None:
+    clip = open_clip(session().clip, base=BASE)
+    with pytest.raises(InputError, match="^compute measured: no encoder of grace-original here"):
+        compute_model("measured", codec="grace-original", clip=clip)
 
 
 def test_speeds_are_not_made_up() -> None:

@@ -58,6 +58,24 @@ def check_files(checkout: str, model: str) -> Path:
     return folder.resolve()
 
 
+def check_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        InputError: one line that says what is missing.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise InputError(
+            "transport grace-original: needs PyTorch, which is not installed"
+        ) from None
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "transport grace-original: device: CUDA is not available; `device: cpu` is slow"
+        )
+
+
 def checkout_sha256(checkout: str, model: str) -> str:
     """Of code, libraries and weights, for a run's name.
 
@@ -84,16 +102,7 @@ def open_checkout(checkout: str, model: str, device: str) -> GraceCheckout:
         InputError: one line that says what is missing.
     """
     folder = check_files(checkout, model)
-    try:
-        import torch
-    except ImportError:
-        raise InputError(
-            "transport grace-original: needs PyTorch: pip install 'morphe-testbed[neural]'"
-        ) from None
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            "transport grace-original: device: CUDA is not available; `device: cpu` is slow"
-        )
+    check_device(device)
     module = _import_interface(folder)
     with _on_path(folder):
         try:

@@ -12,7 +12,12 @@ from testbed.media.decoding import DECODERS, DecodedFrame
 from testbed.media.types import ReceivedFrame
 from testbed.protocol.endpoint import Endpoint
 from testbed.transports.base import TRANSPORTS, ReceiverContext, SenderContext
-from testbed.transports.grace_original.checkout import checkout_sha256, open_checkout
+from testbed.transports.grace_original.checkout import (
+    check_device,
+    check_files,
+    checkout_sha256,
+    open_checkout,
+)
 from testbed.transports.grace_original.frames import STRUCTURE, GracePlanner, decode_frames
 from testbed.transports.grace_original.options import GraceOriginalOptions
 from testbed.transports.sized.receiver import SizedReceiver
@@ -37,11 +42,13 @@ class GraceOriginalTransport:
         """The options check themselves."""
 
     def made_with(self, options: GraceOriginalOptions) -> Mapping[str, Any]:
-        """The checkout's code and weights.
+        """The checkout's code and weights, and whether there is what they run on.
 
         Raises:
             InputError: something is missing.
         """
+        check_files(options.checkout, options.model)
+        check_device(options.device)
         return {"checkout": checkout_sha256(options.checkout, options.model)}
 
     def open_encoder(

@@ -93,6 +93,11 @@ def structure(options: DiscoOptions) -> Structure:
     return Structure(options.chunk_frames, Reference.NONE, optional=frozenset({TEXT}))
 
 
+def kinds(options: DiscoOptions) -> tuple[str, ...]:
+    """Values of column unit in a file of sizes: the kept frames first, then the other streams."""
+    return ("video", "text", *([options.auxiliary] if options.auxiliary else []))
+
+
 class DiscoPlanner:
     """A unit for each kept frame once its D_t frames are captured, the rest at the chunk's end.
 
@@ -109,10 +114,10 @@ class DiscoPlanner:
         self._frame_count = clip.frame_count
         self._picture_bytes = options.bpp * clip.width * clip.height / 8
         self.structure = structure(options)
-        self._sides = ("text", *([options.auxiliary] if options.auxiliary else []))
+        self._sides = kinds(options)[1:]
         self._table: SizeTable | None = None
         if options.sizes_from:
-            self._table = read_sizes(options.sizes_from, kinds=("video", *self._sides))
+            self._table = read_sizes(options.sizes_from, kinds=kinds(options))
             self._table.require(self._wanted())
         self._meter = Meter(
             fps=float(clip.fps),

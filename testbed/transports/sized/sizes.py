@@ -56,13 +56,14 @@ class SizeTable:
             self.bytes_of(frame, kind)
 
 
-def sha256_of(path: str) -> str:
-    """Of the file, for a run's name; "" for no file.
+def sha256_of(path: str, *, kinds: Sequence[str] = ("",)) -> str:
+    """Of a file that can be read, for a run's name.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it cannot be read, or is wrong in itself, whatever the clip.
     """
-    return hashlib.sha256(_read(path)).hexdigest() if path else ""
+    read_sizes(path, kinds=kinds)
+    return hashlib.sha256(_read(path)).hexdigest()
 
 
 def _read(path: str) -> bytes:

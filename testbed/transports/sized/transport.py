@@ -18,6 +18,11 @@ from testbed.transports.sized.sender import SizedSender
 from testbed.transports.sized.sizes import sha256_of
 
 
+def _plain_kinds(_options: Any) -> tuple[str, ...]:
+    """A file of sizes without kinds of units."""
+    return ("",)
+
+
 @dataclass(frozen=True, slots=True)
 class SizedTransport:
     """A codec's payload plan over RTP with retransmission on request.
@@ -27,6 +32,7 @@ class SizedTransport:
         summary: one line for lists.
         structure: how frames fall into groups, from the options.
         planner: the payload plan over a clip, from the options.
+        kinds: of units in a file of sizes, from the options.
         sizes_only: without a registered decoder of that name there are no pictures.
     """
 
@@ -37,6 +43,7 @@ class SizedTransport:
     options_type: type[Any]
     structure: Callable[[Any], Structure]
     planner: Callable[[Clip, Any], Planner]
+    kinds: Callable[[Any], tuple[str, ...]] = _plain_kinds
     sizes_only: bool = True
 
     def check_options(self, options: Any) -> None:
@@ -50,7 +57,7 @@ class SizedTransport:
         """
         made: dict[str, Any] = {"pictures": True} if has_pictures(self) else {}
         if options.sizes_from:
-            made["sizes_sha256"] = sha256_of(options.sizes_from)
+            made["sizes_sha256"] = sha256_of(options.sizes_from, kinds=self.kinds(options))
         return made
 
     def open_encoder(
@@ -100,7 +107,7 @@ for _transport in (
     ),
     SizedTransport(
         "disco", "DiSCo", "disco", "DiSCo's streams, chunk by chunk, over RTP; no pictures",
-        disco.DiscoOptions, disco.structure, disco.DiscoPlanner,
+        disco.DiscoOptions, disco.structure, disco.DiscoPlanner, disco.kinds,
     ),
 ):  # fmt: skip
     TRANSPORTS.register(_transport.name)(_transport)

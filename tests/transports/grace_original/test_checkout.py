@@ -122,6 +122,18 @@ def test_a_scenario_is_refused_with_one_line_and_exit_code_2(
     assert f"checkout: no such folder: {tmp_path}/none" in error
 
 
+def test_a_scenario_is_refused_without_cuda_before_anything_runs(checkout: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is CUDA here")
+    transport = TRANSPORTS.get("grace-original")
+    with pytest.raises(InputError, match="CUDA is not available"):
+        transport.made_with(parse_options(transport, {"checkout": str(checkout)}))
+    cpu = parse_options(transport, {"checkout": str(checkout), "device": "cpu"})
+    assert set(transport.made_with(cpu)) == {"checkout"}
+
+
 def test_the_runs_name_knows_code_and_weights(checkout: Path) -> None:
     before = checkout_sha256(str(checkout), "4096")
     (checkout / "grace/net.py").write_text("BLOCK = 8\n")

@@ -63,4 +63,3 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         read_sizes(str(tmp_path / "none.csv"))
     with pytest.raises(InputError, match="cannot be read"):
         sha256_of(str(tmp_path))
-    assert not sha256_of("")
