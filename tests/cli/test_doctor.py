@@ -146,20 +146,29 @@ def test_a_program_that_hangs_or_fails_is_not_there(monkeypatch: pytest.MonkeyPa
 
 
 def test_transports_show_every_option_with_its_meaning(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["transports", "show", "h264", "--json"]) == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert answer["codec"] == "h264"
-    assert {option["name"] for option in answer["options"]} >= {"conceal", "retransmission"}
-    assert all(option["meaning"] for option in answer["options"])
+    for name, some in (
+        ("h264", {"conceal", "retransmission"}),
+        ("promptus", {"rank", "sizes_from", "retransmission"}),  # its own and shared ones
+        ("grace-original", {"checkout", "payload_bytes"}),
+    ):
+        assert run_command(["transports", "show", name, "--json"]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        assert answer["codec"] == name
+        assert {option["name"] for option in answer["options"]} >= some
+        assert all(option["meaning"] for option in answer["options"])
     assert run_command(["transports", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [
         "aiortc-h264",
         "aiortc-vp8",
+        "dcvc-rt",
+        "disco",
+        "grace-original",
         "h264",
         "h265",
         "h266",
         "morphe",
+        "promptus",
     ]
     marked = [line.split()[0] for line in lines if line.endswith("[--world webrtc only]")]
     assert marked == ["aiortc-h264", "aiortc-vp8"]

@@ -136,10 +136,7 @@ BAD = [
         "[h264,",
         "[h277,",
         [],
-        (
-            ":13: transports[0]: unknown transport 'h277'; known: "
-            "aiortc-h264, aiortc-vp8, h264, h265, h266"
-        ),
+        (":13: transports[0]: unknown transport 'h277'; known: aiortc-h264, aiortc-vp8, dcvc-rt, "),
     ),
     ("constant:2000kbps", "empty.trace", [], ":8: downlink.trace[0]: "),
     ("constant:2000kbps", "mahimahi:falling.trace", [], "must not decrease"),

@@ -76,7 +76,7 @@ def test_published_speeds_are_taken_whatever_device_is_asked_for(
 
 def test_what_nothing_here_encodes_cannot_be_measured() -> None:
     clip = open_clip(session().clip, base=BASE)
-    with pytest.raises(InputError, match="^compute measured: no encoder of grace-original here"):
+    with pytest.raises(InputError, match=r"^compute measured: no encoder of grace-original here"):
         compute_model("measured", codec="grace-original", clip=clip)
 
 
