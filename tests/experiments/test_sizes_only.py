@@ -85,6 +85,7 @@ def test_the_report_says_sizes_only_in_its_place_and_leaves_it_out_of_the_figure
     table = pd.read_csv(result.csv)
     assert table[table.transport == "dcvc-rt"].psnr_mean.isna().all()
     assert table[table.transport == "h264"].psnr_mean.notna().all()
+    assert set(table[table.pixels == "sizes-only"].transport) == {"dcvc-rt"}
 
 
 def test_the_same_tables_every_time(
