@@ -8,16 +8,18 @@ from typing import Any
 
 import pytest
 
+from testbed.analysis.metrics.columns import frame_columns
 from testbed.errors import InputError
 from testbed.media.clips import open_clip
 from testbed.media.decoding import DECODERS, DecodedFrame
 from testbed.media.quality import black, measure_displayed
 from testbed.media.types import ReceivedFrame
+from testbed.network.spec import LossSpec
 from testbed.transports import TRANSPORTS, parse_options
 from testbed.worlds.compute import compute_model
 from testbed.worlds.published import PUBLISHED_SPEEDS, published_speed
 from testbed.worlds.simulator import run_session
-from tests.worlds.helpers import MemorySink, session
+from tests.worlds.helpers import MemorySink, path, session
 
 BASE = Path()
 
@@ -51,6 +53,34 @@ def test_with_a_decoder_from_outside_there_are_pictures(monkeypatch: pytest.Monk
         metrics=["psnr"], conceal=result.conceal, decoder_options=result.decoder_options,
     )  # fmt: skip
     assert 0 < scores["psnr"].mean() < 15
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "wait_frames"),
+    [
+        ("dcvc-rt", {}, 0),
+        ("promptus", {"rank": 1, "interval": 6}, 5),
+        ("disco", {"chunk_frames": 9}, 8),
+    ],
+)
+def test_a_sessions_log_is_sound_and_has_the_wait(
+    name: str, options: dict[str, Any], wait_frames: int
+) -> None:
+    """In step with the first frame of each (full) group: its wait, the path's delay, the sending."""
+    for rate in (0.0, 0.2):
+        loss = LossSpec("bernoulli", {"rate": rate}) if rate else None
+        sink = MemorySink()
+        spec = session(
+            transport=name, options=options, kbps=400.0,
+            down=path(kbps=50_000, delay_ms=50, packets=None, loss=loss),
+        )  # fmt: skip
+        run_session(spec, sink, base=BASE)
+        frames = frame_columns(sink.tables()["frames"])  # refuses a log that contradicts itself
+        if not rate:
+            assert frames.shown.all()
+            latency_ms = (frames.render_ns - frames.capture_ns)[wait_frames + 1 : 36] / 1e6
+            assert latency_ms.min() >= wait_frames * 1000 / 15 + 50 - 0.001
+            assert latency_ms.max() <= wait_frames * 1000 / 15 + 50 + 60
 
 
 @pytest.mark.parametrize(
