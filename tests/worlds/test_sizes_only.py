@@ -66,7 +66,7 @@ def test_with_a_decoder_from_outside_there_are_pictures(monkeypatch: pytest.Monk
 def test_a_sessions_log_is_sound_and_has_the_wait(
     name: str, options: dict[str, Any], wait_frames: int
 ) -> None:
-    """In step with the first frame of each (full) group: its wait, the path's delay, the sending."""
+    """In step with the first frame of each full group: its wait, the path, the sending."""
     for rate in (0.0, 0.2):
         loss = LossSpec("bernoulli", {"rate": rate}) if rate else None
         sink = MemorySink()
