@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from testbed.analysis.report import Drawn
 
 _TEMPLATES: Final = Path(__file__).resolve().parent / "templates"
+#: The table whose values need pictures.
+_PICTURE: Final = "Picture"
 #: Columns of the three tables of the report; columns without any value are left out.
 TABLES: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     (
@@ -59,7 +61,7 @@ TABLES: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
             "queue_drop_share",
         ),
     ),
-    ("Picture", ("vmaf_mean", "vmaf_p5", "ssim_mean", "ssim_db", "psnr_mean")),
+    (_PICTURE, ("vmaf_mean", "vmaf_p5", "ssim_mean", "ssim_db", "psnr_mean")),
 )
 
 
@@ -170,8 +172,10 @@ def _facts(runs: RunSet) -> list[tuple[str, str]]:
     compute = dict.fromkeys(str(run.cell.get("compute", "not stated")) for run in members)
     deadlines = sorted({float(run.cell["playout_deadline_ms"]) for run in members})
     warmups = sorted({float(run.manifest["warmup_s"]) for run in members})
+    sizes = dict.fromkeys(scheme(run.transport).label for run in members if run.sizes_only)
     return [
         ("Runs", str(len(members))),
+        *([("Sizes only, no pictures", ", ".join(sizes))] if sizes else []),
         ("World", ", ".join(worlds)),
         ("Compute model", ", ".join(compute)),
         ("Neural weights", "none used" if _weightless(members) else _weights(members)),
@@ -240,7 +244,7 @@ def _tables(runs: Sequence[Run]) -> list[dict[str, Any]]:
                             "transport": scheme(name).label,
                             "colour": scheme(name).colour,
                             "n": len(mine),
-                            "cells": [_cell(mine, key) for key in used],
+                            "cells": _cells(mine, used, title),
                         }
                     )
         found.append(
@@ -305,6 +309,14 @@ def _heading(key: str) -> tuple[str, str]:
     metric = definition(key)
     unit = "%" if metric.unit == "share" else metric.unit
     return metric.title, unit
+
+
+def _cells(runs: Sequence[Run], keys: Sequence[str], table: str) -> list[dict[str, str]]:
+    """The cells of a row; of a codec without pictures its row of the picture table says so."""
+    if table == _PICTURE and all(run.sizes_only for run in runs):
+        why = "only the sizes of this codec are known: there was nothing to decode"
+        return [{"mean": "sizes only", "spread": "", "title": why}] * len(keys)
+    return [_cell(runs, key) for key in keys]
 
 
 def _cell(runs: Sequence[Run], key: str) -> dict[str, str]:

@@ -80,6 +80,11 @@ class Run:
         cell: Mapping[str, Any] = self.manifest["cell"]
         return cell
 
+    @property
+    def sizes_only(self) -> bool:
+        """There were no pictures: the transport's codec is known by its sizes alone."""
+        return self.manifest.get("facts", {}).get("pixels") is not None
+
     def table(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Read a table afresh, without keeping it.
 

@@ -241,6 +241,8 @@ def slug(text: str) -> str:
 def summary_table(runs: Iterable[Run]) -> pd.DataFrame:
     """One row a run: run, scenario, world, cell_id, transport, seed, the cell's fields, metrics.
 
+    Where a run had no pictures there is a last column `pixels`, "sizes-only" for such runs.
+
     Raises:
         BrokenLogError: at the first run that cannot be read.
     """
@@ -248,6 +250,8 @@ def summary_table(runs: Iterable[Run]) -> pd.DataFrame:
 
     from testbed.analysis.metrics import DEFINITIONS
 
+    runs = list(runs)
+    some_without = any(run.sizes_only for run in runs)
     rows = []
     for run in runs:
         row: dict[str, Any] = {
@@ -262,5 +266,7 @@ def summary_table(runs: Iterable[Run]) -> pd.DataFrame:
             row[key] = value if isinstance(value, Hashable) else json.dumps(value, sort_keys=True)
         summary = run.summary
         row |= {key: summary.get(key) for key in DEFINITIONS}
+        if some_without:
+            row["pixels"] = run.manifest["facts"]["pixels"] if run.sizes_only else ""
         rows.append(row)
     return pd.DataFrame(rows)

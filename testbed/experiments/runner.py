@@ -154,7 +154,7 @@ def run_cell(cell: Cell, *, out: Path, session: SessionRunner, capture: bool = F
         else:
             result = session(cell.session, writer, base=cell.base)
         writer.close_tables()
-        if cell.quality:
+        if cell.quality and "pixels" not in result.facts:
             writer.add_frame_columns(_measure(cell, result))
         content = manifest(cell, result.facts)
         writer.publish(manifest=content, summary=_summarise(writer, content))
@@ -200,7 +200,7 @@ def _measure(cell: Cell, result: SessionResult) -> dict[str, npt.NDArray[np.floa
 def _summarise(writer: RunWriter, content: Mapping[str, Any]) -> dict[str, Any]:
     from testbed.analysis.metrics import summarise
 
-    return summarise(
+    found = summarise(
         writer.table("frames"),
         writer.table("packets"),
         writer.table("control"),
@@ -208,3 +208,6 @@ def _summarise(writer: RunWriter, content: Mapping[str, Any]) -> dict[str, Any]:
         manifest=content,
         flows=writer.optional_table("flows"),
     )
+    # Why there is no picture quality, for who reads the summary alone.
+    pixels = content["facts"].get("pixels")
+    return found if pixels is None else {**found, "pixels": pixels}

@@ -25,7 +25,7 @@ from testbed.live.feed import Feed, Heading, Sample, Shown
 from testbed.live.timeline import spread
 from testbed.media.decoding import decode
 from testbed.media.types import ReceivedFrame
-from testbed.transports.base import FrameDecoded, FrameEncoded
+from testbed.transports.base import FrameDecoded, FrameEncoded, has_pictures
 from testbed.worlds.ends import EndFactory
 from testbed.worlds.realtime.clock import monotonic_ns
 from testbed.worlds.realtime.relay import session_paths
@@ -56,7 +56,16 @@ def runner_of(world: str) -> Callable[..., SessionResult]:
 
 
 def heading_of(cell: Cell, make: EndFactory) -> Heading:
-    """What is on view."""
+    """What is on view.
+
+    Raises:
+        InputError: the session has no pictures.
+    """
+    if not has_pictures(make.transport):
+        raise InputError(
+            f"transport {make.transport.name}: has no pictures to view: of its codec only sizes "
+            "are known"
+        )
     conditions, clip = cell.conditions, make.clip
     kbps = conditions.get("kbps")
     control = str(conditions["control"])

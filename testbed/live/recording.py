@@ -106,6 +106,10 @@ def _clip(run: Run, base: Path) -> Clip:
 
 def _check_pictures(run: Run) -> None:
     """Refuse a run whose encoder only had sizes (`testbed.codec.gops.LadderGops`)."""
+    if run.sizes_only:
+        raise InputError(
+            f"{run.folder}: has no pictures: of the codec of {run.transport} only sizes are known"
+        )
     sender = run.manifest.get("facts", {}).get("sender", {})
     if sender.get("encoder", {}).get("kind") == "ladder":
         raise InputError(

@@ -167,6 +167,17 @@ class NackGenerator:
             self._next_confirmed_at = None
             self._next_due_ns = now_ns
 
+    def on_sent(self, sequence: int, *, now_ns: int, deadline_ns: int | None = None) -> None:
+        """The sender says that it has sent the packets up to `sequence` (extended number).
+
+        So the loss of a last packet before a silence shows, too. What is further ahead than the
+        packets that may be missing is not believed.
+        """
+        highest = self._highest
+        if highest is not None and highest < sequence <= highest + self._max_missing:
+            self._on_gap(highest + 1, sequence + 1, now_ns=now_ns, deadline_ns=deadline_ns)
+            self._highest = sequence
+
     def _on_gap(self, start: int, end: int, *, now_ns: int, deadline_ns: int | None) -> None:
         """Numbers start..end-1 were skipped."""
         if end - start > self._max_missing:

@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from testbed.errors import InputError
 from testbed.media.cache import EncodeCache
 from testbed.media.clips import Clip
+from testbed.media.decoding import DECODERS
 from testbed.protocol.congestion.base import RateController
 from testbed.protocol.endpoint import Endpoint, Event
 from testbed.transports.registered import TransportRegistry
@@ -170,6 +171,19 @@ TRANSPORTS = TransportRegistry("transport", group="testbed.transports")
 def worlds_of(transport: Transport) -> tuple[str, ...]:
     """The worlds that a transport is confined to (its attribute `worlds`); none: any world."""
     return tuple(getattr(transport, "worlds", ()))
+
+
+#: Value of the fact `pixels` in the manifest of a run without pictures.
+SIZES_ONLY: Final = "sizes-only"
+
+
+def has_pictures(transport: Transport) -> bool:
+    """Whether what arrives can be decoded.
+
+    A transport whose attribute `sizes_only` is true moves bytes that stand for a codec that we do
+    not have; only with a decoder registered from outside under its codec's name has it pictures.
+    """
+    return not getattr(transport, "sizes_only", False) or transport.codec in DECODERS.names()
 
 
 def refusal(transport: Transport) -> str:

@@ -4,7 +4,9 @@
 decoder's is timed once a codec and picture size and kept in the cache folder, so that a repeated
 run gives the same tables). A device profile carries the frame rates that the paper's Table 3
 publishes for Morphe's codec at 3x and 2x scaling; it says nothing about H.26x, for which a
-hardware codec that keeps up is assumed: no time at all, and the manifest says so. `zero` is zero.
+hardware codec that keeps up is assumed: no time at all, and the manifest says so. A codec of which
+only sizes are known takes what its authors published (`testbed.worlds.published`), under a profile
+as under `measured`. `zero` is zero.
 
 A codec that works on groups of pictures is busy with all of a group at once; its times depend on
 the scale of the group.
@@ -21,10 +23,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from testbed.errors import InputError
 from testbed.media.clips import Clip
 from testbed.media.types import EncodedFrame, EncodedGop
 from testbed.paths import cache_dir
 from testbed.registry import Registry
+from testbed.worlds.published import published_speed
 
 #: Frames decoded when the decoder of this machine is timed.
 CALIBRATION_FRAMES: Final = 60
@@ -175,7 +179,7 @@ class DeviceProfile:
         if f"{codec}-2x" in self.encode_fps:
             return self._scaled(codec)
         if codec not in self.encode_fps:
-            return FixedCompute(
+            return _published(self.name, codec) or FixedCompute(
                 self.name, 0, 0, f"{codec} is not in Table 3; a codec that keeps up is assumed"
             )
         return FixedCompute(
@@ -218,6 +222,16 @@ PROFILES: Final = {
     )
 }
 
+
+def _published(name: str, codec: str) -> ComputeModel | None:
+    """What the codec's authors published, where that is all there is."""
+    speed = published_speed(codec)
+    if speed is None:
+        return None
+    note = f"as published on {speed.device}: {speed.source}"
+    return FixedCompute(name, speed.encode_frame_ns, speed.decode_frame_ns, note)
+
+
 COMPUTE_MODELS: Registry[Callable[[str, Clip], ComputeModel]] = Registry(
     "compute model", group="testbed.compute"
 )
@@ -232,6 +246,9 @@ def _zero(_codec: str, _clip: Clip) -> ComputeModel:
 def _measured(codec: str, clip: Clip) -> ComputeModel:
     if codec == "morphe":
         return MeasuredGops(codec, clip)
+    published = _published("measured", codec)
+    if published is not None:
+        return published
     return MeasuredCompute(measured_decode_ns(codec, clip))
 
 
@@ -296,9 +313,11 @@ def _time_decoder(codec: str, clip: Clip) -> int:
 
     from testbed.media.cache import EncodeCache
     from testbed.media.decoding import decode
-    from testbed.media.encoders import EncoderConfig, open_encoder
+    from testbed.media.encoders import ENCODERS, EncoderConfig, open_encoder
     from testbed.media.types import ReceivedFrame
 
+    if codec not in ENCODERS.names():
+        raise InputError(f"compute measured: no encoder of {codec} here to time its decoder with")
     encoder = open_encoder(codec, clip, EncoderConfig(), EncodeCache.default())
     count = min(CALIBRATION_FRAMES, clip.frame_count)
     frames = [

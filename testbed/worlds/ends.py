@@ -14,7 +14,7 @@ from testbed.protocol.congestion.base import RateController
 from testbed.protocol.endpoint import Endpoint
 from testbed.randomness import generator
 from testbed.transports import TRANSPORTS, parse_options
-from testbed.transports.base import ReceiverContext, SenderContext
+from testbed.transports.base import SIZES_ONLY, ReceiverContext, SenderContext, has_pictures
 from testbed.worlds.compute import compute_model
 from testbed.worlds.frame_log import FrameLog
 from testbed.worlds.session import SessionResult, SessionSpec
@@ -100,6 +100,7 @@ class EndFactory:
     def receiver(self, *, keep_received: bool | None = None) -> Endpoint:
         """A new receiver; `keep_received` None: as the session says."""
         keep = self.spec.keep_received if keep_received is None else keep_received
+        keep = keep and has_pictures(self.transport)
         return self.transport.make_receiver(
             ReceiverContext(
                 self.clip.fps, self.compute.decode_ns, self.deadline_ns, self.options, keep
@@ -110,6 +111,8 @@ class EndFactory:
         self, received: list[ReceivedFrame], frames: FrameLog, facts: dict[str, Any]
     ) -> SessionResult:
         """What the decoder and the viewer work with."""
+        if not has_pictures(self.transport):
+            facts = {"pixels": SIZES_ONLY, **facts}
         return SessionResult(
             received=received,
             displayed=frames.displayed(),

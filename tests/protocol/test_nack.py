@@ -194,6 +194,25 @@ def test_forgetting_is_silent() -> None:
     assert nack.given_up() == []
 
 
+def test_the_senders_word_shows_a_loss_that_no_packet_shows() -> None:
+    nack = NackGenerator(rtt=rtt_of(20), first_sequence=0)
+    nack.on_packet(0, now_ns=0)
+    nack.on_sent(3, now_ns=0, deadline_ns=100 * MS)
+    assert nack.missing() == [1, 2, 3]
+    assert nack.requests(now_ns=4 * MS) == []
+    assert nack.requests(now_ns=5 * MS) == [1, 2, 3]
+    nack.on_packet(2, now_ns=25 * MS, repaired=True)
+    assert nack.missing() == [1, 3]
+
+
+@pytest.mark.parametrize("sequence", [-1, 0, 1001, 2**32 - 1])
+def test_the_senders_word_is_not_believed_beyond_what_may_be_missing(sequence: int) -> None:
+    nack = NackGenerator(first_sequence=0)
+    nack.on_sent(5, now_ns=0)
+    nack.on_sent(sequence + 5, now_ns=0)
+    assert nack.missing() == list(range(6))
+
+
 def test_an_old_or_repeated_packet_changes_nothing() -> None:
     nack = NackGenerator()
     nack.on_packet(5, now_ns=0)

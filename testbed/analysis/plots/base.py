@@ -92,6 +92,16 @@ def shared_by_all(runs: Sequence[Run]) -> tuple[tuple[Run, ...], str]:
     return kept, f" {left_out} cells and seeds that not every transport has are left out."
 
 
+def with_pictures(runs: Sequence[Run]) -> tuple[tuple[Run, ...], str]:
+    """The runs that picture quality applies to, and a sentence on the transports left out."""
+    kept = tuple(run for run in runs if not run.sizes_only)
+    names = dict.fromkeys(scheme(run.transport).label for run in runs if run.sizes_only)
+    if not names:
+        return kept, ""
+    verb = "is" if len(names) == 1 else "are"
+    return kept, f" {', '.join(names)} {verb} left out: sizes only, no pictures."
+
+
 def seeds_text(runs: Iterable[Run]) -> str:
     """How many seeds, in words for a caption."""
     seeds = sorted({run.seed for run in runs})

@@ -24,6 +24,7 @@ from testbed.analysis.plots.base import (
     stem,
     titled,
     values,
+    with_pictures,
 )
 from testbed.analysis.runs import Run
 from testbed.analysis.style import PAGE_IN, scheme
@@ -48,19 +49,21 @@ def plan(runs: Sequence[Run]) -> list[Plan]:
 
 
 def _plan(setting: Setting, *, pooled: bool) -> Plan | None:
-    measured = [m for m in METRICS if any(v == v for v in values(setting.runs, m))]
-    if not measured or len(loss_levels(setting.runs)) < 2:
+    shown, left_out = with_pictures(setting.runs)
+    measured = [m for m in METRICS if any(v == v for v in values(shown, m))]
+    if not measured or len(loss_levels(shown)) < 2:
         return None
     where = " · ".join(part for part in (setting.title, "pooled" if pooled else "") if part)
     over = ", each seed averaged over clips and traces first" if pooled else ""
-    runs, missing = shared_by_all(setting.runs) if pooled else (setting.runs, "")
+    runs, missing = shared_by_all(shown) if pooled else (shown, "")
     return Plan(
         stem("quality-all" if pooled else "quality", setting.slug),
         titled("Picture quality against loss", where),
         "Quality of what was on the screen, frame slot by frame slot, against the source: a "
         "frozen picture is measured against the frame that should have been there. VMAF and PSNR "
         "are means over slots; SSIM is averaged linearly and then turned into decibels, "
-        f"−10·log10(1 − SSIM). Mean over {seeds_text(runs)}{over}. {INTERVAL_NOTE}{missing}",
+        f"−10·log10(1 − SSIM). Mean over {seeds_text(runs)}{over}. {INTERVAL_NOTE}{missing}"
+        f"{left_out}",
         partial(draw, runs, measured),
     )
 

@@ -14,3 +14,6 @@ MORPHE_MEDIA: Final = 98
 MORPHE_RTX: Final = 99
 GRACE_MEDIA: Final = 104
 GRACE_RTX: Final = 105
+#: Codecs of which only the sizes are known (`testbed.transports.sized`).
+SIZED_MEDIA: Final = 110
+SIZED_RTX: Final = 111

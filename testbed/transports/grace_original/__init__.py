@@ -1,0 +1,1 @@
+"""The original GRACE, from a checkout and weights that the user has; nothing of it is here."""
