@@ -142,9 +142,7 @@ def test_a_report_of_a_picture_before_a_key_picture_changes_nothing(model: Model
     encoder, decoder = ends(model)
     sources = clip(4)
     for number in range(3):
-        coded = encoder.encode(
-            sources[number], wire_bytes=3000, header_bytes=40, key=number == 2
-        )
+        coded = encoder.encode(sources[number], wire_bytes=3000, header_bytes=40, key=number == 2)
         decoder.decode(coded.packets, frame=number)
     encoder.report(1, [False] * 3)
     coded = encoder.encode(sources[3], wire_bytes=900, header_bytes=40)

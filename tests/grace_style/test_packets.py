@@ -109,8 +109,9 @@ def test_an_intra_picture_comes_together_again(data: bytes, most_bytes: int) -> 
 
 
 def test_pieces_of_different_pictures_are_refused() -> None:
-    one, other = pieces_of(b"a" * 100, frame=1, most_bytes=70), pieces_of(
-        b"b" * 100, frame=2, most_bytes=70
+    one, other = (
+        pieces_of(b"a" * 100, frame=1, most_bytes=70),
+        pieces_of(b"b" * 100, frame=2, most_bytes=70),
     )
     with pytest.raises(BitstreamError, match="different"):
         joined_pieces([one[0], other[1]])

@@ -34,6 +34,10 @@ def written(folder: Path, content: str = MINE, *, name: str = "mine") -> Path:
     return path
 
 
+#: Options without which a scheme is nothing.
+REQUIRED = {"grace-original": {"checkout": "somewhere"}}
+
+
 @pytest.mark.parametrize("name", shipped_names())
 def test_every_shipped_scheme_is_a_transport_with_options_that_its_base_takes(name: str) -> None:
     transport = TRANSPORTS.get(name)
@@ -42,7 +46,7 @@ def test_every_shipped_scheme_is_a_transport_with_options_that_its_base_takes(na
     assert transport.name == found.name == name
     assert transport.display_name == found.display_name
     assert look_of(transport) == found.look()
-    options = parse_options(transport, {})
+    options = parse_options(transport, REQUIRED.get(name, {}))
     assert {key: getattr(options, key) for key in found.options} == found.options
     assert found.marker in matplotlib.lines.Line2D.filled_markers
     if found.variant_of is not None:

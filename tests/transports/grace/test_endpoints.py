@@ -64,9 +64,7 @@ def test_the_rate_counts_headers_the_intra_picture_and_retransmissions() -> None
     encoder = FakePictures()
     sender, receiver = pair(encoder)
     generator = np.random.default_rng(2)
-    _, sent = drive(
-        sender, receiver, count=300, lose=lambda d: bool(generator.random() < 0.3)
-    )
+    _, sent = drive(sender, receiver, count=300, lose=lambda d: bool(generator.random() < 0.3))
     wire = sum(len(d.data) + 28 for d in sent if d.kind != "feedback")
     assert any(d.kind == "retransmission" for d in sent)
     assert wire * 8 / 10 / 1e3 == pytest.approx(400.0, rel=0.02)
@@ -185,9 +183,7 @@ def test_under_any_loss_pictures_come_once_and_in_order(
 ) -> None:
     generator = np.random.default_rng(seed)
     sender, receiver = pair(FakePictures(packets))
-    events, _ = drive(
-        sender, receiver, count=25, lose=lambda d: bool(generator.random() < rate)
-    )
+    events, _ = drive(sender, receiver, count=25, lose=lambda d: bool(generator.random() < rate))
     order = [e.index for e in events if isinstance(e, FrameDecoded | FrameAbandoned)]
     assert order == sorted(set(order))
     rendered = [event.render_ns for event in decoded(events) if event.render_ns >= 0]
