@@ -37,8 +37,6 @@ from morphe_core.vgc.quantiser import LAGRANGIAN
 
 #: Steps over which the learning rate rises at the start of a stage.
 WARM_UP_STEPS = 50
-#: What the losses of visible detail count beside the logarithm of the coding cost.
-SEEN_WEIGHT = 2.0
 #: What the lossy decoding counts beside the clean one.
 LOSSY_WEIGHT = 1.0
 Clock = Callable[[], float]
@@ -52,12 +50,14 @@ class Stage:
         seconds: it lasts so long; 0: `steps` count.
         steps: number of steps, if `seconds` is 0.
         learning_rate: at its highest; falls to a fiftieth along a cosine.
+        seen_weight: of the losses of visible detail beside the logarithm of the coding cost.
         draw: see `Draw`.
     """
 
     seconds: float = 0.0
     steps: int = 0
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
+    seen_weight: float = 0.0
     draw: Draw = field(default_factory=Draw)
 
 
@@ -101,7 +101,6 @@ class Trainer:
         self.residual_rate = ElementRate(network.config.channels).to(self.device)
         self.motion_rate = ElementRate(MOTION_CHANNELS).to(self.device)
         self.progress = Progress()
-        self.seen_weight = SEEN_WEIGHT
         self._pool: Pool | None = None
         self._kept_pool: dict[str, Any] | None = None
         self._kept_generator: dict[str, Any] = {}
@@ -135,7 +134,7 @@ class Trainer:
         last = saved = self._clock()
         while not self._done(stage):
             self._set_learning_rate(stage)
-            facts = self.step(pool)
+            facts = self.step(pool, stage.seen_weight)
             now = self._clock()
             self.progress.step += 1
             self.progress.total_steps += 1
@@ -183,9 +182,9 @@ class Trainer:
 
     # -- one step --------------------------------------------------------------------------------
 
-    def step(self, pool: Pool) -> dict[str, float]:
+    def step(self, pool: Pool, seen_weight: float) -> dict[str, float]:
         """One step; returns what is worth logging."""
-        loss, facts = self._loss(pool)
+        loss, facts = self._loss(pool, seen_weight)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
@@ -194,7 +193,7 @@ class Trainer:
             self.optimiser.step()
         return {**facts, "norm": min(norm, 1e6)}
 
-    def _loss(self, pool: Pool) -> tuple[Tensor, dict[str, float]]:
+    def _loss(self, pool: Pool, seen_weight: float) -> tuple[Tensor, dict[str, float]]:
         pictures, flows = pool.pictures()
         step, loss = pool.steps, pool.loss
         lossy = torch.nonzero(loss > 0)[:, 0]
@@ -221,19 +220,21 @@ class Trainer:
                 judged = torch.log(damage / square[lossy] + 1e-6).sum() / len(square)
                 costs.append(LOSSY_WEIGHT * judged)
                 sums.add(lossy_psnr=_psnr(damage))
+        coding = torch.stack(costs).sum() / len(pictures)
+        # After a step the encoder has heard of the losses, and goes on from what the decoder has.
+        synchronised = put(here, lossy, there)
+        pool.go_on(synchronised, synchronised, torch.stack(rates).mean(0))
+        facts = {**sums.means(), "cost": float(coding.detach())}
+        if not seen_weight:
+            return coding, facts
         seen, wanted = here.picture.luma, pictures[-1].luma
         if len(lossy):
             seen = torch.cat([seen, there.picture.luma])
             wanted = torch.cat([wanted, wanted[lossy]])
         vif = 1 - vif_kept(seen + MIDDLE, wanted + MIDDLE).mean()
         detail = 1 - detail_kept(seen + MIDDLE, wanted + MIDDLE).mean()
-        coding = torch.stack(costs).sum() / len(pictures)
-        # After a step the encoder has heard of the losses, and goes on from what the decoder has.
-        synchronised = put(here, lossy, there)
-        pool.go_on(synchronised, synchronised, torch.stack(rates).mean(0))
-        facts = {**sums.means(), "cost": float(coding.detach())}
         facts |= {"vif": float(vif.detach()), "detail": float(detail.detach())}
-        return coding + self.seen_weight * (vif + detail), facts
+        return coding + seen_weight * (vif + detail), facts
 
     # -- keeping ---------------------------------------------------------------------------------
 

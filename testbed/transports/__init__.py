@@ -11,8 +11,8 @@ from testbed.transports.sized.transport import SizedTransport  # and this one th
 __all__ = [
     "TRANSPORTS",
     "AiortcTransport",
-    "GraceTransport",
     "GraceOriginalTransport",
+    "GraceTransport",
     "H26xTransport",
     "MorpheTransport",
     "SizedTransport",

@@ -59,6 +59,7 @@ def test_after_a_report_the_encoder_goes_on_from_what_the_decoder_has(
     encoder, decoder = ends(model)
     generator = np.random.default_rng(5)
     shown = None
+    late: list[tuple[int, list[bool]]] = []
     for number, source in enumerate(clip(9)):
         coded = encoder.encode(source, wire_bytes=900, header_bytes=40)
         arrived = [True] * len(coded.packets)
@@ -71,8 +72,6 @@ def test_after_a_report_the_encoder_goes_on_from_what_the_decoder_has(
             late.append((number, arrived))
             if len(late) > 2:
                 encoder.report(*late.pop(0))
-        elif number == 0:
-            late: list[tuple[int, list[bool]]] = []
     same = np.array_equal(shown, encoder.reference)
     assert same == resync
 

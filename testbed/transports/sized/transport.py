@@ -99,7 +99,8 @@ for _transport in (
         "dcvc-rt", "dcvc-rt", DcvcOptions, lambda _options: STRUCTURE, DcvcPlanner,
     ),
     SizedTransport(
-        "promptus", "promptus", promptus.PromptusOptions, promptus.structure, promptus.PromptusPlanner,
+        "promptus", "promptus", promptus.PromptusOptions, promptus.structure,
+        promptus.PromptusPlanner,
     ),
     SizedTransport(
         "disco", "disco", disco.DiscoOptions, disco.structure, disco.DiscoPlanner, disco.kinds,
