@@ -27,6 +27,8 @@ from morphe_core.vgc.tokens import TOKEN_SIDE
 
 #: Change of a clip's step for a rate beside its target, as an exponent; and its bounds.
 STEP_FOLLOWS = 0.25
+#: What an element that is not zero takes, all in all; only steps follow it.
+ELEMENT_BITS = 6.5
 FINEST_STEP, COARSEST_STEP = 8.0, 224.0
 
 
@@ -41,7 +43,7 @@ class Draw:
         least_bpp, most_bpp: rate of a clip in bits a luma sample, log-uniform.
         finest_step, coarsest_step: of the residual at a clip's start, log-uniform, in steps of the
             8-bit scale.
-        clean_share: clips without loss (GRACE, NSDI 2024: 0.8).
+        clean_share: of the clips of a step, those without loss (GRACE, NSDI 2024: 0.8).
         least_loss, most_loss: share of elements lost in the others, uniform (GRACE: 10 to 60 %).
     """
 
@@ -68,7 +70,6 @@ class Clip:
         left: P pictures until another clip takes its place.
         step: quantisation step.
         bpp: wanted rate.
-        loss: share of elements that do not arrive.
     """
 
     packed: npt.NDArray[np.uint8]
@@ -76,7 +77,6 @@ class Clip:
     left: int
     step: float
     bpp: float
-    loss: float
 
     def picture(self, at: int) -> npt.NDArray[np.uint8]:
         """The picture at a place along the to and fro."""
@@ -90,17 +90,21 @@ class Clip:
         self.step = min(max(step, FINEST_STEP), COARSEST_STEP)
 
 
+def rough_bpp(latents: Latents) -> Tensor:
+    """About the bits a luma sample that latents take, (N,): what steps follow."""
+    coded = (latents.motion.detach() != 0).sum((1, 2, 3))
+    coded = coded + (latents.residual.detach() != 0).sum((1, 2, 3))
+    return ELEMENT_BITS * coded / SIDE**2
+
+
 def new_clip(windows: Windows, draw: Draw, generator: np.random.Generator) -> Clip:
     """A clip from anywhere in the training set."""
     packed, _ = windows.batch(1, generator)
-    loss = 0.0
-    if generator.random() >= draw.clean_share:
-        loss = float(generator.uniform(draw.least_loss, draw.most_loss))
     return Clip(
         packed[0], int(generator.integers(2 * WINDOW_FRAMES)),
         int(generator.integers(draw.shortest, draw.longest + 1)),
         _log_uniform(generator, draw.finest_step, draw.coarsest_step),
-        _log_uniform(generator, draw.least_bpp, draw.most_bpp), loss,
+        _log_uniform(generator, draw.least_bpp, draw.most_bpp),
     )  # fmt: skip
 
 
@@ -108,8 +112,7 @@ class Pool:
     """The clips of a training and what the codec made of them so far.
 
     Attributes:
-        here: references of the encoder, for all clips.
-        there: references of a decoder that losses hit.
+        here: what the clips' next pictures refer to.
     """
 
     def __init__(
@@ -120,7 +123,6 @@ class Pool:
         self._flow = FlowEstimator()
         self.clips = [new_clip(windows, draw, generator) for _ in range(draw.clips)]
         self.here = self._begin(self.clips)
-        self.there = self.here
 
     # -- a step ----------------------------------------------------------------------------------
 
@@ -147,20 +149,21 @@ class Pool:
         """(N, 1, 1, 1)."""
         return self._column([clip.step for clip in self.clips])[:, None, None, None]
 
-    @property
-    def loss(self) -> Tensor:
-        """Share of elements that do not arrive, (N,)."""
-        return self._column([clip.loss for clip in self.clips])
+    def draw_loss(self) -> Tensor:
+        """Share of elements that do not arrive in this step, (N,)."""
+        draw, generator = self.draw, self.generator
+        shares = generator.uniform(draw.least_loss, draw.most_loss, draw.clips)
+        shares[generator.random(draw.clips) < draw.clean_share] = 0.0
+        return self._column(shares.tolist())
 
-    def go_on(self, here: Reference, there: Reference, bpp: Tensor) -> None:
+    def go_on(self, here: Reference, bpp: Tensor) -> None:
         """Keep what was made of the pictures; clips that are over make room for others.
 
         Args:
             here: references after the last picture.
-            there: the same of the decoder that losses hit.
             bpp: rate of each clip in this step, (N,).
         """
-        self.here, self.there = _as_kept(here), _as_kept(there)
+        self.here = _as_kept(here)
         for number, clip in enumerate(self.clips):
             clip.at += self.draw.pictures
             clip.left -= self.draw.pictures
@@ -174,7 +177,6 @@ class Pool:
         where = torch.tensor([number], device=self.device)
         begun = self._begin([clip])
         self.here = put(self.here, where, begun)
-        self.there = put(self.there, where, begun)
 
     def _begin(self, clips: list[Clip]) -> Reference:
         """The pictures that clips begin with, as if coded a little finer than those that follow."""
@@ -194,11 +196,8 @@ class Pool:
         """All of it, for a checkpoint."""
         return {
             "packed": torch.from_numpy(np.stack([clip.packed for clip in self.clips])),
-            "numbers": [
-                [clip.at, clip.left, clip.step, clip.bpp, clip.loss] for clip in self.clips
-            ],
+            "numbers": [[clip.at, clip.left, clip.step, clip.bpp] for clip in self.clips],
             "here": [*self.here.picture, self.here.flow],
-            "there": [*self.there.picture, self.there.flow],
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -207,9 +206,8 @@ class Pool:
             Clip(packed.numpy(), *numbers)
             for packed, numbers in zip(state["packed"].cpu(), state["numbers"], strict=True)
         ]
-        for name in ("here", "there"):
-            luma, chroma, flow = (value.to(self.device) for value in state[name])
-            setattr(self, name, Reference(Picture(luma, chroma), flow))
+        luma, chroma, flow = (value.to(self.device) for value in state["here"])
+        self.here = Reference(Picture(luma, chroma), flow)
 
 
 def take(reference: Reference, which: Tensor) -> Reference:

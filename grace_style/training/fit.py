@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -16,7 +15,7 @@ from grace_style.geometry import CELL_SIDE, MOTION_CHANNELS, Geometry
 from grace_style.network import Network, Reference
 from grace_style.rate import ElementCosts, costs_of, rounded
 from grace_style.tables import EntropyModel, fit
-from grace_style.training.draw import Draw, as_if_coded, new_clip
+from grace_style.training.draw import ELEMENT_BITS, Draw, as_if_coded, new_clip
 from morphe_core.training.data import SIDE, Windows
 from morphe_core.vgc.pictures import Picture, pack, to_patches, unpack
 from morphe_core.vgc.quantiser import quantise
@@ -25,8 +24,6 @@ from morphe_core.vgc.quantiser import quantise
 #: of the rate.
 PICTURES: Final = 20
 FIRST_PICTURES: Final = 6
-#: What an element that is not zero takes, all in all; only steps follow it.
-ELEMENT_BITS: Final = 6.5
 
 Sample = tuple[Elements, ClassMap, Elements, ClassMap]
 Costs = tuple[ElementCosts, ElementCosts]
@@ -59,7 +56,7 @@ def _samples(
     geometry = Geometry(SIDE, SIDE)
     estimate = FlowEstimator()
     for _ in range(count):
-        clip = new_clip(windows, replace(draw, clean_share=1.0), generator)
+        clip = new_clip(windows, draw, generator)
         steps = torch.full((1, 1, 1, 1), clip.step)
         before = clip.picture(clip.at)
         reference = Reference.still(as_if_coded(_padded(geometry, before), steps * 0.8))

@@ -26,7 +26,7 @@ from torch import Tensor
 from grace_style.errors import TrainingError
 from grace_style.geometry import CELL_SIDE, MOTION_CHANNELS, MOTION_SIDE, RESIDUAL_SIDE
 from grace_style.network import BLOCK_CHANNELS, Latents, Network
-from grace_style.training.draw import Draw, Pool, lose, put, take
+from grace_style.training.draw import Draw, Pool, lose, put, rough_bpp, take
 from grace_style.training.rate import ElementRate
 from morphe_core.training.data import Windows
 from morphe_core.training.klt import Covariance
@@ -109,6 +109,28 @@ class Trainer:
         self._report_steps = report_steps
         self._sums: dict[str, list[float]] = {}
         self.optimiser = self._new_optimiser()
+
+    @torch.no_grad()
+    def start_rates(self, batches: int, draw: Draw) -> None:
+        """Set the rate models in closed form from what the network codes now."""
+        pool = Pool(self.windows, draw, self.generator, self.device)
+        kinds = (
+            (self.motion_rate, CELL_SIDE // MOTION_SIDE),
+            (self.residual_rate, CELL_SIDE // RESIDUAL_SIDE),
+        )
+        totals = [[torch.zeros_like(rate.log_width) for _ in range(2)] for rate, _ in kinds]
+        for _ in range(batches):
+            here, bpp = pool.here, torch.zeros(draw.clips, device=self.device)
+            for picture, flow in zip(*pool.pictures(), strict=True):
+                latents = self.network.encode_through(picture, flow, here, pool.steps)
+                here = self.network.decode(latents, here, pool.steps)
+                bpp = bpp + rough_bpp(latents) / draw.pictures
+                for (rate, cell), total, elements in zip(kinds, totals, latents[:2], strict=True):
+                    for sums, more in zip(total, rate.moments(elements, cell), strict=True):
+                        sums += more
+            pool.go_on(here, bpp)
+        for (rate, _), (sums, counts) in zip(kinds, totals, strict=True):
+            rate.start(sums, counts)
 
     # -- running ---------------------------------------------------------------------------------
 
@@ -195,10 +217,10 @@ class Trainer:
 
     def _loss(self, pool: Pool, seen_weight: float) -> tuple[Tensor, dict[str, float]]:
         pictures, flows = pool.pictures()
-        step, loss = pool.steps, pool.loss
+        step, loss = pool.steps, pool.draw_loss()
         lossy = torch.nonzero(loss > 0)[:, 0]
         square = step[:, 0, 0, 0].square()
-        here, there = pool.here, take(pool.there, lossy)
+        here, there = pool.here, take(pool.here, lossy)
         costs, rates, sums = [], [], _Sums()
         for picture, flow in zip(pictures, flows, strict=True):
             latents = self.network.encode_through(picture, flow, here, step)
@@ -210,7 +232,7 @@ class Trainer:
             bits = motion + residual
             # The logarithm, because the finest step's cost would be all that training looks at.
             costs.append(torch.log(error / square + LAGRANGIAN * bits + 1e-6).mean())
-            rates.append(bits.detach())
+            rates.append(rough_bpp(latents))
             sums.add(psnr=_psnr(error), bits=bits, motion_bits=motion)
             if len(lossy):
                 some = Latents(*(value[lossy] for value in latents))
@@ -222,8 +244,7 @@ class Trainer:
                 sums.add(lossy_psnr=_psnr(damage))
         coding = torch.stack(costs).sum() / len(pictures)
         # After a step the encoder has heard of the losses, and goes on from what the decoder has.
-        synchronised = put(here, lossy, there)
-        pool.go_on(synchronised, synchronised, torch.stack(rates).mean(0))
+        pool.go_on(put(here, lossy, there), torch.stack(rates).mean(0))
         facts = {**sums.means(), "cost": float(coding.detach())}
         if not seen_weight:
             return coding, facts

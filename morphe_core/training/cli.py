@@ -14,7 +14,7 @@ import torch
 from morphe_core.errors import TrainingError
 from morphe_core.models import Model, load_model, save_model
 from morphe_core.network import CONFIGS, Network
-from morphe_core.training.config import TrainingConfig, read_config
+from morphe_core.training.config import DataConfig, TrainingConfig, read_config
 from morphe_core.training.data import Windows, find_sources, pack
 from morphe_core.training.export import fit_entropy
 from morphe_core.training.report import draw_report
@@ -50,7 +50,7 @@ def train_from_config(path: Path, *, clock: Clock, report: Report = print) -> Pa
     fresh = not (config.out / "checkpoint.pt").exists()
     # Before windows are cut, which takes long: it may be what is wrong.
     start = _start_model(network, config) if fresh else None
-    windows = _windows(config, report)
+    windows = open_windows(config.data, seed=config.seed, report=report)
     trainer = Trainer(
         network, windows, list(config.stages), config.out, seed=config.seed, clock=clock,
         checkpoint_seconds=60 * config.checkpoint_minutes, report_steps=config.report_steps,
@@ -78,18 +78,22 @@ def export(
     return target
 
 
-def _windows(config: TrainingConfig, report: Report) -> Windows:
-    if not (config.data.packed / "sources.json").exists():
-        if not config.data.folders:
+def open_windows(data: DataConfig, *, seed: int, report: Report = print) -> Windows:
+    """The packed windows; cut now if they are not there.
+
+    Raises:
+        TrainingError: there are none, and no clips to cut them from.
+    """
+    if not (data.packed / "sources.json").exists():
+        if not data.folders:
             raise TrainingError(
-                f"data.packed {config.data.packed}: holds no packed set, and data.folders names no "
+                f"data.packed {data.packed}: holds no packed set, and data.folders names no "
                 "clips to cut one from"
             )
-        sources = find_sources(config.data.folders, config.data.exclude)
+        sources = find_sources(data.folders, data.exclude)
         report(f"cutting windows from {len(sources)} sources")
-        pack(sources, config.data.packed, windows=config.data.windows, seed=config.seed,
-             report=report)  # fmt: skip
-    return Windows(config.data.packed)
+        pack(sources, data.packed, windows=data.windows, seed=seed, report=report)
+    return Windows(data.packed)
 
 
 def _network(config: TrainingConfig) -> Network:

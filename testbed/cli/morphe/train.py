@@ -16,7 +16,10 @@ def train(
 ) -> None:
     """Train weights as a file describes, or go on where an interrupted training stopped."""
     try:
-        from morphe_core.training.cli import train_from_config
+        if _backend_of(config) == "grace-style":
+            from grace_style.training.cli import train_from_config
+        else:
+            from morphe_core.training.cli import train_from_config
     except ImportError as error:
         raise ToolMissingError(
             f"the training cannot be loaded ({error}); "
@@ -24,3 +27,14 @@ def train(
         ) from None
     weights = train_from_config(config, clock=time.perf_counter)
     print(weights)
+
+
+def _backend_of(config: Path) -> object:
+    """What the file is about; whoever trains it says what else is wrong with it."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    return content.get("backend") if isinstance(content, dict) else None
