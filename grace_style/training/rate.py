@@ -1,12 +1,12 @@
 """An estimate of the bits of elements that a training step can differentiate.
 
-As the packets code them: a Laplace model whose width is learned for each activity class of the cell
-and each channel. It is used in training only; bits that are reported are those of real packets.
+As the packets code them: in each activity class of the cell and each channel, an element is zero
+with some probability, and its magnitude is geometric where it is not. (A Laplace model, which has
+one number for both, takes half as many bits again: elements are few, and not small.) It is used in
+training only; bits that are reported are those of real packets.
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from grace_style.activity import CLASSES, EDGES
 
-#: Probability below which the gradient of the logarithm is of no use.
-FLOOR = 1e-7
-LOG_WIDTH_LEAST, LOG_WIDTH_MOST = math.log(0.02), math.log(300.0)
+#: Bounds of the logits, so that no symbol costs more than some 17 bits.
+LOGIT_MOST = 12.0
+_BITS = 1.4426950408889634  # a nat
 
 
 class ElementRate(nn.Module):
@@ -27,24 +27,22 @@ class ElementRate(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.register_buffer("edges", torch.tensor(EDGES, dtype=torch.float32))
-        by_class = torch.linspace(-3.0, 1.0, CLASSES)[:, None]
-        by_channel = torch.linspace(1.0, -1.5, channels)[None, :]
-        self.log_width = nn.Parameter(by_class + by_channel)
+        #: Of an element not being zero, and of a magnitude going on.
+        self.some = nn.Parameter(torch.full((CLASSES, channels), -4.0))
+        self.more = nn.Parameter(torch.full((CLASSES, channels), -1.0))
 
-    def start(self, sums: Tensor, counts: Tensor) -> None:
-        """Widths from what elements are like, in closed form.
+    def start(self, moments: Tensor) -> None:
+        """Both probabilities from what elements are like.
 
         Args:
-            sums: (CLASSES, channels), of magnitudes.
-            counts: (CLASSES, channels), of elements.
+            moments: (3, CLASSES, channels), as `moments` gives them, summed.
         """
-        log_width = torch.linspace(LOG_WIDTH_LEAST, LOG_WIDTH_MOST, 400, dtype=torch.float64)
-        width = log_width.exp()
-        mean = torch.exp(-0.5 / width) / (1 - torch.exp(-1 / width))  # rises with the width
-        seen = (sums.double() + 1e-3) / (counts.double() + 1.0)
-        at = torch.searchsorted(mean, seen.contiguous()).clamp_max(len(mean) - 1)
+        count, coded, sums = moments
+        some = (coded + 0.5) / (count + 50.0)
+        more = (sums - coded + 0.5) / (sums + 1.5)
         with torch.no_grad():
-            self.log_width.copy_(log_width[at].float())
+            self.some.copy_(torch.logit(some).clamp(-LOGIT_MOST, LOGIT_MOST))
+            self.more.copy_(torch.logit(more).clamp(-LOGIT_MOST, LOGIT_MOST))
 
     def classes(self, elements: Tensor, cell: int) -> Tensor:
         """Activity classes of cells, (N, rows, columns); as `forward` takes its arguments."""
@@ -55,13 +53,13 @@ class ElementRate(nn.Module):
         sums = functional.avg_pool2d(sums, cell) * cell**2
         return torch.bucketize(sums.round()[:, 0], self.edges, right=True)
 
-    def moments(self, elements: Tensor, cell: int) -> tuple[Tensor, Tensor]:
-        """Sums of magnitudes and counts of elements, (CLASSES, channels) each, for `start`."""
+    def moments(self, elements: Tensor, cell: int) -> Tensor:
+        """(3, CLASSES, channels): elements, those of them not zero, sums of magnitudes."""
         wide = _spread(self.classes(elements, cell)[:, None].float(), cell, elements)[:, 0].long()
         one_hot = functional.one_hot(wide, CLASSES).float()
-        sums = torch.einsum("nhwk,nchw->kc", one_hot, elements.detach().abs())
-        counts = one_hot.sum((0, 1, 2))[:, None].expand_as(sums)
-        return sums, counts
+        magnitude = elements.detach().abs()
+        kinds = torch.stack([torch.ones_like(magnitude), (magnitude > 0).float(), magnitude])
+        return torch.einsum("nhwk,snchw->skc", one_hot, kinds)
 
     def forward(self, elements: Tensor, cell: int) -> Tensor:
         """Bits of each picture, (N,).
@@ -72,13 +70,17 @@ class ElementRate(nn.Module):
         """
         magnitude = elements.abs()
         classes = self.classes(elements, cell)
-        log_width = self.log_width.clamp(LOG_WIDTH_LEAST, LOG_WIDTH_MOST)
-        width = _spread(log_width.exp()[classes].permute(0, 3, 1, 2), cell, elements)
-        inside = 1 - torch.exp(-0.5 / width)
-        beyond = (magnitude - 0.5).clamp_min(0)
-        outside = 0.5 * torch.exp(-beyond / width) * (1 - torch.exp(-1 / width))
-        probability = torch.where(magnitude < 0.5, inside, outside)
-        bits = -torch.log2(probability.clamp_min(FLOOR)).sum(1)
+        some = self.some.clamp(-LOGIT_MOST, LOGIT_MOST)
+        more = self.more.clamp(-LOGIT_MOST, LOGIT_MOST)
+        zero = functional.softplus(some) * _BITS
+        one = (functional.softplus(-some) + functional.softplus(more)) * _BITS + 1  # and a sign
+        each = functional.softplus(-more) * _BITS
+        table = torch.stack([zero, one - zero, each])  # (3, CLASSES, channels)
+        wide = _spread(
+            table[:, classes].permute(1, 0, 4, 2, 3).flatten(1, 2), cell, elements
+        ).unflatten(1, (3, -1))
+        first, beyond = magnitude.clamp_max(1.0), (magnitude - 1.0).clamp_min(0.0)
+        bits = (wide[:, 0] + first * wide[:, 1] + beyond * wide[:, 2]).sum(1)
         busy = _spread((classes > 0).float()[:, None], cell, elements)[:, 0]
         total: Tensor = (bits * busy).sum((1, 2))
         return total

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,8 @@ from morphe_core.training.report import METRICS_FILE, read_log
 from morphe_core.vgc.pictures import MIDDLE, Picture, to_patches
 from morphe_core.vgc.quantiser import LAGRANGIAN
 
+#: What PyTorch raises on a file that is no checkpoint, beside a `RuntimeError`.
+_UNREADABLE = (EOFError, OSError, pickle.UnpicklingError)
 #: Steps over which the learning rate rises at the start of a stage.
 WARM_UP_STEPS = 50
 #: What the lossy decoding counts beside the clean one.
@@ -118,7 +121,7 @@ class Trainer:
             (self.motion_rate, CELL_SIDE // MOTION_SIDE),
             (self.residual_rate, CELL_SIDE // RESIDUAL_SIDE),
         )
-        totals = [[torch.zeros_like(rate.log_width) for _ in range(2)] for rate, _ in kinds]
+        totals = [torch.zeros(3, *rate.some.shape, device=self.device) for rate, _ in kinds]
         for _ in range(batches):
             here, bpp = pool.here, torch.zeros(draw.clips, device=self.device)
             for picture, flow in zip(*pool.pictures(), strict=True):
@@ -126,11 +129,10 @@ class Trainer:
                 here = self.network.decode(latents, here, pool.steps)
                 bpp = bpp + rough_bpp(latents) / draw.pictures
                 for (rate, cell), total, elements in zip(kinds, totals, latents[:2], strict=True):
-                    for sums, more in zip(total, rate.moments(elements, cell), strict=True):
-                        sums += more
+                    total += rate.moments(elements, cell)
             pool.go_on(here, bpp)
-        for (rate, _), (sums, counts) in zip(kinds, totals, strict=True):
-            rate.start(sums, counts)
+        for (rate, _), total in zip(kinds, totals, strict=True):
+            rate.start(total)
 
     # -- running ---------------------------------------------------------------------------------
 
@@ -305,7 +307,7 @@ class Trainer:
             self._kept_pool = state["pool"]
             self.losses.set_state(state["losses"].cpu())
             self._sums = state["sums"]
-        except (EOFError, OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        except (*_UNREADABLE, KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = (str(error).splitlines() or ["damaged"])[0]
             raise TrainingError(f"{path}: does not fit this training ({reason})") from None
 
