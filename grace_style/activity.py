@@ -35,4 +35,5 @@ def classes_of(elements: Elements, cells: tuple[int, int]) -> ClassMap:
     sums = np.abs(elements).sum(axis=0, dtype=np.int64)
     down, across = sums.shape[0] // rows, sums.shape[1] // cols
     sums = sums.reshape(rows, down, cols, across).sum(axis=(1, 3))
-    return np.searchsorted(np.array(EDGES), sums, side="right")
+    classes: ClassMap = np.searchsorted(np.array(EDGES), sums, side="right")
+    return classes

@@ -176,7 +176,8 @@ class Network(nn.Module):
         ]
         size = plain.shape[-2:]
         inputs = torch.cat([*known, _step_plane(step, size)], dim=1)
-        return plain + self.motion_encoder(inputs)[0]
+        values: Tensor = plain + self.motion_encoder(inputs)[0]
+        return values
 
     def synthesise_motion(
         self, values: Tensor, here: Tensor, reference: Reference, step: Tensor
@@ -204,7 +205,8 @@ class Network(nn.Module):
         moved = to_patches(warp(reference.picture, flow))
         inputs = [moved / SAMPLE_SCALE, flow / FLOW_SCALE, _step_plane(step, moved.shape[-2:])]
         added, _ = self.prediction_filter(torch.cat(inputs, dim=1))
-        return moved + SAMPLE_SCALE * added * _moving(flow)
+        patches: Tensor = moved + SAMPLE_SCALE * added * _moving(flow)
+        return patches
 
     # -- residual --------------------------------------------------------------------------------
 
@@ -219,7 +221,8 @@ class Network(nn.Module):
         plain = functional.conv2d(residual, self.analysis[..., None, None])
         inputs = [residual / SAMPLE_SCALE, around / SAMPLE_SCALE]
         planes = torch.cat([*inputs, _step_plane(step, plain.shape[-2:])], dim=1)
-        return plain + SAMPLE_SCALE * self.residual_encoder(planes)[0]
+        values: Tensor = plain + SAMPLE_SCALE * self.residual_encoder(planes)[0]
+        return values
 
     def synthesise(self, values: Tensor, here: Tensor, prediction: Tensor, step: Tensor) -> Picture:
         """The reconstruction from residual latents (zero where nothing arrived)."""
@@ -352,4 +355,5 @@ def _flow_transform() -> Tensor:
     one = torch.cos(math.pi * (row[None, :] + 0.5) * row[:, None] / side) * math.sqrt(2 / side)
     one[0] /= math.sqrt(2)
     both = torch.kron(one, one)
-    return torch.block_diag(both, both).float()
+    transform: Tensor = torch.block_diag(both, both).float()
+    return transform

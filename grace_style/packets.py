@@ -164,9 +164,10 @@ class Layout:
             _code_map(coder, table, self.cells, units, None if maps is None else maps[number])
             for number, table in enumerate(tables)
         ]
+        actual = (None, None) if elements is None else (elements.motion, elements.residual)
         kinds = (
-            (self._entropy.motion, self.motion_shape, elements and elements.motion),
-            (self._entropy.residual, self.residual_shape, elements and elements.residual),
+            (self._entropy.motion, self.motion_shape, actual[0]),
+            (self._entropy.residual, self.residual_shape, actual[1]),
         )
         motion, residual = (
             _code_elements(coder, table, shape, packets, own, classes, values)

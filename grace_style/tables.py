@@ -144,5 +144,6 @@ def _table(name: str, counts: Counts) -> Table:
 
 def _falling(symbols: int) -> Counts:
     """A little of everything, less of what is large."""
-    falling: Counts = 0.5 ** np.arange(symbols)
-    return falling / falling.sum()
+    falling: Counts = np.power(0.5, np.arange(symbols), dtype=np.float64)
+    falling /= falling.sum()
+    return falling

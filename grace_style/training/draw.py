@@ -82,7 +82,8 @@ class Clip:
         """The picture at a place along the to and fro."""
         turn = 2 * (WINDOW_FRAMES - 1)
         place = at % turn
-        return self.packed[min(place, turn - place)]
+        picture: npt.NDArray[np.uint8] = self.packed[min(place, turn - place)]
+        return picture
 
     def follow(self, bpp: float) -> None:
         """Change the step after pictures of this rate."""

@@ -29,8 +29,9 @@ from testbed.media.decoding import DECODERS, DecodedFrame
 from testbed.media.types import EncodedGop, ReceivedFrame
 
 if TYPE_CHECKING:
+    from grace_style.config import EncoderConfig
     from grace_style.decoder import Decoder
-    from grace_style.encoder import Encoder, EncoderConfig
+    from grace_style.encoder import Encoder
     from grace_style.models import Model
 
 #: Changes when the same input gives other bytes because of the code in this file.
