@@ -250,16 +250,23 @@ class Network(nn.Module):
 
     def encode_through(
         self, picture: Picture, flow: Tensor, reference: Reference, step: Tensor
-    ) -> Latents:
-        """All elements, rounded, with the gradient of the identity (for training)."""
+    ) -> tuple[Latents, Tensor, Tensor]:
+        """All elements, rounded, with the gradient of the identity (for training).
+
+        Returns:
+            The elements; and those of motion and of the residual before they were rounded.
+        """
         steps = self.motion_steps(step)
-        motion = quantise_through(self.analyse_motion(flow, picture, reference, step), steps)
+        exact_motion = self.analyse_motion(flow, picture, reference, step)
+        motion = quantise_through(exact_motion, steps)
         here = torch.ones_like(motion)
         decoded = self.synthesise_motion(motion * steps, here, reference, step)
         prediction = self.predict(reference, decoded, step)
         values = self.analyse_residual(to_patches(picture), prediction, step)
-        residual = quantise_through(values, self.residual_steps(step))
-        return Latents(motion, residual, here, torch.ones_like(residual))
+        residual_steps = self.residual_steps(step)
+        residual = quantise_through(values, residual_steps)
+        latents = Latents(motion, residual, here, torch.ones_like(residual))
+        return latents, exact_motion / steps, values / residual_steps
 
     def set_transform(self, basis: Tensor) -> None:
         """The closed-form start: orthonormal rows (channels, 384) for analysis and synthesis."""

@@ -61,14 +61,19 @@ class ElementRate(nn.Module):
         kinds = torch.stack([torch.ones_like(magnitude), (magnitude > 0).float(), magnitude])
         return torch.einsum("nhwk,snchw->skc", one_hot, kinds)
 
-    def forward(self, elements: Tensor, cell: int) -> Tensor:
+    def forward(self, elements: Tensor, exact: Tensor, cell: int) -> Tensor:
         """Bits of each picture, (N,).
 
+        The bits are those of the rounded elements; their gradient is taken at the exact ones. At
+        the rounded ones a zero would have none, and nothing would hold against an error that wants
+        it to grow: elements would creep up to the edge of the dead zone, and then cost their seven
+        bits all at once.
+
         Args:
-            elements: (N, channels, h, w), rounded (with a gradient).
+            elements: (N, channels, h, w), rounded.
+            exact: the same before they were rounded, with a gradient.
             cell: positions each way in a cell.
         """
-        magnitude = elements.abs()
         classes = self.classes(elements, cell)
         some = self.some.clamp(-LOGIT_MOST, LOGIT_MOST)
         more = self.more.clamp(-LOGIT_MOST, LOGIT_MOST)
@@ -79,11 +84,17 @@ class ElementRate(nn.Module):
         wide = _spread(
             table[:, classes].permute(1, 0, 4, 2, 3).flatten(1, 2), cell, elements
         ).unflatten(1, (3, -1))
-        first, beyond = magnitude.clamp_max(1.0), (magnitude - 1.0).clamp_min(0.0)
-        bits = (wide[:, 0] + first * wide[:, 1] + beyond * wide[:, 2]).sum(1)
+        told, slope = _bits(wide, elements.detach().abs()), _bits(wide.detach(), exact.abs())
+        bits = (told + (slope - slope.detach())).sum(1)
         busy = _spread((classes > 0).float()[:, None], cell, elements)[:, 0]
         total: Tensor = (bits * busy).sum((1, 2))
         return total
+
+
+def _bits(models: Tensor, magnitude: Tensor) -> Tensor:
+    """Bits of each element: linear between zero and one, and from there on."""
+    first, beyond = magnitude.clamp_max(1.0), (magnitude - 1.0).clamp_min(0.0)
+    return models[:, 0] + first * models[:, 1] + beyond * models[:, 2]
 
 
 def _spread(of_cells: Tensor, cell: int, like: Tensor) -> Tensor:

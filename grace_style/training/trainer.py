@@ -125,7 +125,7 @@ class Trainer:
         for _ in range(batches):
             here, bpp = pool.here, torch.zeros(draw.clips, device=self.device)
             for picture, flow in zip(*pool.pictures(), strict=True):
-                latents = self.network.encode_through(picture, flow, here, pool.steps)
+                latents, *_ = self.network.encode_through(picture, flow, here, pool.steps)
                 here = self.network.decode(latents, here, pool.steps)
                 bpp = bpp + rough_bpp(latents) / draw.pictures
                 for (rate, cell), total, elements in zip(kinds, totals, latents[:2], strict=True):
@@ -225,13 +225,13 @@ class Trainer:
         here, there = pool.here, take(pool.here, lossy)
         costs, rates, sums = [], [], _Sums()
         for picture, flow in zip(pictures, flows, strict=True):
-            latents = self.network.encode_through(picture, flow, here, step)
+            latents, *exact = self.network.encode_through(picture, flow, here, step)
             here = self.network.decode(latents, here, step)
             pixels = picture.luma[0].numel()
             error = _squared_error(here.picture, picture) / pixels
-            motion = self.motion_rate(latents.motion, CELL_SIDE // MOTION_SIDE) / pixels
-            residual = self.residual_rate(latents.residual, CELL_SIDE // RESIDUAL_SIDE) / pixels
-            bits = motion + residual
+            motion = self.motion_rate(latents.motion, exact[0], CELL_SIDE // MOTION_SIDE)
+            residual = self.residual_rate(latents.residual, exact[1], CELL_SIDE // RESIDUAL_SIDE)
+            motion, bits = motion / pixels, (motion + residual) / pixels
             # The logarithm, because the finest step's cost would be all that training looks at.
             costs.append(torch.log(error / square + LAGRANGIAN * bits + 1e-6).mean())
             rates.append(rough_bpp(latents))
