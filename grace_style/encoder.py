@@ -9,10 +9,10 @@ Nothing is sent again for it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, log2
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,12 +36,15 @@ from grace_style.models import Model
 from grace_style.network import Reference
 from grace_style.packets import PictureElements
 from grace_style.quality import COARSEST_STEP, INDICES_PER_OCTAVE, QUALITIES, step_of
-from grace_style.rate import costs_of, rounded
+from grace_style.rate import PRICE, PRICES, costs_of, rounded
 from grace_style.state import Packed, Patch, Reconstructor, State, patch_place
 from morphe_core.vgc.pictures import Picture, to_patches, unpack
 
 #: Pictures that can still be decoded again: reports of older ones come too late.
 HISTORY: Final = 64
+#: A budget of which so much is used is full.
+FULL_SHARE: Final = 0.95
+_S = TypeVar("_S")
 #: Bytes that a packet's range coder takes beyond what the tables say.
 CODER_BYTES: Final = 2
 #: The residual's trunk was told a step so many indices from the one chosen: run it once more.
@@ -284,22 +287,23 @@ class Encoder:
 
     def _within(self, values: npt.NDArray[np.float32], room: int, packets: int) -> _Chosen:
         """Elements of the finest quality that takes no more than `room` bits."""
-        weights = self._network.residual_log_step.exp().numpy()
-        low, high = 0, QUALITIES - 1
-        best: _Chosen | None = None
-        while low <= high:
-            middle = (low + high) // 2
-            elements, classes = rounded(
-                values, weights * np.float32(step_of(middle)), self._costs, self._geometry.cells
-            )
+
+        def at(quality: int, price: float = PRICE) -> _Chosen:
+            steps = weights * np.float32(step_of(quality))
+            elements, classes = rounded(values, steps, self._costs, self._geometry.cells, price)
             bits = float(self._costs.elements(elements, classes).sum())
             bits += packets * self._costs.map(classes)
-            if bits <= room or middle == 0:
-                best = _Chosen(elements, classes, middle, bits)
-                low = middle + 1
-            else:
-                high = middle - 1
-        assert best is not None
+            return _Chosen(elements, classes, quality, bits)
+
+        weights = self._network.residual_log_step.exp().numpy()
+        best = _last_within(range(QUALITIES), at, room)
+        if best is None:
+            return at(0)
+        if best.bits < FULL_SHARE * room and best.quality + 1 < QUALITIES:
+            finer = best.quality + 1
+            dearer = _last_within(PRICES[::-1], lambda price: at(finer, price), room)
+            if dearer is not None and dearer.bits > best.bits:
+                return dearer
         return best
 
     def _tensor(self, picture: Packed) -> Picture:
@@ -365,3 +369,19 @@ def _quality_of_qp(qp: int) -> int:
 
 def _qp_of_quality(quality: int) -> int:
     return min(max(round(QP_OFFSET + 6 * log2(step_of(quality))), LEAST_QP), MOST_QP)
+
+
+def _last_within(
+    settings: Sequence[_S], at: Callable[[_S], _Chosen], room: float
+) -> _Chosen | None:
+    """Of settings that take more and more bits, the last that takes no more than `room`."""
+    low, high = 0, len(settings) - 1
+    best = None
+    while low <= high:
+        middle = (low + high) // 2
+        chosen = at(settings[middle])
+        if chosen.bits <= room:
+            best, low = chosen, middle + 1
+        else:
+            high = middle - 1
+    return best

@@ -35,6 +35,9 @@ _SHRINK: Final = RESIDUAL_SIDE // TOKEN_SIDE
 BLOCK_CHANNELS: Final = PATCH_CHANNELS * _SHRINK * _SHRINK
 #: Sample values are divided by this before they enter a trunk.
 SAMPLE_SCALE: Final = 32.0
+#: What a trunk adds to samples is multiplied by this: it is a few steps of the 8-bit scale, and the
+#: optimiser moves all weights alike, so that a larger scale would only make it noisy.
+ADDED_SCALE: Final = 4.0
 #: Flow in pixels is divided by this before it enters a trunk.
 FLOW_SCALE: Final = 8.0
 #: The residual step at which motion has its learned steps; both are in steps of the 8-bit scale.
@@ -205,7 +208,7 @@ class Network(nn.Module):
         moved = to_patches(warp(reference.picture, flow))
         inputs = [moved / SAMPLE_SCALE, flow / FLOW_SCALE, _step_plane(step, moved.shape[-2:])]
         added, _ = self.prediction_filter(torch.cat(inputs, dim=1))
-        patches: Tensor = moved + SAMPLE_SCALE * added * _moving(flow)
+        patches: Tensor = moved + ADDED_SCALE * added * _moving(flow)
         return patches
 
     # -- residual --------------------------------------------------------------------------------
@@ -221,7 +224,7 @@ class Network(nn.Module):
         plain = functional.conv2d(residual, self.analysis[..., None, None])
         inputs = [residual / SAMPLE_SCALE, around / SAMPLE_SCALE]
         planes = torch.cat([*inputs, _step_plane(step, plain.shape[-2:])], dim=1)
-        values: Tensor = plain + SAMPLE_SCALE * self.residual_encoder(planes)[0]
+        values: Tensor = plain + ADDED_SCALE * self.residual_encoder(planes)[0]
         return values
 
     def synthesise(self, values: Tensor, here: Tensor, prediction: Tensor, step: Tensor) -> Picture:
@@ -231,12 +234,12 @@ class Network(nn.Module):
         inputs = [values / SAMPLE_SCALE, here, around / SAMPLE_SCALE]
         planes = torch.cat([*inputs, _step_plane(step, plain.shape[-2:])], dim=1)
         concerned = _concerned(values, here)
-        blocks = plain + SAMPLE_SCALE * self.residual_decoder(planes)[0] * concerned
+        blocks = plain + ADDED_SCALE * self.residual_decoder(planes)[0] * concerned
         raw = prediction + functional.pixel_shuffle(blocks, _SHRINK)
         seen = torch.cat([raw / SAMPLE_SCALE, prediction / SAMPLE_SCALE,
                           _step_plane(step, raw.shape[-2:])], dim=1)  # fmt: skip
         wide = functional.interpolate(concerned, scale_factor=_SHRINK, mode="nearest")
-        return from_patches(raw + SAMPLE_SCALE * self.picture_filter(seen)[0] * wide)
+        return from_patches(raw + ADDED_SCALE * self.picture_filter(seen)[0] * wide)
 
     # -- both ------------------------------------------------------------------------------------
 

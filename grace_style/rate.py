@@ -29,8 +29,11 @@ Values = npt.NDArray[np.float32]
 #: Values within this share of a step from the lower integer's edge are rounded down; rounding by
 #: cost follows. As in the Morphe codec (`morphe_core.vgc.rounding`).
 DEAD_ZONE: Final = 0.05
-#: What a bit is worth, in units of `LAGRANGIAN` squared steps.
+#: What a bit is worth, in units of `LAGRANGIAN` squared steps; and what it may be worth where the
+#: next finer step takes too much and this one leaves room: once a still picture has been coded, all
+#: that is left of it lies within the dead zone, and half a step finer nothing does.
 PRICE: Final = 0.7
+PRICES: Final = tuple(PRICE * 1.06**number for number in range(1, 16))
 
 
 class ElementCosts:
@@ -85,8 +88,9 @@ def costs_of(entropy: EntropyModel, motion_channels: int, channels: int) -> tupl
 
 
 def rounded(
-    values: Values, steps: Values, costs: ElementCosts, cells: tuple[int, int]
-) -> tuple[Elements, ClassMap]:
+    values: Values, steps: Values, costs: ElementCosts, cells: tuple[int, int],
+    price: float = PRICE,
+) -> tuple[Elements, ClassMap]:  # fmt: skip
     """Elements: values in whole steps, those made zero that cost more than they are worth.
 
     Args:
@@ -94,6 +98,7 @@ def rounded(
         steps: (channels,).
         costs: of this kind of elements.
         cells: rows and columns of cells.
+        price: squared error that a bit is worth, in units of `LAGRANGIAN` squared steps.
     """
     scaled = values / steps[:, None, None]
     size = np.floor(np.abs(scaled) + np.float32(0.5 - DEAD_ZONE))
@@ -101,6 +106,6 @@ def rounded(
     classes = classes_of(whole, cells)
     saved = costs.savings(whole, classes)
     added = np.square(scaled) - np.square(scaled - whole)
-    dear = (saved > 0) & (added < np.float32(PRICE * LAGRANGIAN) * saved)
+    dear = (saved > 0) & (added < np.float32(price * LAGRANGIAN) * saved)
     kept = np.where(dear, np.int16(0), whole)
     return kept, classes_of(kept, cells)
