@@ -63,6 +63,7 @@ def export(
 ) -> Path:
     """Count the entropy tables and write the weights file of a finished training."""
     report(f"counting entropy tables on {config.table_clips} clips")
+    trainer.settle()
     network.eval().requires_grad_(False)
     network.use_half(False)
     with torch.no_grad():

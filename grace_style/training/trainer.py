@@ -38,6 +38,9 @@ from morphe_core.vgc.quantiser import LAGRANGIAN
 
 #: What PyTorch raises on a file that is no checkpoint, beside a `RuntimeError`.
 _UNREADABLE = (EOFError, OSError, pickle.UnpicklingError)
+#: The weights that training ends with are a running mean over about so many steps: single steps, of
+#: few clips each, are noisy.
+AVERAGED_STEPS = 250
 #: Steps over which the learning rate rises at the start of a stage.
 WARM_UP_STEPS = 50
 #: What the lossy decoding counts beside the clean one.
@@ -112,6 +115,7 @@ class Trainer:
         self._report_steps = report_steps
         self._sums: dict[str, list[float]] = {}
         self.optimiser = self._new_optimiser()
+        self._average: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def start_rates(self, batches: int, draw: Draw) -> None:
@@ -215,7 +219,25 @@ class Trainer:
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, 1.0))
         if math.isfinite(norm):
             self.optimiser.step()
+        self._add_to_average()
         return {**facts, "norm": min(norm, 1e6)}
+
+    @torch.no_grad()
+    def _add_to_average(self) -> None:
+        """The first steps count alike, later ones decay."""
+        share = 1 / min(self.progress.total_steps + 1, AVERAGED_STEPS)
+        for name, value in self.network.named_parameters():
+            if name in self._average:
+                self._average[name].lerp_(value, share)
+            else:
+                self._average[name] = value.clone()
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Give the network the averaged weights; the end of training."""
+        for name, value in self.network.named_parameters():
+            if name in self._average:
+                value.copy_(self._average[name])
 
     def _loss(self, pool: Pool, seen_weight: float) -> tuple[Tensor, dict[str, float]]:
         pictures, flows = pool.pictures()
@@ -284,6 +306,7 @@ class Trainer:
             "losses": self.losses.get_state(),
             "progress": {n: getattr(self.progress, n) for n in Progress.__dataclass_fields__},
             "sums": self._sums,
+            "average": self._average,
             "pool": None if self._pool is None else self._pool.state(),
         }
         part = self.folder / "checkpoint.part"
@@ -307,6 +330,7 @@ class Trainer:
             self._kept_pool = state["pool"]
             self.losses.set_state(state["losses"].cpu())
             self._sums = state["sums"]
+            self._average = dict(state["average"])
         except (*_UNREADABLE, KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = (str(error).splitlines() or ["damaged"])[0]
             raise TrainingError(f"{path}: does not fit this training ({reason})") from None
