@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from testbed.protocol.fec.codes import FEC_CODES, MAX_WINDOW_FRAMES, WINDOW_FRAMES
+
 #: Known values of `probe_fill`.
 PROBE_FILLS: Final = ("padding", "media")
+#: Known values of `arq`.
+ARQS: Final = ("nack", "hybrid", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,14 @@ class H26xOptions:
         intra_period_frames: distance of periodic key frames; 0: only the first and on request.
         slices: slices a picture, for concealment; h264 only, 1-32.
         retransmission: answer NACKs.
+        arq: how: "nack" (each packet as it is asked for), "hybrid" (with as many repair packets as
+            the frame's deadline calls for) or "none" (as `retransmission: false`).
+        fec: forward error correction: "none" or a registered code (`testbed.protocol.fec.codes`).
+        fec_share: repair packets over media packets, 0-4; 0: what the reported loss calls for.
+        fec_window_frames: frames that a window spans (`rs-window`), or that it reaches back
+            (`streaming`), 1-8 (Tambur: 3).
+        fec_residual: adaptive: probability that a block may stay beyond repair, 0.0001-0.5.
+        fec_most_share: adaptive: repair packets over media packets at most, 0.05-4.
         max_tries: how often one packet is asked for, 1-10 (ringmaster: 3).
         key_requests: the receiver asks for a key frame (PLI) when it cannot go on.
         key_interval_ms: at least this between requested key frames, 0-10000.
@@ -37,6 +49,12 @@ class H26xOptions:
     intra_period_frames: int = 0
     slices: int = 1
     retransmission: bool = True
+    arq: str = "nack"
+    fec: str = "none"
+    fec_share: float = 0.0
+    fec_window_frames: int = WINDOW_FRAMES
+    fec_residual: float = 0.01
+    fec_most_share: float = 1.0
     max_tries: int = 3
     key_requests: bool = True
     key_interval_ms: int = 300
@@ -53,6 +71,10 @@ class H26xOptions:
         for name, low, high in (
             ("intra_period_frames", 0, 100_000),
             ("slices", 1, 32),
+            ("fec_share", 0, 4),
+            ("fec_window_frames", 1, MAX_WINDOW_FRAMES),
+            ("fec_residual", 0.0001, 0.5),
+            ("fec_most_share", 0.05, 4),
             ("max_tries", 1, 10),
             ("key_interval_ms", 0, 10_000),
             ("give_up_ms", 0, 60_000),
@@ -69,8 +91,27 @@ class H26xOptions:
         for name in ("retransmission", "key_requests", "conceal", "count_headers"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name}: must be true or false (got {getattr(self, name)!r})")
-        if self.probe_fill not in PROBE_FILLS:
-            known = ", ".join(PROBE_FILLS)
-            raise ValueError(f"probe_fill: must be one of {known} (got {self.probe_fill!r})")
+        for name, known in (
+            ("probe_fill", PROBE_FILLS),
+            ("arq", ARQS),
+            ("fec", ("none", *FEC_CODES.names())),
+        ):
+            if getattr(self, name) not in known:
+                value = getattr(self, name)
+                raise ValueError(f"{name}: must be one of {', '.join(known)} (got {value!r})")
+        if not isinstance(self.fec_window_frames, int):
+            raise ValueError(f"fec_window_frames: must be whole (got {self.fec_window_frames})")
+        if self.arq == "hybrid" and not self.retransmission:
+            raise ValueError("arq: hybrid needs retransmission: true")
         if not isinstance(self.preset, str):
             raise ValueError(f"preset: must be a name (got {self.preset!r})")
+
+    @property
+    def resends(self) -> bool:
+        """NACKs are answered."""
+        return self.retransmission and self.arq != "none"
+
+    @property
+    def repairs(self) -> bool:
+        """There may be repair packets."""
+        return self.fec != "none" or (self.arq == "hybrid" and self.retransmission)

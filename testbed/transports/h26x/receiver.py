@@ -9,6 +9,7 @@ from testbed.errors import RemoteProtocolError
 from testbed.media.types import ReceivedFrame
 from testbed.protocol.assembler import AssembledFrame, FrameAssembler
 from testbed.protocol.endpoint import Datagram, Event, SourceFrame
+from testbed.protocol.fec.wire import SourcePacket
 from testbed.protocol.nack import NackGenerator
 from testbed.protocol.payload import PayloadFormat
 from testbed.protocol.reception import (
@@ -31,13 +32,14 @@ from testbed.protocol.rtp import (
     frame_of_timestamp,
     is_rtcp,
     parse_rtp,
-    parse_rtx,
 )
 from testbed.protocol.rtt import RttEstimator
 from testbed.protocol.sequence import Unwrapper
-from testbed.transports.base import FrameAbandoned, FrameDecoded, ReceiverContext
+from testbed.transports.base import FrameAbandoned, ReceiverContext
 from testbed.transports.h26x.chain import ChainEvent, ReferenceChain
 from testbed.transports.h26x.options import H26xOptions
+from testbed.transports.h26x.recovery import PacketRecovery, nack_timing
+from testbed.transports.h26x.screen import Screen
 
 #: How many payloads of a frame are searched for its kind.
 FIRST_PAYLOADS: Final = 4
@@ -70,22 +72,32 @@ class H26xReceiver:
         self._options = options
         self._format = payload_format
         self._ssrc = context.ssrc
-        self._rtx_ssrc = context.ssrc + 1
         self._timestamp = -1  # of the last packet, and its frame's last useful moment
         self._frame_deadline_ns = 0
         self._fps = float(context.fps)
         self._give_up_ns = options.give_up_ms * 1_000_000 or context.playout_deadline_ns
-        self._least_gap_ns = round(1e9 / self._fps / options.catch_up)
         self._rtt = RttEstimator()
         self._unwrap = Unwrapper(16)
-        self._unwrap_rtx = Unwrapper(16)
         # Session descriptions signal the first packet: number 0, timestamp 0.
         self._unwrap.unwrap(0)
-        self._nack = NackGenerator(rtt=self._rtt, max_tries=options.max_tries, first_sequence=0)
+        self._nack = NackGenerator(
+            rtt=self._rtt,
+            max_tries=options.max_tries,
+            first_sequence=0,
+            **nack_timing(options, context.fps),
+        )
         self._assembler = FrameAssembler(starts_frame=payload_format.starts_frame, first_sequence=0)
         self._feedback_ns = options.report_interval_ms * 1_000_000
         self._recorder = ArrivalRecorder(
             RECEIVER_SSRC, interval_ns=self._feedback_ns, overlap=FEEDBACK_OVERLAP
+        )
+        self._recovery = PacketRecovery(
+            options,
+            context.fps,
+            ssrc=context.ssrc,
+            unwrap=self._unwrap,
+            nack=self._nack,
+            recorder=self._recorder,
         )
         self._statistics = ReceptionStatistics(context.ssrc)
         self._chain = ReferenceChain()
@@ -93,8 +105,7 @@ class H26xReceiver:
         self._given_up: set[int] = set()
         self._polluted = False
         self._ended = -1  # highest frame of which the last packet was seen
-        self._decoder_free_ns = 0
-        self._last_render_ns = -(10**18)
+        self._screen = Screen(context, catch_up=options.catch_up)
         self._next_feedback_ns = self._feedback_ns
         self._next_key_request_ns = 0
         self._kept: dict[int, ReceivedFrame] = {}
@@ -169,41 +180,60 @@ class H26xReceiver:
     def _on_rtp(self, data: bytes, now_ns: int) -> None:
         packet = parse_rtp(data)
         timestamp = packet.timestamp
-        repaired = packet.ssrc == self._rtx_ssrc
-        if timestamp != self._timestamp:
-            capture_ns = round(self._index_of(timestamp) * 1e9 / self._fps)
-            if capture_ns > now_ns + AHEAD_NS:
-                raise RemoteProtocolError(f"timestamp {timestamp} is ahead of the clock")
-            self._timestamp = timestamp
-            self._frame_deadline_ns = capture_ns + self._give_up_ns
+        self._check_time(timestamp, now_ns)
         if packet.ssrc == self._ssrc:
             sequence = self._unwrap.unwrap(packet.sequence)
-            payload = packet.payload
             self._statistics.on_packet(sequence, timestamp, now_ns=now_ns)
             self._recorder.on_packet(self._ssrc, sequence, now_ns=now_ns)
-        elif repaired and packet.padding_bytes and not packet.payload:
-            padding_sequence = self._unwrap_rtx.unwrap(packet.sequence)
-            self._recorder.on_packet(self._rtx_ssrc, padding_sequence, now_ns=now_ns)
-            return
-        elif repaired:
-            original, payload = parse_rtx(packet)
-            rtx_sequence = self._unwrap_rtx.unwrap(packet.sequence)
-            self._recorder.on_packet(self._rtx_ssrc, rtx_sequence, now_ns=now_ns)
-            sequence = self._unwrap.unwrap(original)
+            self._accept(sequence, timestamp, packet.marker, packet.payload, now_ns)
         else:
-            raise RemoteProtocolError(f"unknown SSRC {packet.ssrc:#x}")
-        self._given_up.discard(sequence)
-        if packet.marker:
-            self._ended = max(self._ended, self._index_of(timestamp))
-        nack, assembler = self._nack, self._assembler
-        nack.on_packet(
-            sequence, now_ns=now_ns, deadline_ns=self._frame_deadline_ns, repaired=repaired
-        )
-        if assembler.push(sequence, timestamp, packet.marker, payload, now_ns=now_ns):
-            for frame in assembler.complete_frames():
-                self._on_whole(frame)
-        if self._whole or nack.next_timer() is not None:
+            found = self._recovery.packets_in(
+                packet, now_ns=now_ns, deadline_ns=self._frame_deadline_ns
+            )
+            self._accept_all(found, now_ns, asked=packet.ssrc == self._ssrc + 1)
+        if self._whole or self._nack.next_timer() is not None:
             self._request_missing(now_ns)
+
+    def _check_time(self, timestamp: int, now_ns: int) -> None:
+        if timestamp == self._timestamp:
+            return
+        capture_ns = round(self._index_of(timestamp) * 1e9 / self._fps)
+        if capture_ns > now_ns + AHEAD_NS:
+            raise RemoteProtocolError(f"timestamp {timestamp} is ahead of the clock")
+        self._timestamp = timestamp
+        self._frame_deadline_ns = capture_ns + self._give_up_ns
+
+    def _accept_all(
+        self, found: Sequence[SourcePacket], now_ns: int, *, asked: bool = False
+    ) -> None:
+        for packet in found:
+            self._check_time(packet.timestamp, now_ns)
+            self._accept(
+                packet.sequence, packet.timestamp, packet.marker, packet.payload, now_ns, asked
+            )
+
+    def _accept(
+        self,
+        sequence: int,
+        timestamp: int,
+        marker: bool,
+        payload: bytes,
+        now_ns: int,
+        asked: bool = False,
+    ) -> None:
+        """A media packet is there, whichever way; `asked`: as a retransmission."""
+        self._given_up.discard(sequence)
+        if marker:
+            self._ended = max(self._ended, self._index_of(timestamp))
+        self._nack.on_packet(
+            sequence, now_ns=now_ns, deadline_ns=self._frame_deadline_ns, repaired=asked
+        )
+        if self._assembler.push(sequence, timestamp, marker, payload, now_ns=now_ns):
+            for frame in self._assembler.complete_frames():
+                self._on_whole(frame)
+        more = self._recovery.follow_from(sequence, timestamp, marker, payload, now_ns=now_ns)
+        if more:
+            self._accept_all(more, now_ns)
 
     def _index_of(self, timestamp: int) -> int:
         return frame_of_timestamp(timestamp, fps=self._fps)
@@ -358,17 +388,7 @@ class H26xReceiver:
         self._show(index, now_ns)
 
     def _show(self, index: int, now_ns: int) -> None:
-        """Decode and render: at once, but no faster than `catch_up` times the frame rate."""
-        end_ns = max(now_ns, self._decoder_free_ns) + self._context.decode_ns()
-        self._decoder_free_ns = end_ns
-        render_ns = max(end_ns, self._last_render_ns + self._least_gap_ns)
-        deadline_ns = round(index * 1e9 / self._fps) + self._context.playout_deadline_ns
-        if render_ns > deadline_ns:
-            self._events.append(FrameDecoded(index, now_ns, end_ns, -1, "late"))
-            return
-        self._last_render_ns = render_ns
-        outcome = "concealed" if self._polluted else "rendered"
-        self._events.append(FrameDecoded(index, now_ns, end_ns, render_ns, outcome))
+        self._events.append(self._screen.show(index, concealed=self._polluted, now_ns=now_ns))
 
     # --- feedback -------------------------------------------------------------------------
 
@@ -376,7 +396,7 @@ class H26xReceiver:
         nack = self._nack
         wanted = nack.requests(now_ns=now_ns)
         if wanted:
-            if self._options.retransmission:
+            if self._options.resends:
                 self._send(
                     GenericNack(
                         RECEIVER_SSRC, self._context.ssrc, tuple(s & 0xFFFF for s in wanted)

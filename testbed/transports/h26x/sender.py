@@ -23,6 +23,7 @@ from testbed.protocol.rtp import RTP_HEADER_BYTES, timestamp_of_frame
 from testbed.protocol.source import RtpSource, feedback_in
 from testbed.transports.base import FrameEncoded, SenderContext
 from testbed.transports.h26x.options import H26xOptions
+from testbed.transports.h26x.protection import Protection, media_payload_bytes
 
 #: Payload types of the media and of its RFC 4588 retransmissions.
 MEDIA_PAYLOAD_TYPE: Final = H26X_MEDIA
@@ -70,10 +71,12 @@ class H26xSender:
             pacing_factor=options.pacing_factor,
             burst_bytes=2 * options.payload_bytes,
             playout_deadline_ns=context.playout_deadline_ns,
-            max_tries=options.max_tries if options.retransmission else 0,
+            max_tries=options.max_tries if options.resends else 0,
             pads=options.probe_fill == "padding",
         )
         self._outlet = self._source.outlet
+        self._protection = Protection(options, self._source)
+        self._payload_bytes = media_payload_bytes(options)
         self._wire_kbps = context.controller.target_kbps(now_ns=0)
         self._media_kbps = self._share_of_media(self._wire_kbps)
         self._encoding: deque[tuple[int, EncodedFrame]] = deque()
@@ -160,9 +163,7 @@ class H26xSender:
         """What the encoder gets of a target on the wire."""
         if not self._options.count_headers:
             return wire_kbps
-        return media_target_kbps(
-            wire_kbps, fps=self._fps, payload_bytes=self._options.payload_bytes
-        )
+        return media_target_kbps(wire_kbps, fps=self._fps, payload_bytes=self._payload_bytes)
 
     def _release(self, now_ns: int) -> None:
         while self._encoding and self._encoding[0][0] <= now_ns:
@@ -171,13 +172,11 @@ class H26xSender:
 
     def _packetise(self, encoded: EncodedFrame, now_ns: int) -> None:
         index = encoded.index
-        payloads = self._format.packetize(
-            encoded.data, max_payload_bytes=self._options.payload_bytes
-        )
+        payloads = self._format.packetize(encoded.data, max_payload_bytes=self._payload_bytes)
         timestamp = timestamp_of_frame(index, fps=self._fps)
         send = self._source.send
         self._outlet.before_push(now_ns=now_ns)
-        left = len(payloads)
+        first, left = self._source.sequence, len(payloads)
         for payload in payloads:
             left -= 1
             send(
@@ -188,6 +187,9 @@ class H26xSender:
                 media_bytes=len(payload),
                 now_ns=now_ns,
             )
+        self._protection.after_frame(
+            payloads, first_sequence=first, timestamp=timestamp, frame=index, now_ns=now_ns
+        )
 
     def _on_message(self, message: RtcpMessage, now_ns: int) -> None:
         if isinstance(message, GenericNack):
@@ -197,5 +199,6 @@ class H26xSender:
                 self._key_wanted = True
         elif isinstance(message, ReceiverReport):
             self._source.on_receiver_report(message, now_ns=now_ns)
+            self._protection.on_report(now_ns=now_ns)
         elif isinstance(message, CongestionFeedback):
             self._outlet.on_feedback(message, now_ns=now_ns)
