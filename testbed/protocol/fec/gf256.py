@@ -51,7 +51,7 @@ LOG: Final = _logarithms()
 
 
 def _products() -> Bytes:
-    table = EXP[LOG[:, None] + LOG[None, :]]
+    table: Bytes = EXP[LOG[:, None] + LOG[None, :]]
     table[0, :] = 0
     table[:, 0] = 0
     return table

@@ -39,7 +39,8 @@ def lagrange(known: Sequence[int], wanted: Sequence[int]) -> Bytes:
     over = LOG[to[:, None] ^ at[None, :]]
     between = LOG[at[:, None] ^ at[None, :]]  # LOG[0] on the diagonal is 0, which adds nothing
     exponents = over.sum(axis=1)[:, None] - over - between.sum(axis=1)[None, :]
-    return EXP[exponents % ORDER]
+    weights: Bytes = EXP[exponents % ORDER]
+    return weights
 
 
 @lru_cache(maxsize=512)

@@ -43,6 +43,7 @@ class H26xOptions:
             the retransmission's source) or "media" (the encoder is asked for more).
         report_interval_ms: time between the receiver's reports, 10-1000 (Morphe paper: 100).
         count_headers: the rate target includes IP, UDP and RTP headers.
+        count_repairs: it includes repair packets and, at a fixed rate, retransmissions.
     """
 
     preset: str = ""
@@ -64,6 +65,7 @@ class H26xOptions:
     payload_bytes: int = 1200
     catch_up: float = 2.0
     count_headers: bool = True
+    count_repairs: bool = True
     probe_fill: str = "padding"
     report_interval_ms: int = 100
 
@@ -88,7 +90,7 @@ class H26xOptions:
                 raise ValueError(f"{name}: must be a number (got {value!r})")
             if not low <= value <= high:
                 raise ValueError(f"{name}: must be in {low}..{high} (got {value})")
-        for name in ("retransmission", "key_requests", "conceal", "count_headers"):
+        for name in ("retransmission", "key_requests", "conceal", "count_headers", "count_repairs"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name}: must be true or false (got {getattr(self, name)!r})")
         for name, known in (

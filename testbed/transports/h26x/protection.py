@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from testbed.protocol.budget import RepairBudget
 from testbed.protocol.fec.codes import FEC_CODES, FrameEncoder
 from testbed.protocol.fec.redundancy import AdaptiveShare, FixedShare, Redundancy
 from testbed.protocol.fec.wire import OVERHEAD_BYTES, Repair, pack_repair, pack_source
@@ -22,6 +23,19 @@ def redundancy_of(options: H26xOptions) -> Redundancy:
     if options.fec_share:
         return FixedShare(options.fec_share)
     return AdaptiveShare(residual=options.fec_residual, most_share=options.fec_most_share)
+
+
+def budget_of(options: H26xOptions, *, constant: bool) -> RepairBudget | None:
+    """What takes repairs out of the target; None: the options say that they come on top.
+
+    Args:
+        options: of the transport.
+        constant: the rate control's target is.
+    """
+    if not options.count_repairs:
+        return None
+    foreseen = options.fec_share if options.fec != "none" else 0.0
+    return RepairBudget(foreseen=foreseen, meets_sum=constant)
 
 
 class Protection:

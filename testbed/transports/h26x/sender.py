@@ -23,7 +23,7 @@ from testbed.protocol.rtp import RTP_HEADER_BYTES, timestamp_of_frame
 from testbed.protocol.source import RtpSource, feedback_in
 from testbed.transports.base import FrameEncoded, SenderContext
 from testbed.transports.h26x.options import H26xOptions
-from testbed.transports.h26x.protection import Protection, media_payload_bytes
+from testbed.transports.h26x.protection import Protection, budget_of, media_payload_bytes
 
 #: Payload types of the media and of its RFC 4588 retransmissions.
 MEDIA_PAYLOAD_TYPE: Final = H26X_MEDIA
@@ -76,6 +76,7 @@ class H26xSender:
         )
         self._outlet = self._source.outlet
         self._protection = Protection(options, self._source)
+        self._budget = budget_of(options, constant=context.controller.constant)
         self._payload_bytes = media_payload_bytes(options)
         self._wire_kbps = context.controller.target_kbps(now_ns=0)
         self._media_kbps = self._share_of_media(self._wire_kbps)
@@ -93,6 +94,8 @@ class H26xSender:
         """Encode a captured frame; its packets leave when the encoder's time is over."""
         fills_probes = self._options.probe_fill == "media"
         wire_kbps = self._outlet.source_kbps(now_ns=now_ns, fills_probes=fills_probes)
+        if self._budget is not None:
+            wire_kbps = self._budget.media_kbps(wire_kbps, now_ns=now_ns)
         if wire_kbps != self._wire_kbps:
             self._wire_kbps = wire_kbps
             self._media_kbps = self._share_of_media(wire_kbps)
@@ -128,6 +131,10 @@ class H26xSender:
         if self._control:
             out = self._control + out
             self._control = []
+        if self._budget is not None:
+            for datagram in out:
+                size_bytes = len(datagram.data) + IP_UDP_HEADER_BYTES
+                self._budget.on_sent(size_bytes, kind=datagram.kind)
         return out
 
     def next_timer(self) -> int | None:
