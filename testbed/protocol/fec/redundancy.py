@@ -33,9 +33,6 @@ class Redundancy(Protocol):
     def rows(self, sources: int, *, block: int | None = None) -> int:
         """Repair packets for `sources` packets that are in blocks of `block` (None: the same)."""
 
-    def on_loss(self, loss: float, *, now_ns: int) -> None:
-        """The receiver reported a share of packets lost, 0 to 1."""
-
 
 class FixedShare:
     """A constant share of repair packets; what a block gets too little, the next gets more.
@@ -56,9 +53,6 @@ class FixedShare:
         rows = math.floor(owed + 1e-9)  # so that three times a third is one
         self._owed = owed - rows
         return rows
-
-    def on_loss(self, loss: float, *, now_ns: int) -> None:
-        """It is fixed."""
 
 
 def block_failure(sources: int, rows: int, loss: float) -> float:
@@ -92,41 +86,57 @@ def rows_needed(sources: int, loss: float, residual: float, most: int) -> int:
     return most
 
 
+class LossEstimate:
+    """The loss that the receiver reports, smoothed.
+
+    Attributes:
+        share: 0 to 1.
+    """
+
+    def __init__(self) -> None:
+        self.share = FIRST_LOSS
+        self._at_ns: int | None = None
+
+    def on_report(self, loss: float, *, now_ns: int) -> None:
+        """A report came; the first counts in full."""
+        if self._at_ns is None:
+            self.share = loss
+        else:
+            elapsed_ns = max(0, now_ns - self._at_ns)
+            self.share += (loss - self.share) * (1 - math.exp(-elapsed_ns / SMOOTHING_NS))
+        self._at_ns = now_ns
+
+    @property
+    def rounded(self) -> float:
+        """Up to the next of `LOSS_STEPS` steps; 0 below `LEAST_LOSS`."""
+        if self.share < LEAST_LOSS:
+            return 0.0
+        return math.ceil(min(self.share, 1.0) * LOSS_STEPS) / LOSS_STEPS
+
+
 class AdaptiveShare:
     """Repair packets by the reported loss; see the module's text.
 
     Args:
+        loss: what the receiver reports; its owner keeps it up to date.
         residual: probability that a block may stay beyond repair, 0 to 1.
         most_share: repair over source packets at most.
-
-    Attributes:
-        loss: smoothed.
     """
 
-    def __init__(self, *, residual: float, most_share: float) -> None:
+    def __init__(self, loss: LossEstimate, *, residual: float, most_share: float) -> None:
         if not (0 < residual < 1 and 0 < most_share < math.inf):
             raise LocalProtocolError(f"residual loss {residual}, at most a share of {most_share}")
+        self._loss = loss
         self._residual = residual
         self._most_share = most_share
-        self.loss = FIRST_LOSS
-        self._at_ns: int | None = None
         self._owed = 0.0
-
-    def on_loss(self, loss: float, *, now_ns: int) -> None:
-        """Smooth it; the first report counts in full."""
-        if self._at_ns is None:
-            self.loss = loss
-        else:
-            elapsed_ns = max(0, now_ns - self._at_ns)
-            self.loss += (loss - self.loss) * (1 - math.exp(-elapsed_ns / SMOOTHING_NS))
-        self._at_ns = now_ns
 
     def rows(self, sources: int, *, block: int | None = None) -> int:
         """What the block needs, or the part of it that belongs to `sources`."""
         block = sources if block is None else block
-        if self.loss < LEAST_LOSS or not sources:
+        loss = self._loss.rounded
+        if not loss or not sources:
             return 0
-        loss = math.ceil(min(self.loss, 1.0) * LOSS_STEPS) / LOSS_STEPS
         most = math.ceil(self._most_share * block)
         needed = rows_needed(block, loss, self._residual, most)
         if block == sources:

@@ -1,4 +1,4 @@
-"""The sender's forward error correction: repair packets behind each frame's media packets."""
+"""The sender's repairs: packets behind each frame's media packets, and what is asked for again."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from testbed.protocol.budget import RepairBudget
 from testbed.protocol.fec.codes import FEC_CODES, FrameEncoder
-from testbed.protocol.fec.redundancy import AdaptiveShare, FixedShare, Redundancy
+from testbed.protocol.fec.redundancy import AdaptiveShare, FixedShare, LossEstimate, Redundancy
 from testbed.protocol.fec.wire import OVERHEAD_BYTES, Repair, pack_repair, pack_source
 from testbed.protocol.payload.types import H26X_FEC
 from testbed.protocol.source import RtpSource
+from testbed.transports.h26x.hybrid import HybridRepeats
 from testbed.transports.h26x.options import H26xOptions
 
 
@@ -18,11 +19,11 @@ def media_payload_bytes(options: H26xOptions) -> int:
     return options.payload_bytes - (OVERHEAD_BYTES if options.repairs else 0)
 
 
-def redundancy_of(options: H26xOptions) -> Redundancy:
+def redundancy_of(options: H26xOptions, loss: LossEstimate) -> Redundancy:
     """How many repair packets the options ask for."""
     if options.fec_share:
         return FixedShare(options.fec_share)
-    return AdaptiveShare(residual=options.fec_residual, most_share=options.fec_most_share)
+    return AdaptiveShare(loss, residual=options.fec_residual, most_share=options.fec_most_share)
 
 
 def budget_of(options: H26xOptions, *, constant: bool) -> RepairBudget | None:
@@ -39,20 +40,31 @@ def budget_of(options: H26xOptions, *, constant: bool) -> RepairBudget | None:
 
 
 class Protection:
-    """Sends repair packets; with `fec: none` it does nothing.
+    """Sends repair packets and answers requests; with `fec: none` the latter alone.
 
     Args:
         options: of the transport.
         source: sends them.
+        fps: frame rate.
+        playout_deadline_ns: as in the scenario.
     """
 
-    def __init__(self, options: H26xOptions, source: RtpSource) -> None:
+    def __init__(
+        self, options: H26xOptions, source: RtpSource, *, fps: float, playout_deadline_ns: int
+    ) -> None:
         self._source = source
-        self._redundancy = redundancy_of(options)
+        self._fps = fps
+        self._useful_ns = options.give_up_ms * 1_000_000 or playout_deadline_ns
+        self._loss = LossEstimate()
         self._encoder: FrameEncoder | None = None
         if options.fec != "none":
             self._encoder = FEC_CODES.get(options.fec).encoder(
-                self._redundancy, window_frames=options.fec_window_frames
+                redundancy_of(options, self._loss), window_frames=options.fec_window_frames
+            )
+        self._hybrid: HybridRepeats | None = None
+        if options.arq == "hybrid":
+            self._hybrid = HybridRepeats(
+                source, self._loss, residual=options.fec_residual, max_tries=options.max_tries
             )
 
     def after_frame(
@@ -73,23 +85,53 @@ class Protection:
             frame: number of the frame.
             now_ns: time.
         """
-        if self._encoder is None:
+        if self._encoder is None and self._hybrid is None:
             return
         last = len(payloads) - 1
         symbols = [
             pack_source(payload, marker=number == last, timestamp=timestamp)
             for number, payload in enumerate(payloads)
         ]
-        made = self._encoder.add_frame(first_sequence, symbols)
-        self._send(made, timestamp=timestamp, frame=frame, now_ns=now_ns)
+        made: list[Repair] = []
+        if self._encoder is not None:
+            made = self._encoder.add_frame(first_sequence, symbols)
+            self._send(made, timestamp=timestamp, frame=frame, now_ns=now_ns)
+        if self._hybrid is not None:
+            self._hybrid.remember(
+                first_sequence,
+                symbols,
+                sent=made,
+                frame=frame,
+                timestamp=timestamp,
+                deadline_ns=round(frame * 1e9 / self._fps) + self._useful_ns,
+                now_ns=now_ns,
+            )
 
     def on_report(self, *, now_ns: int) -> None:
         """The source has learnt the loss that the receiver reports."""
         loss = self._source.loss
         if loss is not None:
-            self._redundancy.on_loss(loss, now_ns=now_ns)
+            self._loss.on_report(loss, now_ns=now_ns)
 
-    def _send(self, made: Sequence[Repair], *, timestamp: int, frame: int, now_ns: int) -> None:
+    def on_request(self, lost: Sequence[int], *, now_ns: int) -> None:
+        """The receiver asks for packets (numbers modulo 2**16)."""
+        if self._hybrid is None:
+            self._source.resend(lost, now_ns=now_ns)
+            return
+        for block, made in self._hybrid.answer(lost, now_ns=now_ns):
+            self._send(
+                made, timestamp=block.timestamp, frame=block.frame, now_ns=now_ns, front=True
+            )
+
+    def _send(
+        self,
+        made: Sequence[Repair],
+        *,
+        timestamp: int,
+        frame: int,
+        now_ns: int,
+        front: bool = False,
+    ) -> None:
         left = len(made)
         for repair in made:
             left -= 1
@@ -100,4 +142,5 @@ class Protection:
                 timestamp=timestamp,
                 frame=frame,
                 now_ns=now_ns,
+                front=front,
             )

@@ -75,7 +75,12 @@ class H26xSender:
             pads=options.probe_fill == "padding",
         )
         self._outlet = self._source.outlet
-        self._protection = Protection(options, self._source)
+        self._protection = Protection(
+            options,
+            self._source,
+            fps=self._fps,
+            playout_deadline_ns=context.playout_deadline_ns,
+        )
         self._budget = budget_of(options, constant=context.controller.constant)
         self._payload_bytes = media_payload_bytes(options)
         self._wire_kbps = context.controller.target_kbps(now_ns=0)
@@ -200,7 +205,7 @@ class H26xSender:
 
     def _on_message(self, message: RtcpMessage, now_ns: int) -> None:
         if isinstance(message, GenericNack):
-            self._source.resend(message.lost, now_ns=now_ns)
+            self._protection.on_request(message.lost, now_ns=now_ns)
         elif isinstance(message, PictureLossIndication | FullIntraRequest):
             if now_ns - self._last_key_ns >= self._options.key_interval_ms * 1_000_000:
                 self._key_wanted = True

@@ -6,6 +6,7 @@ from testbed.protocol.fec.redundancy import (
     FIRST_LOSS,
     AdaptiveShare,
     FixedShare,
+    LossEstimate,
     block_failure,
     rows_needed,
 )
@@ -41,35 +42,40 @@ def test_a_fixed_share_is_kept_over_blocks_too_short_for_it() -> None:
     assert sum(FixedShare(0.2).rows(k) for k in [10] * 5) == 10
 
 
+def adaptive(loss: float, **options: float) -> AdaptiveShare:
+    estimate = LossEstimate()
+    estimate.on_report(loss, now_ns=0)
+    return AdaptiveShare(estimate, **{"residual": 0.01, "most_share": 1.0, **options})
+
+
 def test_adaptive_follows_the_reports() -> None:
-    share = AdaptiveShare(residual=0.01, most_share=1.0)
-    assert share.loss == FIRST_LOSS
+    loss = LossEstimate()
+    share = AdaptiveShare(loss, residual=0.01, most_share=1.0)
+    assert loss.share == FIRST_LOSS
     first = share.rows(10)
-    share.on_loss(0.2, now_ns=0)
-    assert share.loss == 0.2
+    loss.on_report(0.2, now_ns=0)
+    assert loss.share == 0.2
     assert share.rows(10) > first > 0
     for report in range(1, 200):
-        share.on_loss(0.0, now_ns=report * 100 * MS)
+        loss.on_report(0.0, now_ns=report * 100 * MS)
     assert share.rows(10) == 0
 
 
-def test_adaptive_smooths_over_two_seconds() -> None:
-    share = AdaptiveShare(residual=0.01, most_share=1.0)
-    share.on_loss(0.0, now_ns=0)
+def test_loss_is_smoothed_over_two_seconds() -> None:
+    loss = LossEstimate()
+    loss.on_report(0.0, now_ns=0)
     for report in range(1, 21):
-        share.on_loss(0.1, now_ns=report * 100 * MS)
-    assert share.loss == pytest.approx(0.1 * (1 - 2.718281828**-1))
+        loss.on_report(0.1, now_ns=report * 100 * MS)
+    assert loss.share == pytest.approx(0.1 * (1 - 2.718281828**-1))
+    assert loss.rounded == pytest.approx(17 / 256)
 
 
 def test_adaptive_is_clipped() -> None:
-    share = AdaptiveShare(residual=0.001, most_share=0.5)
-    share.on_loss(1.0, now_ns=0)
-    assert share.rows(10) == 5
+    assert adaptive(1.0, residual=0.001, most_share=0.5).rows(10) == 5
 
 
 def test_a_part_of_a_block_gets_its_part_of_the_rows() -> None:
-    share = AdaptiveShare(residual=0.01, most_share=1.0)
-    share.on_loss(0.1, now_ns=0)
+    share = adaptive(0.1)
     needed = rows_needed(40, 26 / 256, 0.01, 40)
     assert sum(share.rows(10, block=40) for _ in range(4)) == needed
 
@@ -83,4 +89,4 @@ def test_a_share_is_positive(share: float) -> None:
 @pytest.mark.parametrize(("residual", "most"), [(0.0, 1.0), (1.0, 1.0), (0.1, 0.0)])
 def test_adaptive_refuses(residual: float, most: float) -> None:
     with pytest.raises(LocalProtocolError, match="residual loss"):
-        AdaptiveShare(residual=residual, most_share=most)
+        AdaptiveShare(LossEstimate(), residual=residual, most_share=most)
