@@ -186,6 +186,7 @@ class RtpSource:
         timestamp: int,
         frame: int,
         now_ns: int,
+        span: int = 1,
         front: bool = False,
     ) -> None:
         """Queue a packet of forward error correction, on the SSRC after the retransmissions'.
@@ -197,6 +198,7 @@ class RtpSource:
             timestamp: RTP timestamp.
             frame: see `Datagram`.
             now_ns: time.
+            span: see `Datagram`.
             front: ahead of the media that waits.
         """
         data = pack_rtp(
@@ -207,7 +209,9 @@ class RtpSource:
             timestamp=timestamp,
             ssrc=self._ssrc + 2,
         )
-        self.outlet.push(Datagram(data, "fec", frame, 0, self._token), now_ns=now_ns, front=front)
+        self.outlet.push(
+            Datagram(data, "fec", frame, 0, self._token, span=span), now_ns=now_ns, front=front
+        )
         self._fec_sequence += 1
         self._token += 1
 

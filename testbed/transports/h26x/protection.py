@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 from testbed.protocol.budget import RepairBudget
-from testbed.protocol.fec.codes import FEC_CODES, FrameEncoder
+from testbed.protocol.fec.codes import FEC_CODES, MAX_WINDOW_FRAMES, FrameEncoder
 from testbed.protocol.fec.redundancy import AdaptiveShare, FixedShare, LossEstimate, Redundancy
 from testbed.protocol.fec.wire import OVERHEAD_BYTES, Repair, pack_repair, pack_source
 from testbed.protocol.payload.types import H26X_FEC
@@ -61,6 +62,8 @@ class Protection:
             self._encoder = FEC_CODES.get(options.fec).encoder(
                 redundancy_of(options, self._loss), window_frames=options.fec_window_frames
             )
+        # First packet of each of the latest frames, the present one last.
+        self._firsts: deque[int] = deque(maxlen=MAX_WINDOW_FRAMES + 1)
         self._hybrid: HybridRepeats | None = None
         if options.arq == "hybrid":
             self._hybrid = HybridRepeats(
@@ -94,6 +97,7 @@ class Protection:
         ]
         made: list[Repair] = []
         if self._encoder is not None:
+            self._firsts.append(first_sequence)
             made = self._encoder.add_frame(first_sequence, symbols)
             self._send(made, timestamp=timestamp, frame=frame, now_ns=now_ns)
         if self._hybrid is not None:
@@ -142,5 +146,11 @@ class Protection:
                 timestamp=timestamp,
                 frame=frame,
                 now_ns=now_ns,
+                span=1 if front else self._span(repair.base),
                 front=front,
             )
+
+    def _span(self, base: int) -> int:
+        """`Datagram.span` of a repair packet that reaches back to packet `base`."""
+        before = sum(first > base for first in self._firsts)
+        return -before or 1

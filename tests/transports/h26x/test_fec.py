@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parents[2] / "worlds"))
 from helpers import path, run, session
 
+from testbed.analysis.metrics.columns import frame_columns
 from testbed.errors import InputError
 from testbed.network.packet import LINK_OVERHEAD_BYTES
 from testbed.network.spec import LossSpec
@@ -103,6 +104,17 @@ def test_the_log_counts_repair_packets() -> None:
     frames = made["frames"].set_index("frame")
     assert len(packets) > 20
     assert (frames.fec_bytes[frames.fec_bytes > 0] == by_frame.sum()).all()
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("loss", [0.1, 0.3, 0.5])
+def test_the_log_holds_together(code: str, loss: float) -> None:
+    """Frames of which nothing came but repairs over several frames have an arrival as well."""
+    made = tables(loss, fec=code, arq="hybrid", duration_s=10.0)
+    frames = frame_columns(made["frames"])
+    assert len(frames.capture_ns) == 150
+    shown = made["frames"].query("outcome == 'rendered'")
+    assert shown.first_arrival_ns.notna().all()
 
 
 @pytest.mark.parametrize("code", CODES)
