@@ -37,8 +37,8 @@ class EncoderConfig:
         preset: the encoder's own preset; "" is veryfast (x264, x265) or faster (VVenC).
         intra_period_frames: distance of key frames; 0 = only the first (and forced ones).
         vbv_ms: size of the rate buffer in ms of the target rate.
-        slices: slices a picture; 1 = none. Only H.264 takes more: x265 crashes with slices and
-            without its thread pool, VVenC has none to speak of.
+        slices: slices a picture; 1 = none. Only H.264 takes more: x265 does not start with slices
+            and without wavefronts, and with them holds frames back or crashes; VVenC has none.
     """
 
     preset: str = ""

@@ -5,11 +5,12 @@ budget watches what leaves, and tells which share of the target the media may ha
 
     share = (1 + surplus / (2 s of the target)) / (1 + repair over media bytes of the last second)
 
-The denominator is what repairs are expected to cost. The numerator is the integral part: the
-surplus is all of the target so far less all that was sent, so that over a session of some seconds
-the sum meets the target whatever the estimate missed. Shares go in steps of 2 %, four times a
-second at most: equal targets give equal encodes, which are kept, and VVenC, which follows a target
-only by a new key frame, sees few changes.
+The denominator is what repairs are expected to cost; of forward error correction that is known in
+advance, so the larger of what is foreseen and what was seen counts. The numerator is the integral
+part: the surplus is all of the target so far less all that was sent, so that over a session of
+some seconds the sum meets the target whatever the estimate missed. Shares go in steps of 2 %, four
+times a second at most: equal targets give equal encodes, which are kept, and VVenC, which follows
+a target only by a new key frame, sees few changes.
 """
 
 from __future__ import annotations
@@ -34,19 +35,18 @@ class RepairBudget:
     """See the module's text.
 
     Args:
-        foreseen: repair over media bytes that are known in advance, >= 0.
         meets_sum: the target is constant, and the sum of what is sent is to meet it. Otherwise only
             forward error correction is taken out: a controller that watches the network sees
             retransmissions itself, and paces them.
     """
 
-    def __init__(self, *, foreseen: float, meets_sum: bool) -> None:
-        self._foreseen = foreseen
+    def __init__(self, *, meets_sum: bool) -> None:
         self._meets_sum = meets_sum
-        self._media_bytes = 0.0  # both forgotten with `MEMORY_NS`
-        self._repair_bytes = 0.0
+        self._media_bytes = 0.0  # all three forgotten with `MEMORY_NS`
+        self._fec_bytes = 0.0
+        self._repeated_bytes = 0.0
         self._decayed_ns = 0
-        self._repairs = foreseen > 0
+        self._repairs = False
         self._surplus_bits = 0.0
         self._asked_ns = 0
         self._share = 1.0
@@ -60,41 +60,49 @@ class RepairBudget:
             kind: as in `Datagram`.
         """
         self._surplus_bits -= 8 * size_bytes
-        if kind == "fec" or (kind == "retransmission" and self._meets_sum):
-            self._repair_bytes += size_bytes
+        if kind == "fec":
+            self._fec_bytes += size_bytes
+            self._repairs = True
+        elif kind == "retransmission" and self._meets_sum:
+            self._repeated_bytes += size_bytes
             self._repairs = True
         elif kind == "media":
             self._media_bytes += size_bytes
 
-    def media_kbps(self, target_kbps: float, *, now_ns: int) -> float:
+    def media_kbps(self, target_kbps: float, *, foreseen: float = 0.0, now_ns: int) -> float:
         """The part of a target that the media may have; all of it while nothing is repaired.
 
         Args:
             target_kbps: on the wire, > 0.
+            foreseen: bytes of forward error correction over media bytes from now on, >= 0.
             now_ns: time; calls come in order.
         """
         most_bits = target_kbps * 1e3 * MOST_SURPLUS_S
         self._surplus_bits += target_kbps * (now_ns - self._asked_ns) / 1e6
         self._surplus_bits = min(max(self._surplus_bits, -most_bits), most_bits)
         self._asked_ns = now_ns
-        if not self._repairs:
+        if not self._repairs and not foreseen:
             return target_kbps
         if self._updated_ns is None or now_ns - self._updated_ns >= UPDATE_NS:
             self._updated_ns = now_ns
-            self._share = self._new_share(target_kbps, now_ns)
+            self._share = self._new_share(target_kbps, foreseen, now_ns)
         return target_kbps * self._share
 
-    def _new_share(self, target_kbps: float, now_ns: int) -> float:
-        share = 1 / (1 + self._repair_ratio(now_ns))
+    def _new_share(self, target_kbps: float, foreseen: float, now_ns: int) -> float:
+        share = 1 / (1 + self._repair_ratio(foreseen, now_ns))
         if self._meets_sum:
             share *= 1 + self._surplus_bits / (target_kbps * 1e3 * PAYBACK_S)
         return max(round(share / STEP) * STEP, LEAST_SHARE)
 
-    def _repair_ratio(self, now_ns: int) -> float:
-        """Repair over media bytes of late; what is foreseen until there is enough to tell."""
+    def _repair_ratio(self, foreseen: float, now_ns: int) -> float:
+        """Repair over media bytes of late, or as foreseen where that is more."""
+        fec, repeated = foreseen, 0.0
+        if self._media_bytes:
+            fec = max(fec, self._fec_bytes / self._media_bytes)
+            repeated = self._repeated_bytes / self._media_bytes
         keep = math.exp((self._decayed_ns - now_ns) / MEMORY_NS)
         self._decayed_ns = now_ns
-        ratio = self._repair_bytes / self._media_bytes if self._media_bytes else 0.0
         self._media_bytes *= keep
-        self._repair_bytes *= keep
-        return ratio if now_ns >= MEMORY_NS else max(ratio, self._foreseen)
+        self._fec_bytes *= keep
+        self._repeated_bytes *= keep
+        return fec + repeated

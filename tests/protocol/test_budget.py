@@ -32,7 +32,7 @@ def spend(
 
 
 def test_without_repairs_the_target_is_the_medias() -> None:
-    budget = RepairBudget(foreseen=0.0, meets_sum=True)
+    budget = RepairBudget(meets_sum=True)
     for index in range(100):
         assert budget.media_kbps(TARGET, now_ns=index * FRAME_NS) == TARGET
         budget.on_sent(3000, kind="media")
@@ -44,18 +44,19 @@ def test_without_repairs_the_target_is_the_medias() -> None:
 def test_the_sum_meets_the_target_within_ten_seconds(
     kind: str, repair: float, error: float
 ) -> None:
-    budget = RepairBudget(foreseen=0.0, meets_sum=True)
+    budget = RepairBudget(meets_sum=True)
     kbps, _ = spend(budget, seconds=10, repair=repair, kind=kind, error=error)
     assert kbps == pytest.approx(TARGET, rel=0.03)
 
 
 def test_a_share_that_is_known_is_taken_out_from_the_first_frame() -> None:
-    budget = RepairBudget(foreseen=0.5, meets_sum=True)
-    assert budget.media_kbps(TARGET, now_ns=0) == pytest.approx(TARGET / 1.5, rel=STEP)
+    budget = RepairBudget(meets_sum=True)
+    first = budget.media_kbps(TARGET, foreseen=0.5, now_ns=0)
+    assert first == pytest.approx(TARGET / 1.5, rel=STEP)
 
 
 def test_shares_are_coarse_and_rare() -> None:
-    budget = RepairBudget(foreseen=0.0, meets_sum=True)
+    budget = RepairBudget(meets_sum=True)
     _, targets = spend(budget, seconds=4, repair=0.3)
     changes = sum(a != b for a, b in itertools.pairwise(targets))
     assert 0 < changes <= 4e9 / UPDATE_NS
@@ -65,16 +66,14 @@ def test_shares_are_coarse_and_rare() -> None:
 
 
 def test_a_controller_that_watches_the_network_pays_for_retransmissions_itself() -> None:
-    budget = RepairBudget(foreseen=0.0, meets_sum=False)
+    budget = RepairBudget(meets_sum=False)
     _, targets = spend(budget, seconds=2, repair=0.3)
     assert set(targets) == {TARGET}
-    _, targets = spend(
-        RepairBudget(foreseen=0.0, meets_sum=False), seconds=2, repair=0.25, kind="fec"
-    )
+    _, targets = spend(RepairBudget(meets_sum=False), seconds=2, repair=0.25, kind="fec")
     assert targets[-1] == pytest.approx(TARGET / 1.25, rel=STEP)
 
 
 def test_the_media_keep_something() -> None:
-    budget = RepairBudget(foreseen=0.0, meets_sum=True)
+    budget = RepairBudget(meets_sum=True)
     _, targets = spend(budget, seconds=5, repair=9.0)
     assert min(targets) == pytest.approx(LEAST_SHARE * TARGET)

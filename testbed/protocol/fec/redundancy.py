@@ -33,6 +33,9 @@ class Redundancy(Protocol):
     def rows(self, sources: int, *, block: int | None = None) -> int:
         """Repair packets for `sources` packets that are in blocks of `block` (None: the same)."""
 
+    def share(self, block: int) -> float:
+        """Repair over source packets to expect for blocks of `block` packets, >= 1."""
+
 
 class FixedShare:
     """A constant share of repair packets; what a block gets too little, the next gets more.
@@ -53,6 +56,10 @@ class FixedShare:
         rows = math.floor(owed + 1e-9)  # so that three times a third is one
         self._owed = owed - rows
         return rows
+
+    def share(self, block: int) -> float:  # noqa: ARG002 - contract
+        """The constant."""
+        return self._share
 
 
 def block_failure(sources: int, rows: int, loss: float) -> float:
@@ -134,14 +141,23 @@ class AdaptiveShare:
     def rows(self, sources: int, *, block: int | None = None) -> int:
         """What the block needs, or the part of it that belongs to `sources`."""
         block = sources if block is None else block
-        loss = self._loss.rounded
-        if not loss or not sources:
+        needed = self._needed(block)
+        if not needed:
             return 0
-        most = math.ceil(self._most_share * block)
-        needed = rows_needed(block, loss, self._residual, most)
         if block == sources:
             return needed
         owed = self._owed + needed * sources / block
         rows = math.floor(owed + 1e-9)
         self._owed = owed - rows
         return rows
+
+    def share(self, block: int) -> float:
+        """By the loss of now."""
+        return self._needed(block) / block
+
+    def _needed(self, block: int) -> int:
+        loss = self._loss.rounded
+        if not loss or not block:
+            return 0
+        most = math.ceil(self._most_share * block)
+        return rows_needed(block, loss, self._residual, most)

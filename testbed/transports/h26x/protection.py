@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
-from testbed.protocol.budget import RepairBudget
 from testbed.protocol.fec.codes import FEC_CODES, MAX_WINDOW_FRAMES, FrameEncoder
 from testbed.protocol.fec.redundancy import AdaptiveShare, FixedShare, LossEstimate, Redundancy
 from testbed.protocol.fec.wire import OVERHEAD_BYTES, Repair, pack_repair, pack_source
@@ -13,6 +13,9 @@ from testbed.protocol.payload.types import H26X_FEC
 from testbed.protocol.source import RtpSource
 from testbed.transports.h26x.hybrid import HybridRepeats
 from testbed.transports.h26x.options import H26xOptions
+
+#: Weight of a frame in the smoothed number of packets: a few frames, ours.
+FRAME_WEIGHT: Final = 0.125
 
 
 def media_payload_bytes(options: H26xOptions) -> int:
@@ -25,19 +28,6 @@ def redundancy_of(options: H26xOptions, loss: LossEstimate) -> Redundancy:
     if options.fec_share:
         return FixedShare(options.fec_share)
     return AdaptiveShare(loss, residual=options.fec_residual, most_share=options.fec_most_share)
-
-
-def budget_of(options: H26xOptions, *, constant: bool) -> RepairBudget | None:
-    """What takes repairs out of the target; None: the options say that they come on top.
-
-    Args:
-        options: of the transport.
-        constant: the rate control's target is.
-    """
-    if not options.count_repairs:
-        return None
-    foreseen = options.fec_share if options.fec != "none" else 0.0
-    return RepairBudget(foreseen=foreseen, meets_sum=constant)
 
 
 class Protection:
@@ -57,11 +47,13 @@ class Protection:
         self._fps = fps
         self._useful_ns = options.give_up_ms * 1_000_000 or playout_deadline_ns
         self._loss = LossEstimate()
+        self._redundancy = redundancy_of(options, self._loss)
         self._encoder: FrameEncoder | None = None
         if options.fec != "none":
-            self._encoder = FEC_CODES.get(options.fec).encoder(
-                redundancy_of(options, self._loss), window_frames=options.fec_window_frames
-            )
+            code = FEC_CODES.get(options.fec)
+            self._encoder = code.encoder(self._redundancy, window_frames=options.fec_window_frames)
+            self._block_frames = 1 + code.later_frames(options.fec_window_frames)
+        self._packets = 0.0  # of a frame, smoothed
         # First packet of each of the latest frames, the present one last.
         self._firsts: deque[int] = deque(maxlen=MAX_WINDOW_FRAMES + 1)
         self._hybrid: HybridRepeats | None = None
@@ -98,6 +90,9 @@ class Protection:
         made: list[Repair] = []
         if self._encoder is not None:
             self._firsts.append(first_sequence)
+            self._packets += (len(payloads) - self._packets) * (
+                FRAME_WEIGHT if self._packets else 1
+            )
             made = self._encoder.add_frame(first_sequence, symbols)
             self._send(made, timestamp=timestamp, frame=frame, now_ns=now_ns)
         if self._hybrid is not None:
@@ -110,6 +105,12 @@ class Protection:
                 deadline_ns=round(frame * 1e9 / self._fps) + self._useful_ns,
                 now_ns=now_ns,
             )
+
+    def foreseen(self) -> float:
+        """Repair over media packets that the next frames will have."""
+        if self._encoder is None or not self._packets:
+            return 0.0
+        return self._redundancy.share(max(1, round(self._packets * self._block_frames)))
 
     def on_report(self, *, now_ns: int) -> None:
         """The source has learnt the loss that the receiver reports."""

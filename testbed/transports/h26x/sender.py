@@ -7,6 +7,7 @@ from typing import Final
 
 from testbed.errors import RemoteProtocolError
 from testbed.media.types import EncodedFrame
+from testbed.protocol.budget import RepairBudget
 from testbed.protocol.endpoint import Datagram, Event, SourceFrame
 from testbed.protocol.outlet import IP_UDP_HEADER_BYTES
 from testbed.protocol.payload import PayloadFormat
@@ -23,7 +24,7 @@ from testbed.protocol.rtp import RTP_HEADER_BYTES, timestamp_of_frame
 from testbed.protocol.source import RtpSource, feedback_in
 from testbed.transports.base import FrameEncoded, SenderContext
 from testbed.transports.h26x.options import H26xOptions
-from testbed.transports.h26x.protection import Protection, budget_of, media_payload_bytes
+from testbed.transports.h26x.protection import Protection, media_payload_bytes
 
 #: Payload types of the media and of its RFC 4588 retransmissions.
 MEDIA_PAYLOAD_TYPE: Final = H26X_MEDIA
@@ -81,7 +82,9 @@ class H26xSender:
             fps=self._fps,
             playout_deadline_ns=context.playout_deadline_ns,
         )
-        self._budget = budget_of(options, constant=context.controller.constant)
+        self._budget: RepairBudget | None = None
+        if options.count_repairs:
+            self._budget = RepairBudget(meets_sum=context.controller.constant)
         self._payload_bytes = media_payload_bytes(options)
         self._wire_kbps = context.controller.target_kbps(now_ns=0)
         self._media_kbps = self._share_of_media(self._wire_kbps)
@@ -100,7 +103,9 @@ class H26xSender:
         fills_probes = self._options.probe_fill == "media"
         wire_kbps = self._outlet.source_kbps(now_ns=now_ns, fills_probes=fills_probes)
         if self._budget is not None:
-            wire_kbps = self._budget.media_kbps(wire_kbps, now_ns=now_ns)
+            wire_kbps = self._budget.media_kbps(
+                wire_kbps, foreseen=self._protection.foreseen(), now_ns=now_ns
+            )
         if wire_kbps != self._wire_kbps:
             self._wire_kbps = wire_kbps
             self._media_kbps = self._share_of_media(wire_kbps)

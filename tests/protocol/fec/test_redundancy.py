@@ -70,6 +70,13 @@ def test_loss_is_smoothed_over_two_seconds() -> None:
     assert loss.rounded == pytest.approx(17 / 256)
 
 
+def test_the_share_to_expect_is_what_blocks_get() -> None:
+    assert FixedShare(0.3).share(5) == 0.3
+    share = adaptive(0.1)
+    assert share.share(10) == share.rows(10) / 10
+    assert adaptive(0.0).share(10) == 0.0
+
+
 def test_adaptive_is_clipped() -> None:
     assert adaptive(1.0, residual=0.001, most_share=0.5).rows(10) == 5
 
