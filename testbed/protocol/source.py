@@ -121,6 +121,7 @@ class RtpSource:
         media_bytes: int,
         now_ns: int,
         span: int = 1,
+        kept: bool = True,
     ) -> None:
         """Queue a media packet; call `outlet.before_push` before the first of several.
 
@@ -132,6 +133,7 @@ class RtpSource:
             media_bytes: see `Datagram`.
             now_ns: time.
             span: see `Datagram`.
+            kept: it can be sent again.
         """
         sequence = self.sequence
         data = pack_rtp(
@@ -148,7 +150,7 @@ class RtpSource:
             if self._latest and self._latest[0].frame != frame:
                 self._latest.clear()
             self._latest.append(datagram)
-        if self._history is not None:
+        if kept and self._history is not None:
             size_bytes = len(data) + IP_UDP_HEADER_BYTES
             self._history.remember(sequence, datagram, size_bytes=size_bytes, now_ns=now_ns)
         self._timestamp = timestamp

@@ -21,6 +21,8 @@ class H26xOptions:
         preset: encoder preset, or "" for the codec's default.
         intra_period_frames: distance of periodic key frames; 0: only the first and on request.
         slices: slices a picture, for concealment; h264 only, 1-32.
+        temporal_layers: 2: no frame refers to an odd one, so that the receiver can do without; odd
+            frames are neither protected nor sent again; h264 only, 1-2.
         retransmission: answer NACKs.
         arq: how: "nack" (each packet as it is asked for), "hybrid" (with as many repair packets as
             the frame's deadline calls for) or "none" (as `retransmission: false`).
@@ -49,6 +51,7 @@ class H26xOptions:
     preset: str = ""
     intra_period_frames: int = 0
     slices: int = 1
+    temporal_layers: int = 1
     retransmission: bool = True
     arq: str = "nack"
     fec: str = "none"
@@ -73,6 +76,7 @@ class H26xOptions:
         for name, low, high in (
             ("intra_period_frames", 0, 100_000),
             ("slices", 1, 32),
+            ("temporal_layers", 1, 2),
             ("fec_share", 0, 4),
             ("fec_window_frames", 1, MAX_WINDOW_FRAMES),
             ("fec_residual", 0.0001, 0.5),
@@ -103,10 +107,28 @@ class H26xOptions:
                 raise ValueError(f"{name}: must be one of {', '.join(known)} (got {value!r})")
         if not isinstance(self.fec_window_frames, int):
             raise ValueError(f"fec_window_frames: must be whole (got {self.fec_window_frames})")
+        if self.temporal_layers == 2:
+            self._check_layers()
         if self.arq == "hybrid" and not self.retransmission:
             raise ValueError("arq: hybrid needs retransmission: true")
         if not isinstance(self.preset, str):
             raise ValueError(f"preset: must be a name (got {self.preset!r})")
+
+    def _check_layers(self) -> None:
+        if self.slices > 1 or self.conceal or self.intra_period_frames % 2:
+            raise ValueError(
+                "temporal_layers: 2 goes with slices: 1, conceal: false and an even "
+                "intra_period_frames"
+            )
+        if self.fec not in ("none", "rs-frame"):
+            raise ValueError(
+                f"temporal_layers: 2 goes with fec: none or rs-frame (got {self.fec!r})"
+            )
+
+    @property
+    def layered(self) -> bool:
+        """Odd frames are disposable."""
+        return self.temporal_layers == 2
 
     @property
     def resends(self) -> bool:

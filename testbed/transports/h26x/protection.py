@@ -14,6 +14,8 @@ from testbed.protocol.source import RtpSource
 from testbed.transports.h26x.hybrid import HybridRepeats
 from testbed.transports.h26x.options import H26xOptions
 
+#: Of the media's bytes, what the base of two layers takes, roughly.
+BASE_SHARE: Final = 0.5
 #: Weight of a frame in the smoothed number of packets: a few frames, ours.
 FRAME_WEIGHT: Final = 0.125
 
@@ -53,7 +55,8 @@ class Protection:
             code = FEC_CODES.get(options.fec)
             self._encoder = code.encoder(self._redundancy, window_frames=options.fec_window_frames)
             self._block_frames = 1 + code.later_frames(options.fec_window_frames)
-        self._packets = 0.0  # of a frame, smoothed
+        self._packets = 0.0  # of a protected frame, smoothed
+        self._layered = options.layered
         # First packet of each of the latest frames, the present one last.
         self._firsts: deque[int] = deque(maxlen=MAX_WINDOW_FRAMES + 1)
         self._hybrid: HybridRepeats | None = None
@@ -110,7 +113,8 @@ class Protection:
         """Repair over media packets that the next frames will have."""
         if self._encoder is None or not self._packets:
             return 0.0
-        return self._redundancy.share(max(1, round(self._packets * self._block_frames)))
+        share = self._redundancy.share(max(1, round(self._packets * self._block_frames)))
+        return share * BASE_SHARE if self._layered else share
 
     def on_report(self, *, now_ns: int) -> None:
         """The source has learnt the loss that the receiver reports."""

@@ -110,7 +110,8 @@ class H26xSender:
             self._wire_kbps = wire_kbps
             self._media_kbps = self._share_of_media(wire_kbps)
         target_kbps = self._media_kbps
-        force_key, self._key_wanted = self._key_wanted, False
+        force_key = self._key_wanted and not self._disposable(frame.index)
+        self._key_wanted = self._key_wanted and not force_key
         encoded = self._context.encoder.encode(
             frame.index, target_kbps=target_kbps, force_key=force_key
         )
@@ -182,6 +183,10 @@ class H26xSender:
             return wire_kbps
         return media_target_kbps(wire_kbps, fps=self._fps, payload_bytes=self._payload_bytes)
 
+    def _disposable(self, index: int) -> bool:
+        """No frame refers to this one."""
+        return self._options.layered and index % 2 == 1
+
     def _release(self, now_ns: int) -> None:
         while self._encoding and self._encoding[0][0] <= now_ns:
             _, encoded = self._encoding.popleft()
@@ -192,6 +197,7 @@ class H26xSender:
         payloads = self._format.packetize(encoded.data, max_payload_bytes=self._payload_bytes)
         timestamp = timestamp_of_frame(index, fps=self._fps)
         send = self._source.send
+        kept = not self._disposable(index)
         self._outlet.before_push(now_ns=now_ns)
         first, left = self._source.sequence, len(payloads)
         for payload in payloads:
@@ -203,10 +209,12 @@ class H26xSender:
                 frame=index,
                 media_bytes=len(payload),
                 now_ns=now_ns,
+                kept=kept,
             )
-        self._protection.after_frame(
-            payloads, first_sequence=first, timestamp=timestamp, frame=index, now_ns=now_ns
-        )
+        if kept:
+            self._protection.after_frame(
+                payloads, first_sequence=first, timestamp=timestamp, frame=index, now_ns=now_ns
+            )
 
     def _on_message(self, message: RtcpMessage, now_ns: int) -> None:
         if isinstance(message, GenericNack):

@@ -27,6 +27,7 @@ class H26xTransport:
     codec: str
     summary: str
     most_slices: int = 1
+    layered_encoder: str = ""
 
     @property
     def options_type(self) -> type[Any]:
@@ -34,9 +35,11 @@ class H26xTransport:
         return H26xOptions
 
     def check_options(self, options: H26xOptions) -> None:
-        """Slices are H.264's alone: x265 and VVenC do not make them in low-delay mode."""
+        """Slices and layers are H.264's alone: x265 and VVenC make none in low-delay mode."""
         if options.slices > self.most_slices:
             raise ValueError(f"slices: must be in 1..{self.most_slices} (got {options.slices})")
+        if options.layered and not self.layered_encoder:
+            raise ValueError("temporal_layers: must be in 1..1 (got 2)")
 
     def made_with(self, options: H26xOptions) -> Mapping[str, Any]:  # noqa: ARG002 - contract
         """Nothing: the versions of FFmpeg and its encoders are in every run's name."""
@@ -57,7 +60,8 @@ class H26xTransport:
             intra_period_frames=options.intra_period_frames,
             slices=options.slices,
         )
-        return open_encoder(self.codec, clip, config, cache)
+        encoder = self.layered_encoder if options.layered else self.codec
+        return open_encoder(encoder, clip, config, cache)
 
     def decoder_options(self, options: H26xOptions) -> Mapping[str, Any]:  # noqa: ARG002 - contract
         """None."""
@@ -73,7 +77,14 @@ class H26xTransport:
 
 
 for _transport in (
-    H26xTransport("h264", "H.264", "h264", "x264, low latency, over RTP (RFC 6184)", 32),
+    H26xTransport(
+        "h264",
+        "H.264",
+        "h264",
+        "x264, low latency, over RTP (RFC 6184)",
+        most_slices=32,
+        layered_encoder="h264-temporal",
+    ),
     H26xTransport("h265", "H.265", "h265", "x265, low latency, over RTP (RFC 7798)"),
     H26xTransport("h266", "H.266", "h266", "VVenC, low delay, over RTP (RFC 9328)"),
 ):
