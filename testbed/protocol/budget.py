@@ -3,7 +3,7 @@
 Forward error correction and retransmissions take their bytes from the same link as the media. The
 budget watches what leaves, and tells which share of the target the media may have:
 
-    share = (1 + surplus / (2 s of the target)) / (1 + repair over media bytes of the last second)
+    share = (1 + surplus / (1 s of the target)) / (1 + repair over media bytes of the last second)
 
 The denominator is what repairs are expected to cost; of forward error correction that is known in
 advance, so the larger of what is foreseen and what was seen counts. The numerator is the integral
@@ -21,7 +21,7 @@ from typing import Final
 #: Time constant of the repairs' rate: about ten reports of the receiver, ours.
 MEMORY_NS: Final = 1_000_000_000
 #: The surplus is worked off over this time; longer than the encoders' own bucket (500 ms), ours.
-PAYBACK_S: Final = 2.0
+PAYBACK_S: Final = 1.0
 #: Surplus and debt count up to this much of the target's time.
 MOST_SURPLUS_S: Final = 1.0
 #: Between two changes of the share, and its steps.
