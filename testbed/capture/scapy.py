@@ -40,7 +40,7 @@ from scapy.layers.rtp import RTP
 from scapy.packet import Packet, Raw, bind_layers
 
 from testbed.capture.datagram import RECEIVER_PORT, SENDER_PORT
-from testbed.protocol.payload.types import H26X_RTX, MORPHE_MEDIA, MORPHE_RTX
+from testbed.protocol.payload.types import H26X_FEC, H26X_RTX, MORPHE_MEDIA, MORPHE_RTX
 from testbed.protocol.rtcp.feedback import PSFB, REMB_NAME, RTPFB
 from testbed.protocol.rtp import RTP_HEADER_BYTES
 
@@ -54,6 +54,7 @@ __all__ = [
     "PacketMetric",
     "Pli",
     "Remb",
+    "RepairHeader",
     "ReportedSource",
     "Rfc8888",
     "RtcpBye",
@@ -107,6 +108,19 @@ class Rtx(Packet):
         if isinstance(below, RTP) and below.payload_type == MORPHE_RTX:
             return MorpheDescriptor
         return super().guess_payload_class(payload)
+
+
+class RepairHeader(Packet):
+    """What a repair packet of forward error correction covers (`testbed.protocol.fec.wire`)."""
+
+    name = "FEC repair"
+    fields_desc = [
+        ByteField("code", 0),
+        ByteField("count", 1),
+        ShortField("base", 0),
+        ByteField("row", 0),
+        ByteField("rows", 1),
+    ]
 
 
 # --- RTCP -------------------------------------------------------------------------------------
@@ -331,3 +345,4 @@ for _port in (SENDER_PORT, RECEIVER_PORT):
 bind_layers(RTP, MorpheDescriptor, payload_type=MORPHE_MEDIA, padding=0)
 bind_layers(RTP, Rtx, payload_type=MORPHE_RTX, padding=0)
 bind_layers(RTP, Rtx, payload_type=H26X_RTX, padding=0)
+bind_layers(RTP, RepairHeader, payload_type=H26X_FEC)

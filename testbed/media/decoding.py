@@ -50,11 +50,14 @@ def decodable(received: Sequence[ReceivedFrame]) -> list[bool]:
     """For each frame, whether all it refers to is there.
 
     Each frame refers to the one before it and so, in a chain, to the last key frame: it is
-    decodable when it and everything back to a key frame is complete.
+    decodable when it and everything back to a key frame is complete, disposable frames aside.
     """
     result = []
     chain = False
     for frame in received:
+        if frame.disposable and not frame.complete:
+            result.append(False)
+            continue
         chain = frame.complete and bool(frame.data) and (chain or frame.key)
         result.append(chain)
     return result
@@ -96,6 +99,8 @@ def _decode_ffmpeg(
     chain = started = False
     decoder = _Decoder(codec, width, height, conceal=conceal)
     for frame in received:
+        if frame.disposable and not frame.complete:
+            continue
         chain = frame.complete and bool(frame.data) and (chain or frame.key)
         if not frame.data or not (chain or conceal):
             continue

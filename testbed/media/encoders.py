@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from testbed.errors import InputError, LocalProtocolError, ToolFailedError
-from testbed.media import lavc, vvenc
+from testbed.media import lavc, temporal, vvenc
 from testbed.media.cache import Coded, EncodeCache
 from testbed.media.clips import Clip
 from testbed.media.ratecontrol import FrameControl, LeakyBucket
@@ -37,8 +37,8 @@ class EncoderConfig:
         preset: the encoder's own preset; "" is veryfast (x264, x265) or faster (VVenC).
         intra_period_frames: distance of key frames; 0 = only the first (and forced ones).
         vbv_ms: size of the rate buffer in ms of the target rate.
-        slices: slices a picture; 1 = none. Only H.264 takes more: x265 crashes with slices and
-            without its thread pool, VVenC has none to speak of.
+        slices: slices a picture; 1 = none. Only H.264 takes more: x265 does not start with slices
+            and without wavefronts, and with them holds frames back or crashes; VVenC has none.
     """
 
     preset: str = ""
@@ -96,6 +96,7 @@ X26X_PRESETS = (
 )
 PRESETS = {
     "h264": X26X_PRESETS,
+    "h264-temporal": X26X_PRESETS,
     "h265": X26X_PRESETS,
     "h266": ("faster", "fast", "medium", "slow", "slower"),
 }
@@ -107,8 +108,9 @@ ENCODERS: Registry[PolicyFactory] = Registry("encoder", group="testbed.encoders"
 class LivePolicy:
     """x264 and x265: the quantiser follows the target from frame to frame; no restarts."""
 
-    def __init__(self, codec: str, clip: Clip, config: EncoderConfig) -> None:
+    def __init__(self, codec: str, clip: Clip, config: EncoderConfig, *, layers: int = 1) -> None:
         self._codec, self._clip, self._config = codec, clip, config
+        self._layers = layers
         self._bucket = LeakyBucket(fps=float(clip.fps), vbv_ms=config.vbv_ms)
 
     def restart(self, index: int, target_kbps: float) -> bool:  # noqa: ARG002
@@ -129,7 +131,11 @@ class LivePolicy:
                 vbv_ms=self._config.vbv_ms,
                 debt_bits=debt_ms * target_kbps,
             )
-            return lavc.LavcSegment(self._clip, index, control, self._codec, options(self._config))
+            made = options(self._config)
+            if self._layers == 1:
+                return lavc.LavcSegment(self._clip, index, control, self._codec, made)
+            made["x264-params"] += f":{temporal.PARAMETERS}"
+            return temporal.TemporalSegment(self._clip, index, control, self._codec, made)
 
         return f"debt={debt_ms}", encoder
 
@@ -151,6 +157,11 @@ LIVE = {
 @ENCODERS.register("h264")
 def _h264(clip: Clip, config: EncoderConfig) -> Policy:
     return LivePolicy("h264", clip, config)
+
+
+@ENCODERS.register("h264-temporal")
+def _h264_temporal(clip: Clip, config: EncoderConfig) -> Policy:
+    return LivePolicy("h264", clip, config, layers=2)
 
 
 @ENCODERS.register("h265")
@@ -264,7 +275,7 @@ class SegmentedEncoder:
             raise InputError(
                 f"encoder preset {config.preset!r} of {codec}; allowed: {', '.join(presets)}"
             )
-        if config.slices != 1 and codec in ("h265", "h266"):
+        if config.slices != 1 and codec in ("h264-temporal", "h265", "h266"):
             raise InputError(f"encoder slices {config.slices}: {codec} takes 1 only")
         self._policy = ENCODERS.get(codec)(clip, config)
         self._identity = json.dumps(
@@ -335,7 +346,7 @@ def open_encoder(
     """A live encoder of `codec` ("h264", "h265", "h266") over `clip`.
 
     Args:
-        codec: registered name.
+        codec: registered name; "h264-temporal" is H.264 in two temporal layers.
         clip: what to encode.
         config: how to encode.
         cache: where encoded frames are kept; None encodes every time.

@@ -116,6 +116,14 @@ class LavcSegment:
 
     def encode(self, index: int, target_kbps: float) -> list[tuple[bytes, int]]:
         """The access unit of frame `index` and the ns that it took."""
+        frame, begin = self._prepare(index, target_kbps)
+        data = self._coded(index, frame)
+        took = time.perf_counter_ns() - begin
+        self._control.record(8 * len(data), target_kbps)
+        return [(data, took)]
+
+    def _prepare(self, index: int, target_kbps: float) -> tuple[Any, int]:
+        """The picture with its quantiser, and when work on it began."""
         import av
 
         key = index == self._start
@@ -128,19 +136,22 @@ class LavcSegment:
         frame.pts = index - self._start
         frame.time_base = self._context.time_base
         frame.pict_type = 0
+        return frame, begin
+
+    def _coded(self, index: int, frame: Any) -> bytes:
+        """The cleaned access unit of a prepared picture."""
+        import av
+
         try:
             packets = self._context.encode(frame)
         except av.FFmpegError as error:
             name = LIBRARIES[self._codec]
             raise ToolFailedError(f"{name}: frame {index} failed ({error.strerror})") from None
-        took = time.perf_counter_ns() - begin
         if len(packets) != 1:
             raise ToolFailedError(
                 f"{LIBRARIES[self._codec]}: {len(packets)} packets for frame {index}, expected one"
             )
-        data = annexb.clean(self._codec, bytes(packets[0]))
-        self._control.record(8 * len(data), target_kbps)
-        return [(data, took)]
+        return annexb.clean(self._codec, bytes(packets[0]))
 
 
 LIBRARIES = {"h264": "libx264", "h265": "libx265"}

@@ -92,9 +92,11 @@ class ReceivedFrame:
         key: as in `EncodedFrame` (known from the payload).
         data: Annex-B bytes that arrived; whole NAL units only. Empty: nothing arrived.
         complete: every byte of the access unit is there.
+        disposable: no other frame refers to it.
     """
 
     index: int
     key: bool
     data: bytes
     complete: bool
+    disposable: bool = False

@@ -21,7 +21,8 @@ class Datagram:
         media_bytes: coded-picture bytes inside; the rest of `data` is header.
         token: the sender's own number for this datagram, from 0.
         retransmission_of: `token` of the datagram that this one repeats, or -1.
-        span: frames, from `frame` on, that need it (a group of pictures coded together).
+        span: frames, from `frame` on, that need it (a group of pictures coded together); below 0:
+            as many frames before `frame` that it can help besides (a repair over several frames).
     """
 
     data: bytes

@@ -58,6 +58,8 @@ MAX_TRIES: Final = 3
 #: A repair is overdue after 9/8 of the round trip (kTimeThreshold, RFC 9002 section 6.1.2).
 OVERDUE_NUMERATOR: Final = 9
 OVERDUE_DENOMINATOR: Final = 8
+#: A gap is no mere reordering after this time, however few packets came since; ours.
+REORDER_NS: Final = 5_000_000
 #: Packets tracked at once, as libwebrtc's kMaxNackPackets.
 MAX_MISSING: Final = 1000
 #: Half the circle of 16-bit numbers: more would make a number ambiguous.
@@ -104,6 +106,8 @@ class NackGenerator:
         max_tries: requests for one packet, 1 or more.
         max_missing: packets tracked at once; beyond it the oldest are given up.
         first_sequence: extended number of the session's first packet, if it was signalled.
+        reserve_round_trips: a gap waits no longer than until so many smoothed round trips before
+            its deadline; 0: as long as `reorder_ns` says.
 
     Raises:
         LocalProtocolError: a value is out of range.
@@ -114,21 +118,27 @@ class NackGenerator:
         *,
         rtt: RttEstimator | None = None,
         reorder_packets: int = 2,
-        reorder_ns: int = 5_000_000,
+        reorder_ns: int = REORDER_NS,
         max_tries: int = MAX_TRIES,
         max_missing: int = MAX_MISSING,
         first_sequence: int | None = None,
+        reserve_round_trips: int = 0,
     ) -> None:
-        if reorder_packets < 1 or reorder_ns < 0 or max_tries < 1 or max_missing < 1:
+        if (
+            min(reorder_packets, max_tries, max_missing) < 1
+            or min(reorder_ns, reserve_round_trips) < 0
+        ):
             raise LocalProtocolError(
                 f"NACK with reorder_packets={reorder_packets}, reorder_ns={reorder_ns}, "
-                f"max_tries={max_tries}, max_missing={max_missing}"
+                f"max_tries={max_tries}, max_missing={max_missing}, "
+                f"reserve_round_trips={reserve_round_trips}"
             )
         self.rtt = rtt if rtt is not None else RttEstimator()
         self._reorder_packets = reorder_packets
         self._reorder_ns = reorder_ns
         self._max_tries = max_tries
         self._max_missing = max_missing
+        self._reserve_round_trips = reserve_round_trips
         self._highest = None if first_sequence is None else first_sequence - 1
         self._missing: dict[int, _Missing] = {}  # ascending
         self._given_up: list[GaveUp] = []
@@ -187,6 +197,9 @@ class NackGenerator:
         # The packet that reveals the gap is the first later one, and already counted.
         confirmed_at = self._arrivals + self._reorder_packets - 1
         due_ns = now_ns + self._reorder_ns
+        if self._reserve_round_trips and deadline_ns is not None:
+            last_ns = deadline_ns - self._reserve_round_trips * self.rtt.smoothed_ns
+            due_ns = min(due_ns, max(last_ns, now_ns + REORDER_NS))
         for sequence in range(start, end):
             self._missing[sequence] = _Missing(
                 due_ns=due_ns, confirmed_at=confirmed_at, deadline_ns=deadline_ns
@@ -197,6 +210,22 @@ class NackGenerator:
             self._next_due_ns = due_ns
         if self._next_confirmed_at is None or confirmed_at < self._next_confirmed_at:
             self._next_confirmed_at = confirmed_at
+
+    def reveal(self, sequence: int, *, now_ns: int, deadline_ns: int | None = None) -> None:
+        """Numbers up to `sequence` were sent, as something else than a later packet tells."""
+        if self._highest is None or sequence <= self._highest:
+            return
+        self._on_gap(self._highest + 1, sequence + 1, now_ns=now_ns, deadline_ns=deadline_ns)
+        self._highest = sequence
+
+    def confirm(self, sequence: int, *, now_ns: int) -> None:
+        """What is missing up to `sequence` is lost, not late: `requests` need not wait for it."""
+        for number, entry in self._missing.items():
+            if number > sequence:
+                break
+            if entry.state is Gap.SUSPECTED and entry.due_ns > now_ns:
+                entry.due_ns = now_ns
+                self._next_due_ns = now_ns
 
     def _give_up(self, sequence: int, reason: str) -> None:
         entry = self._missing.pop(sequence)

@@ -50,7 +50,7 @@ class RtpSource:
 
     Args:
         controller: rate control; the outlet asks and tells it.
-        ssrc: of the media; retransmissions and padding use `ssrc` + 1.
+        ssrc: of the media; retransmissions and padding use `ssrc` + 1, repair packets `ssrc` + 2.
         payload_types: of the media and of its retransmissions (RFC 3551 section 3).
         pacing_factor: pacing over target for a controller that does not pace.
         burst_bytes: may leave back to back under such a controller.
@@ -107,6 +107,7 @@ class RtpSource:
         self.loss: float | None = None
         self._timestamp = 0
         self._rtx_sequence = 0
+        self._fec_sequence = 0
         self._token = 0
         self._octets = 0
 
@@ -120,6 +121,7 @@ class RtpSource:
         media_bytes: int,
         now_ns: int,
         span: int = 1,
+        kept: bool = True,
     ) -> None:
         """Queue a media packet; call `outlet.before_push` before the first of several.
 
@@ -131,6 +133,7 @@ class RtpSource:
             media_bytes: see `Datagram`.
             now_ns: time.
             span: see `Datagram`.
+            kept: it can be sent again.
         """
         sequence = self.sequence
         data = pack_rtp(
@@ -147,7 +150,7 @@ class RtpSource:
             if self._latest and self._latest[0].frame != frame:
                 self._latest.clear()
             self._latest.append(datagram)
-        if self._history is not None:
+        if kept and self._history is not None:
             size_bytes = len(data) + IP_UDP_HEADER_BYTES
             self._history.remember(sequence, datagram, size_bytes=size_bytes, now_ns=now_ns)
         self._timestamp = timestamp
@@ -175,6 +178,44 @@ class RtpSource:
             repairs.append(repair)
             self.outlet.push(datagram, now_ns=now_ns, front=True)
         return repairs
+
+    def send_fec(
+        self,
+        payload: bytes,
+        *,
+        payload_type: int,
+        marker: bool,
+        timestamp: int,
+        frame: int,
+        now_ns: int,
+        span: int = 1,
+        front: bool = False,
+    ) -> None:
+        """Queue a packet of forward error correction, on the SSRC after the retransmissions'.
+
+        Args:
+            payload: of the packet.
+            payload_type: of the repair packets.
+            marker: RTP marker bit.
+            timestamp: RTP timestamp.
+            frame: see `Datagram`.
+            now_ns: time.
+            span: see `Datagram`.
+            front: ahead of the media that waits.
+        """
+        data = pack_rtp(
+            payload,
+            payload_type=payload_type,
+            marker=marker,
+            sequence=self._fec_sequence,
+            timestamp=timestamp,
+            ssrc=self._ssrc + 2,
+        )
+        self.outlet.push(
+            Datagram(data, "fec", frame, 0, self._token, span=span), now_ns=now_ns, front=front
+        )
+        self._fec_sequence += 1
+        self._token += 1
 
     def _repair(self, sent: Datagram, kind: str) -> tuple[Datagram, tuple[int, int]]:
         """A packet once more (RFC 4588), its sequence number and that of what it repeats."""

@@ -29,7 +29,7 @@ class SenderContext:
         encode_ns: compute model: how long encoding that frame or group takes.
         playout_deadline_ns: as in the scenario.
         options: the transport's parsed options.
-        ssrc: RTP source; the retransmission stream uses ssrc + 1.
+        ssrc: RTP source; retransmissions use ssrc + 1, repair packets ssrc + 2.
     """
 
     fps: Fraction

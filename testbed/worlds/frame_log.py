@@ -146,7 +146,11 @@ class FrameLog:
 
     def arrived(self, datagram: Datagram, *, now_ns: int) -> None:
         """A datagram came out of the path at the receiver."""
-        if datagram.frame >= 0 and self.records[datagram.frame].first_arrival_ns < 0:
+        if datagram.span < 0:  # it may be all that comes of the frames before
+            for record in self.records[max(0, datagram.frame + datagram.span) : datagram.frame + 1]:
+                if record.first_arrival_ns < 0:
+                    record.first_arrival_ns = now_ns
+        elif datagram.frame >= 0 and self.records[datagram.frame].first_arrival_ns < 0:
             for needing in self._span(datagram):
                 needing.first_arrival_ns = now_ns
 

@@ -19,6 +19,7 @@ from testbed.capture.scapy import (
     PacketMetric,
     Pli,
     Remb,
+    RepairHeader,
     ReportedSource,
     Rfc8888,
     RtcpBye,
@@ -26,7 +27,8 @@ from testbed.capture.scapy import (
     Rtx,
 )
 from testbed.protocol import rtcp as ours
-from testbed.protocol.rtp import is_rtcp, parse_rtp, parse_rtx
+from testbed.protocol.fec.wire import Repair, pack_repair
+from testbed.protocol.rtp import is_rtcp, pack_rtp, parse_rtp, parse_rtx
 from tests.capture.conftest import Captured
 
 
@@ -206,3 +208,21 @@ def test_any_bytes_are_taken(start: bytes, tail: bytes) -> None:
     if RtcpCompound in packet:
         assert bytes(packet[RtcpCompound]) == data
     assert len(packet) == 8 + len(data)
+
+
+@given(
+    st.integers(0, 1),
+    st.integers(1, 128),
+    st.integers(0, 0xFFFF),
+    st.integers(0, 126),
+    st.integers(1, 127),
+    st.binary(min_size=6, max_size=20),
+)
+def test_repair_packets_read_alike(
+    code: int, count: int, base: int, row: int, rows: int, symbol: bytes
+) -> None:
+    payload = pack_repair(Repair(code, base, count, row, rows, symbol))
+    data = pack_rtp(payload, payload_type=100, marker=True, sequence=1, timestamp=2, ssrc=3)
+    layer = RTP(data)[RepairHeader]
+    assert (layer.code, layer.count, layer.base) == (code, count, base)
+    assert (layer.row, layer.rows, bytes(layer.payload)) == (row, rows, symbol)

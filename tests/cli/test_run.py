@@ -243,7 +243,7 @@ def test_the_promised_scenarios_are_shipped() -> None:
         "rfc8867-5.2", "rfc8867-5.3", "rfc8867-5.4", "rfc8867-5.5", "rfc8867-5.6", "rfc8867-5.7",
         "fairness",
         "rate-steps",
-        "morphe-ablations", "morphe-switches",
+        "morphe-ablations", "morphe-switches", "repairs",
     }  # fmt: skip
 
 
@@ -255,6 +255,8 @@ def test_shipped_scenarios_are_valid(path: Path, capsys: pytest.CaptureFixture[s
     transports = {cell["transport"] for cell in cells}
     if path.stem.startswith("morphe-"):  # variants of one transport
         assert all(name.startswith("morphe") for name in transports)
+    elif path.stem == "repairs":  # ways of H.265
+        assert {cell["transport"] for cell in cells} >= {"nothing", "arq", "fec-streaming"}
     else:
         assert "h264" in transports
         assert transports <= {"h264", "h265", "h266", "morphe"}

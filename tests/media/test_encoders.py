@@ -276,7 +276,7 @@ def test_h266_follows_a_forced_key_frame_at_once(clip: Clip) -> None:
 
 
 def test_unknown_names_list_the_known(clip: Clip) -> None:
-    with pytest.raises(UnknownNameError, match="h264, h265, h266"):
+    with pytest.raises(UnknownNameError, match="h264, h264-temporal, h265, h266"):
         open_encoder("av1", clip, EncoderConfig(), None)
 
 

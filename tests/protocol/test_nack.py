@@ -346,3 +346,36 @@ def test_a_number_used_again_belongs_to_the_newer_packet() -> None:
     sent.remember(7, "old", size_bytes=1, now_ns=0)
     sent.remember(65_536 + 7, "new", size_bytes=1, now_ns=90 * MS)
     assert sent.resends([7], now_ns=150 * MS) == ["new"]
+
+
+def test_what_is_confirmed_lost_is_asked_for_at_once() -> None:
+    nack = NackGenerator(first_sequence=0, reorder_packets=1 << 40, reorder_ns=60 * MS)
+    nack.on_packet(4, now_ns=0)
+    assert nack.requests(now_ns=10 * MS) == []
+    nack.confirm(1, now_ns=10 * MS)
+    assert nack.next_timer() == 10 * MS
+    assert nack.requests(now_ns=10 * MS) == [0, 1]
+    assert nack.requests(now_ns=59 * MS) == []
+    assert nack.requests(now_ns=60 * MS) == [2, 3]
+
+
+def test_packets_can_be_revealed_by_something_else() -> None:
+    nack = NackGenerator(first_sequence=0)
+    nack.reveal(1, now_ns=0)
+    nack.reveal(0, now_ns=0)
+    assert nack.missing() == [0, 1]
+    nack.on_packet(1, now_ns=MS)
+    assert nack.missing() == [0]
+    NackGenerator().reveal(7, now_ns=0)  # where the numbers start is not known yet
+
+
+def test_a_gap_that_waits_is_asked_for_in_time_for_its_answer() -> None:
+    nack = NackGenerator(
+        first_sequence=0, reorder_packets=1 << 40, reorder_ns=500 * MS, reserve_round_trips=2
+    )
+    nack.rtt.on_sample(40 * MS, now_ns=0)
+    nack.on_packet(1, now_ns=0, deadline_ns=200 * MS)
+    assert nack.next_timer() == 120 * MS
+    nack.on_packet(3, now_ns=130 * MS, deadline_ns=200 * MS)
+    assert nack.requests(now_ns=134 * MS) == [0]
+    assert nack.requests(now_ns=135 * MS) == [2]

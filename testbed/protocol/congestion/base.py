@@ -28,6 +28,8 @@ class RateController(Protocol):
 
     #: Whether `on_packet_sent` wants to be called; a sender may leave it out otherwise.
     tracks_packets: bool
+    #: Whether the target is a constant, which what is sent has to add up to.
+    constant: bool
 
     @property
     @abstractmethod
@@ -73,6 +75,7 @@ class ControllerDefaults(RateController):
     """
 
     tracks_packets: bool = False
+    constant: bool = False
 
     def estimate_kbps(self, *, now_ns: int) -> float:
         """The target: there is no other belief."""

@@ -17,6 +17,8 @@ class FixedRate(ControllerDefaults):
         ScenarioError: `kbps` is not a positive number.
     """
 
+    constant = True
+
     def __init__(self, *, kbps: float) -> None:
         if not 0 < kbps < float("inf"):
             raise ScenarioError(f"rate.kbps: {kbps} is not a positive number of kbit/s")

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from testbed.protocol.fec.codes import FEC_CODES, MAX_WINDOW_FRAMES, WINDOW_FRAMES
+
 #: Known values of `probe_fill`.
 PROBE_FILLS: Final = ("padding", "media")
+#: Known values of `arq`.
+ARQS: Final = ("nack", "hybrid", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +21,17 @@ class H26xOptions:
         preset: encoder preset, or "" for the codec's default.
         intra_period_frames: distance of periodic key frames; 0: only the first and on request.
         slices: slices a picture, for concealment; h264 only, 1-32.
+        temporal_layers: 2: no frame refers to an odd one, so that the receiver can do without; odd
+            frames are neither protected nor sent again; h264 only, 1-2.
         retransmission: answer NACKs.
+        arq: how: "nack" (each packet as it is asked for), "hybrid" (with as many repair packets as
+            the frame's deadline calls for) or "none" (as `retransmission: false`).
+        fec: forward error correction: "none" or a registered code (`testbed.protocol.fec.codes`).
+        fec_share: repair packets over media packets, 0-4; 0: what the reported loss calls for.
+        fec_window_frames: frames that a window spans (`rs-window`), or that it reaches back
+            (`streaming`), 1-8 (Tambur: 3).
+        fec_residual: adaptive: probability that a block may stay beyond repair, 0.0001-0.5.
+        fec_most_share: adaptive: repair packets over media packets at most, 0.05-4.
         max_tries: how often one packet is asked for, 1-10 (ringmaster: 3).
         key_requests: the receiver asks for a key frame (PLI) when it cannot go on.
         key_interval_ms: at least this between requested key frames, 0-10000.
@@ -31,12 +45,20 @@ class H26xOptions:
             the retransmission's source) or "media" (the encoder is asked for more).
         report_interval_ms: time between the receiver's reports, 10-1000 (Morphe paper: 100).
         count_headers: the rate target includes IP, UDP and RTP headers.
+        count_repairs: it includes repair packets and, at a fixed rate, retransmissions.
     """
 
     preset: str = ""
     intra_period_frames: int = 0
     slices: int = 1
+    temporal_layers: int = 1
     retransmission: bool = True
+    arq: str = "nack"
+    fec: str = "none"
+    fec_share: float = 0.0
+    fec_window_frames: int = WINDOW_FRAMES
+    fec_residual: float = 0.01
+    fec_most_share: float = 1.0
     max_tries: int = 3
     key_requests: bool = True
     key_interval_ms: int = 300
@@ -46,6 +68,7 @@ class H26xOptions:
     payload_bytes: int = 1200
     catch_up: float = 2.0
     count_headers: bool = True
+    count_repairs: bool = True
     probe_fill: str = "padding"
     report_interval_ms: int = 100
 
@@ -53,6 +76,11 @@ class H26xOptions:
         for name, low, high in (
             ("intra_period_frames", 0, 100_000),
             ("slices", 1, 32),
+            ("temporal_layers", 1, 2),
+            ("fec_share", 0, 4),
+            ("fec_window_frames", 1, MAX_WINDOW_FRAMES),
+            ("fec_residual", 0.0001, 0.5),
+            ("fec_most_share", 0.05, 4),
             ("max_tries", 1, 10),
             ("key_interval_ms", 0, 10_000),
             ("give_up_ms", 0, 60_000),
@@ -66,11 +94,48 @@ class H26xOptions:
                 raise ValueError(f"{name}: must be a number (got {value!r})")
             if not low <= value <= high:
                 raise ValueError(f"{name}: must be in {low}..{high} (got {value})")
-        for name in ("retransmission", "key_requests", "conceal", "count_headers"):
+        for name in ("retransmission", "key_requests", "conceal", "count_headers", "count_repairs"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name}: must be true or false (got {getattr(self, name)!r})")
-        if self.probe_fill not in PROBE_FILLS:
-            known = ", ".join(PROBE_FILLS)
-            raise ValueError(f"probe_fill: must be one of {known} (got {self.probe_fill!r})")
+        for name, known in (
+            ("probe_fill", PROBE_FILLS),
+            ("arq", ARQS),
+            ("fec", ("none", *FEC_CODES.names())),
+        ):
+            if getattr(self, name) not in known:
+                value = getattr(self, name)
+                raise ValueError(f"{name}: must be one of {', '.join(known)} (got {value!r})")
+        if not isinstance(self.fec_window_frames, int):
+            raise ValueError(f"fec_window_frames: must be whole (got {self.fec_window_frames})")
+        if self.temporal_layers == 2:
+            self._check_layers()
+        if self.arq == "hybrid" and not self.retransmission:
+            raise ValueError("arq: hybrid needs retransmission: true")
         if not isinstance(self.preset, str):
             raise ValueError(f"preset: must be a name (got {self.preset!r})")
+
+    def _check_layers(self) -> None:
+        if self.slices > 1 or self.conceal or self.intra_period_frames % 2:
+            raise ValueError(
+                "temporal_layers: 2 goes with slices: 1, conceal: false and an even "
+                "intra_period_frames"
+            )
+        if self.fec not in ("none", "rs-frame"):
+            raise ValueError(
+                f"temporal_layers: 2 goes with fec: none or rs-frame (got {self.fec!r})"
+            )
+
+    @property
+    def layered(self) -> bool:
+        """Odd frames are disposable."""
+        return self.temporal_layers == 2
+
+    @property
+    def resends(self) -> bool:
+        """NACKs are answered."""
+        return self.retransmission and self.arq != "none"
+
+    @property
+    def repairs(self) -> bool:
+        """There may be repair packets."""
+        return self.fec != "none" or (self.arq == "hybrid" and self.retransmission)

@@ -9,35 +9,25 @@ from testbed.errors import RemoteProtocolError
 from testbed.media.types import ReceivedFrame
 from testbed.protocol.assembler import AssembledFrame, FrameAssembler
 from testbed.protocol.endpoint import Datagram, Event, SourceFrame
+from testbed.protocol.fec.wire import SourcePacket
 from testbed.protocol.nack import NackGenerator
 from testbed.protocol.payload import PayloadFormat
-from testbed.protocol.reception import (
-    AHEAD_NS,
-    FEEDBACK_OVERLAP,
-    RECEIVER_SSRC,
-    ArrivalRecorder,
-    ReceptionStatistics,
-)
-from testbed.protocol.rtcp import (
-    GenericNack,
-    PictureLossIndication,
-    ReceiverReport,
-    RtcpMessage,
-    SenderReport,
-    pack_rtcp,
-    parse_rtcp,
-)
+from testbed.protocol.reception import AHEAD_NS
+from testbed.protocol.rtcp import parse_rtcp
 from testbed.protocol.rtp import (
     frame_of_timestamp,
     is_rtcp,
     parse_rtp,
-    parse_rtx,
 )
 from testbed.protocol.rtt import RttEstimator
 from testbed.protocol.sequence import Unwrapper
-from testbed.transports.base import FrameAbandoned, FrameDecoded, ReceiverContext
+from testbed.transports.base import FrameAbandoned, ReceiverContext
 from testbed.transports.h26x.chain import ChainEvent, ReferenceChain
+from testbed.transports.h26x.kept import KeptFrames
 from testbed.transports.h26x.options import H26xOptions
+from testbed.transports.h26x.recovery import PacketRecovery, nack_timing
+from testbed.transports.h26x.reports import Reports
+from testbed.transports.h26x.screen import Screen
 
 #: How many payloads of a frame are searched for its kind.
 FIRST_PAYLOADS: Final = 4
@@ -70,35 +60,40 @@ class H26xReceiver:
         self._options = options
         self._format = payload_format
         self._ssrc = context.ssrc
-        self._rtx_ssrc = context.ssrc + 1
         self._timestamp = -1  # of the last packet, and its frame's last useful moment
         self._frame_deadline_ns = 0
         self._fps = float(context.fps)
         self._give_up_ns = options.give_up_ms * 1_000_000 or context.playout_deadline_ns
-        self._least_gap_ns = round(1e9 / self._fps / options.catch_up)
         self._rtt = RttEstimator()
         self._unwrap = Unwrapper(16)
-        self._unwrap_rtx = Unwrapper(16)
         # Session descriptions signal the first packet: number 0, timestamp 0.
         self._unwrap.unwrap(0)
-        self._nack = NackGenerator(rtt=self._rtt, max_tries=options.max_tries, first_sequence=0)
-        self._assembler = FrameAssembler(starts_frame=payload_format.starts_frame, first_sequence=0)
-        self._feedback_ns = options.report_interval_ms * 1_000_000
-        self._recorder = ArrivalRecorder(
-            RECEIVER_SSRC, interval_ns=self._feedback_ns, overlap=FEEDBACK_OVERLAP
+        self._nack = NackGenerator(
+            rtt=self._rtt,
+            max_tries=options.max_tries,
+            first_sequence=0,
+            **nack_timing(options, context.fps),
         )
-        self._statistics = ReceptionStatistics(context.ssrc)
+        self._assembler = FrameAssembler(starts_frame=payload_format.starts_frame, first_sequence=0)
+        self._reports = Reports(context.ssrc, interval_ns=options.report_interval_ms * 1_000_000)
+        self._recovery = PacketRecovery(
+            options,
+            context.fps,
+            ssrc=context.ssrc,
+            unwrap=self._unwrap,
+            nack=self._nack,
+            recorder=self._reports.recorder,
+        )
         self._chain = ReferenceChain()
         self._whole: dict[int, WholeFrame] = {}
         self._given_up: set[int] = set()
         self._polluted = False
         self._ended = -1  # highest frame of which the last packet was seen
-        self._decoder_free_ns = 0
-        self._last_render_ns = -(10**18)
-        self._next_feedback_ns = self._feedback_ns
+        self._screen = Screen(context, catch_up=options.catch_up)
         self._next_key_request_ns = 0
-        self._kept: dict[int, ReceivedFrame] = {}
-        self._out: list[Datagram] = []
+        self._kept = KeptFrames(
+            payload_format, enabled=context.keep_received, layered=options.layered
+        )
         self._events: list[Event] = []
         self.malformed_datagrams = 0
 
@@ -112,7 +107,7 @@ class H26xReceiver:
         try:
             if is_rtcp(data):
                 for message in parse_rtcp(data):
-                    self._on_message(message, now_ns)
+                    self._reports.on_message(message, now_ns=now_ns)
             else:
                 self._on_rtp(data, now_ns)
         except RemoteProtocolError:
@@ -120,12 +115,11 @@ class H26xReceiver:
 
     def datagrams_to_send(self, *, now_ns: int) -> list[Datagram]:  # noqa: ARG002 - contract
         """Reports and requests."""
-        out, self._out = self._out, []
-        return out
+        return self._reports.take()
 
     def next_timer(self) -> int | None:
         """Earliest of report, retransmission request and key-frame request."""
-        at_ns = self._next_feedback_ns
+        at_ns = self._reports.next_ns
         nack_ns = self._nack.next_timer()
         if nack_ns is not None and nack_ns < at_ns:
             at_ns = nack_ns
@@ -137,9 +131,7 @@ class H26xReceiver:
         """Whatever is due."""
         self._request_missing(now_ns)
         self._request_key(now_ns)
-        if now_ns >= self._next_feedback_ns:
-            self._next_feedback_ns += self._feedback_ns
-            self._report(now_ns)
+        self._reports.report_if_due(now_ns=now_ns)
 
     def events(self) -> list[Event]:
         """`FrameDecoded` and `FrameAbandoned` events since the last call."""
@@ -152,58 +144,73 @@ class H26xReceiver:
             index = self._index_of(timestamp)
             frame = self._assembler.take(timestamp)
             if frame is not None and 0 <= index < count:
-                self._keep_partial(index, frame)
+                self._kept.partial(index, frame)
         for index, whole in self._whole.items():
-            self._kept[index] = ReceivedFrame(index, whole.key, whole.data, complete=True)
-        return [
-            self._kept.get(index, ReceivedFrame(index, key=False, data=b"", complete=False))
-            for index in range(count)
-        ]
+            self._kept.whole(index, key=whole.key, data=whole.data)
+        return self._kept.frames(count)
 
     def received_frame(self, index: int) -> ReceivedFrame | None:
         """The same for one frame that has been decoded; None: nothing is kept of it."""
-        return self._kept.get(index)
+        return self._kept.frame(index)
 
     # --- packets --------------------------------------------------------------------------
 
     def _on_rtp(self, data: bytes, now_ns: int) -> None:
         packet = parse_rtp(data)
         timestamp = packet.timestamp
-        repaired = packet.ssrc == self._rtx_ssrc
-        if timestamp != self._timestamp:
-            capture_ns = round(self._index_of(timestamp) * 1e9 / self._fps)
-            if capture_ns > now_ns + AHEAD_NS:
-                raise RemoteProtocolError(f"timestamp {timestamp} is ahead of the clock")
-            self._timestamp = timestamp
-            self._frame_deadline_ns = capture_ns + self._give_up_ns
+        self._check_time(timestamp, now_ns)
         if packet.ssrc == self._ssrc:
             sequence = self._unwrap.unwrap(packet.sequence)
-            payload = packet.payload
-            self._statistics.on_packet(sequence, timestamp, now_ns=now_ns)
-            self._recorder.on_packet(self._ssrc, sequence, now_ns=now_ns)
-        elif repaired and packet.padding_bytes and not packet.payload:
-            padding_sequence = self._unwrap_rtx.unwrap(packet.sequence)
-            self._recorder.on_packet(self._rtx_ssrc, padding_sequence, now_ns=now_ns)
-            return
-        elif repaired:
-            original, payload = parse_rtx(packet)
-            rtx_sequence = self._unwrap_rtx.unwrap(packet.sequence)
-            self._recorder.on_packet(self._rtx_ssrc, rtx_sequence, now_ns=now_ns)
-            sequence = self._unwrap.unwrap(original)
+            self._reports.on_media(sequence, timestamp, now_ns=now_ns)
+            self._accept(sequence, timestamp, packet.marker, packet.payload, now_ns)
         else:
-            raise RemoteProtocolError(f"unknown SSRC {packet.ssrc:#x}")
-        self._given_up.discard(sequence)
-        if packet.marker:
-            self._ended = max(self._ended, self._index_of(timestamp))
-        nack, assembler = self._nack, self._assembler
-        nack.on_packet(
-            sequence, now_ns=now_ns, deadline_ns=self._frame_deadline_ns, repaired=repaired
-        )
-        if assembler.push(sequence, timestamp, packet.marker, payload, now_ns=now_ns):
-            for frame in assembler.complete_frames():
-                self._on_whole(frame)
-        if self._whole or nack.next_timer() is not None:
+            found = self._recovery.packets_in(
+                packet, now_ns=now_ns, deadline_ns=self._frame_deadline_ns
+            )
+            self._accept_all(found, now_ns, asked=packet.ssrc == self._ssrc + 1)
+        if self._whole or self._nack.next_timer() is not None:
             self._request_missing(now_ns)
+
+    def _check_time(self, timestamp: int, now_ns: int) -> None:
+        if timestamp == self._timestamp:
+            return
+        capture_ns = round(self._index_of(timestamp) * 1e9 / self._fps)
+        if capture_ns > now_ns + AHEAD_NS:
+            raise RemoteProtocolError(f"timestamp {timestamp} is ahead of the clock")
+        self._timestamp = timestamp
+        self._frame_deadline_ns = capture_ns + self._give_up_ns
+
+    def _accept_all(
+        self, found: Sequence[SourcePacket], now_ns: int, *, asked: bool = False
+    ) -> None:
+        for packet in found:
+            self._check_time(packet.timestamp, now_ns)
+            self._accept(
+                packet.sequence, packet.timestamp, packet.marker, packet.payload, now_ns, asked
+            )
+
+    def _accept(
+        self,
+        sequence: int,
+        timestamp: int,
+        marker: bool,
+        payload: bytes,
+        now_ns: int,
+        asked: bool = False,
+    ) -> None:
+        """A media packet is there, whichever way; `asked`: as a retransmission."""
+        self._given_up.discard(sequence)
+        if marker:
+            self._ended = max(self._ended, self._index_of(timestamp))
+        self._nack.on_packet(
+            sequence, now_ns=now_ns, deadline_ns=self._frame_deadline_ns, repaired=asked
+        )
+        if self._assembler.push(sequence, timestamp, marker, payload, now_ns=now_ns):
+            for frame in self._assembler.complete_frames():
+                self._on_whole(frame)
+        more = self._recovery.follow_from(sequence, timestamp, marker, payload, now_ns=now_ns)
+        if more:
+            self._accept_all(more, now_ns)
 
     def _index_of(self, timestamp: int) -> int:
         return frame_of_timestamp(timestamp, fps=self._fps)
@@ -238,6 +245,11 @@ class H26xReceiver:
                 chain.apply(ChainEvent.DECODE)
                 chain.next_index += 1
                 continue
+            if self._options.layered and chain.next_index % 2:
+                if self._skip_disposable():
+                    continue
+                if not self._seen_after(chain.next_index + 1):
+                    return
             if not self._next_is_lost():
                 return
             if self._options.conceal:
@@ -248,6 +260,23 @@ class H26xReceiver:
                 chain.apply(ChainEvent.HOLE)
             if not self._jump_to_key():
                 return
+
+    def _skip_disposable(self) -> bool:
+        """Go on without the next frame, which is disposable, if the one after it is there."""
+        after = self._whole.get(self._chain.next_index + 1)
+        if after is None:
+            return False
+        self._abandon(self._chain.next_index, "skipped")
+        self._chain.apply(ChainEvent.DECODE)
+        self._chain.next_index += 1
+        self._forget_before(after)
+        return True
+
+    def _seen_after(self, index: int) -> bool:
+        """Something of a frame after `index` has come."""
+        return (
+            self._ended > index or self._later_pending(index) or max(self._whole, default=0) > index
+        )
 
     def _next_is_lost(self) -> bool:
         """The next frame never becomes whole.
@@ -283,24 +312,16 @@ class H26xReceiver:
             if timestamp < frame.timestamp:
                 partial = self._assembler.take(timestamp)
                 if partial is not None:
-                    self._keep_partial(self._index_of(timestamp), partial)
+                    self._kept.partial(self._index_of(timestamp), partial)
         self._assembler.forget_before(frame.timestamp)
         self._nack.forget_before(frame.first_sequence)
         self._given_up = {s for s in self._given_up if s >= frame.first_sequence}
 
     def _abandon(self, index: int, reason: str) -> None:
         frame = self._whole.pop(index, None)
-        if frame is not None and self._context.keep_received:
-            self._kept[index] = ReceivedFrame(index, frame.key, frame.data, complete=True)
+        if frame is not None:
+            self._kept.whole(index, key=frame.key, data=frame.data)
         self._events.append(FrameAbandoned(index, reason))
-
-    def _keep_partial(self, index: int, frame: AssembledFrame) -> bytes:
-        """Keep the whole NAL units of an incomplete frame; returns them."""
-        rebuilt = self._format.depacketize(frame.payloads)
-        if self._context.keep_received:
-            key = self._format.is_key(rebuilt.nal_types)
-            self._kept[index] = ReceivedFrame(index, key, rebuilt.data, complete=False)
-        return rebuilt.data
 
     def _conceal_next(self, now_ns: int) -> bool:
         """Go on with what there is of the next frame; False while later packets may come."""
@@ -314,7 +335,7 @@ class H26xReceiver:
         if timestamp is not None:
             partial = self._assembler.take(timestamp)
             if partial is not None:
-                data = self._keep_partial(chain.next_index, partial)
+                data = self._kept.partial(chain.next_index, partial)
                 self._drop_holes(partial.last_sequence)
         else:
             self._drop_holes(self._first_sequence_after(chain.next_index) - 1)
@@ -351,24 +372,13 @@ class H26xReceiver:
     def _decode(self, index: int, frame: WholeFrame, now_ns: int) -> None:
         if frame.key:
             self._polluted = False
-        if self._context.keep_received:
-            self._kept[index] = ReceivedFrame(index, frame.key, frame.data, complete=True)
+        self._kept.whole(index, key=frame.key, data=frame.data)
         if self._given_up:
             self._drop_holes(frame.last_sequence)
         self._show(index, now_ns)
 
     def _show(self, index: int, now_ns: int) -> None:
-        """Decode and render: at once, but no faster than `catch_up` times the frame rate."""
-        end_ns = max(now_ns, self._decoder_free_ns) + self._context.decode_ns()
-        self._decoder_free_ns = end_ns
-        render_ns = max(end_ns, self._last_render_ns + self._least_gap_ns)
-        deadline_ns = round(index * 1e9 / self._fps) + self._context.playout_deadline_ns
-        if render_ns > deadline_ns:
-            self._events.append(FrameDecoded(index, now_ns, end_ns, -1, "late"))
-            return
-        self._last_render_ns = render_ns
-        outcome = "concealed" if self._polluted else "rendered"
-        self._events.append(FrameDecoded(index, now_ns, end_ns, render_ns, outcome))
+        self._events.append(self._screen.show(index, concealed=self._polluted, now_ns=now_ns))
 
     # --- feedback -------------------------------------------------------------------------
 
@@ -376,12 +386,8 @@ class H26xReceiver:
         nack = self._nack
         wanted = nack.requests(now_ns=now_ns)
         if wanted:
-            if self._options.retransmission:
-                self._send(
-                    GenericNack(
-                        RECEIVER_SSRC, self._context.ssrc, tuple(s & 0xFFFF for s in wanted)
-                    )
-                )
+            if self._options.resends:
+                self._reports.request_packets(wanted)
             else:
                 self._give_up(wanted)
         for lost in nack.given_up():
@@ -403,25 +409,7 @@ class H26xReceiver:
             return
         if self._chain.broken:
             self._chain.apply(ChainEvent.ASK)
-        self._send(PictureLossIndication(RECEIVER_SSRC, self._context.ssrc))
+        self._reports.request_key()
         self._next_key_request_ns = now_ns + max(
             self._options.key_interval_ms * 1_000_000, self._rtt.smoothed_ns * 3 // 2
         )
-
-    def _on_message(self, message: RtcpMessage, now_ns: int) -> None:
-        if isinstance(message, SenderReport) and message.ssrc == self._context.ssrc:
-            self._statistics.on_sender_report(message, now_ns=now_ns)
-
-    def _report(self, now_ns: int) -> None:
-        if not self._statistics.received:
-            return
-        messages: list[RtcpMessage] = [
-            ReceiverReport(RECEIVER_SSRC, (self._statistics.report_block(now_ns=now_ns),))
-        ]
-        feedback = self._recorder.report(now_ns=now_ns)
-        if feedback is not None:
-            messages.append(feedback)
-        self._send(*messages)
-
-    def _send(self, *messages: RtcpMessage) -> None:
-        self._out.append(Datagram(pack_rtcp(messages), "feedback"))

@@ -7,6 +7,7 @@ from typing import Final
 
 from testbed.errors import RemoteProtocolError
 from testbed.media.types import EncodedFrame
+from testbed.protocol.budget import RepairBudget
 from testbed.protocol.endpoint import Datagram, Event, SourceFrame
 from testbed.protocol.outlet import IP_UDP_HEADER_BYTES
 from testbed.protocol.payload import PayloadFormat
@@ -23,6 +24,7 @@ from testbed.protocol.rtp import RTP_HEADER_BYTES, timestamp_of_frame
 from testbed.protocol.source import RtpSource, feedback_in
 from testbed.transports.base import FrameEncoded, SenderContext
 from testbed.transports.h26x.options import H26xOptions
+from testbed.transports.h26x.protection import Protection, media_payload_bytes
 
 #: Payload types of the media and of its RFC 4588 retransmissions.
 MEDIA_PAYLOAD_TYPE: Final = H26X_MEDIA
@@ -70,10 +72,20 @@ class H26xSender:
             pacing_factor=options.pacing_factor,
             burst_bytes=2 * options.payload_bytes,
             playout_deadline_ns=context.playout_deadline_ns,
-            max_tries=options.max_tries if options.retransmission else 0,
+            max_tries=options.max_tries if options.resends else 0,
             pads=options.probe_fill == "padding",
         )
         self._outlet = self._source.outlet
+        self._protection = Protection(
+            options,
+            self._source,
+            fps=self._fps,
+            playout_deadline_ns=context.playout_deadline_ns,
+        )
+        self._budget: RepairBudget | None = None
+        if options.count_repairs:
+            self._budget = RepairBudget(meets_sum=context.controller.constant)
+        self._payload_bytes = media_payload_bytes(options)
         self._wire_kbps = context.controller.target_kbps(now_ns=0)
         self._media_kbps = self._share_of_media(self._wire_kbps)
         self._encoding: deque[tuple[int, EncodedFrame]] = deque()
@@ -90,11 +102,16 @@ class H26xSender:
         """Encode a captured frame; its packets leave when the encoder's time is over."""
         fills_probes = self._options.probe_fill == "media"
         wire_kbps = self._outlet.source_kbps(now_ns=now_ns, fills_probes=fills_probes)
+        if self._budget is not None:
+            wire_kbps = self._budget.media_kbps(
+                wire_kbps, foreseen=self._protection.foreseen(), now_ns=now_ns
+            )
         if wire_kbps != self._wire_kbps:
             self._wire_kbps = wire_kbps
             self._media_kbps = self._share_of_media(wire_kbps)
         target_kbps = self._media_kbps
-        force_key, self._key_wanted = self._key_wanted, False
+        force_key = self._key_wanted and not self._disposable(frame.index)
+        self._key_wanted = self._key_wanted and not force_key
         encoded = self._context.encoder.encode(
             frame.index, target_kbps=target_kbps, force_key=force_key
         )
@@ -125,6 +142,10 @@ class H26xSender:
         if self._control:
             out = self._control + out
             self._control = []
+        if self._budget is not None:
+            for datagram in out:
+                size_bytes = len(datagram.data) + IP_UDP_HEADER_BYTES
+                self._budget.on_sent(size_bytes, kind=datagram.kind)
         return out
 
     def next_timer(self) -> int | None:
@@ -160,9 +181,11 @@ class H26xSender:
         """What the encoder gets of a target on the wire."""
         if not self._options.count_headers:
             return wire_kbps
-        return media_target_kbps(
-            wire_kbps, fps=self._fps, payload_bytes=self._options.payload_bytes
-        )
+        return media_target_kbps(wire_kbps, fps=self._fps, payload_bytes=self._payload_bytes)
+
+    def _disposable(self, index: int) -> bool:
+        """No frame refers to this one."""
+        return self._options.layered and index % 2 == 1
 
     def _release(self, now_ns: int) -> None:
         while self._encoding and self._encoding[0][0] <= now_ns:
@@ -171,13 +194,12 @@ class H26xSender:
 
     def _packetise(self, encoded: EncodedFrame, now_ns: int) -> None:
         index = encoded.index
-        payloads = self._format.packetize(
-            encoded.data, max_payload_bytes=self._options.payload_bytes
-        )
+        payloads = self._format.packetize(encoded.data, max_payload_bytes=self._payload_bytes)
         timestamp = timestamp_of_frame(index, fps=self._fps)
         send = self._source.send
+        kept = not self._disposable(index)
         self._outlet.before_push(now_ns=now_ns)
-        left = len(payloads)
+        first, left = self._source.sequence, len(payloads)
         for payload in payloads:
             left -= 1
             send(
@@ -187,15 +209,21 @@ class H26xSender:
                 frame=index,
                 media_bytes=len(payload),
                 now_ns=now_ns,
+                kept=kept,
+            )
+        if kept:
+            self._protection.after_frame(
+                payloads, first_sequence=first, timestamp=timestamp, frame=index, now_ns=now_ns
             )
 
     def _on_message(self, message: RtcpMessage, now_ns: int) -> None:
         if isinstance(message, GenericNack):
-            self._source.resend(message.lost, now_ns=now_ns)
+            self._protection.on_request(message.lost, now_ns=now_ns)
         elif isinstance(message, PictureLossIndication | FullIntraRequest):
             if now_ns - self._last_key_ns >= self._options.key_interval_ms * 1_000_000:
                 self._key_wanted = True
         elif isinstance(message, ReceiverReport):
             self._source.on_receiver_report(message, now_ns=now_ns)
+            self._protection.on_report(now_ns=now_ns)
         elif isinstance(message, CongestionFeedback):
             self._outlet.on_feedback(message, now_ns=now_ns)

@@ -26,6 +26,7 @@ class H26xTransport(TextsFromFile):
     name: str
     codec: str
     most_slices: int = 1
+    layered_encoder: str = ""
 
     @property
     def options_type(self) -> type[Any]:
@@ -33,9 +34,11 @@ class H26xTransport(TextsFromFile):
         return H26xOptions
 
     def check_options(self, options: H26xOptions) -> None:
-        """Slices are H.264's alone: x265 and VVenC do not make them in low-delay mode."""
+        """Slices and layers are H.264's alone: x265 and VVenC make none in low-delay mode."""
         if options.slices > self.most_slices:
             raise ValueError(f"slices: must be in 1..{self.most_slices} (got {options.slices})")
+        if options.layered and not self.layered_encoder:
+            raise ValueError("temporal_layers: must be in 1..1 (got 2)")
 
     def made_with(self, options: H26xOptions) -> Mapping[str, Any]:  # noqa: ARG002 - contract
         """Nothing: the versions of FFmpeg and its encoders are in every run's name."""
@@ -56,7 +59,8 @@ class H26xTransport(TextsFromFile):
             intra_period_frames=options.intra_period_frames,
             slices=options.slices,
         )
-        return open_encoder(self.codec, clip, config, cache)
+        encoder = self.layered_encoder if options.layered else self.codec
+        return open_encoder(encoder, clip, config, cache)
 
     def decoder_options(self, options: H26xOptions) -> Mapping[str, Any]:  # noqa: ARG002 - contract
         """None."""
@@ -72,7 +76,7 @@ class H26xTransport(TextsFromFile):
 
 
 for _transport in (
-    H26xTransport("h264", "h264", most_slices=32),
+    H26xTransport("h264", "h264", most_slices=32, layered_encoder="h264-temporal"),
     H26xTransport("h265", "h265"),
     H26xTransport("h266", "h266"),
 ):
