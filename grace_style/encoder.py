@@ -9,20 +9,20 @@ Nothing is sent again for it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, log2
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from grace_style.activity import ClassMap, Elements
+from grace_style.choosing import Chooser, Chosen
 from grace_style.config import EncoderConfig
 from grace_style.errors import CodecConfigError
 from grace_style.flow import FlowEstimator
-from grace_style.geometry import MOTION_CHANNELS, Geometry
+from grace_style.geometry import Geometry
 from grace_style.header import HEADER_BYTES, MOST_PACKETS, pieces_of
 from grace_style.intra import (
     LEAST_QP,
@@ -36,15 +36,14 @@ from grace_style.models import Model
 from grace_style.network import Reference
 from grace_style.packets import PictureElements
 from grace_style.quality import COARSEST_STEP, INDICES_PER_OCTAVE, QUALITIES, step_of
-from grace_style.rate import PRICE, PRICES, costs_of, rounded
 from grace_style.state import Packed, Patch, Reconstructor, State, patch_place
 from morphe_core.vgc.pictures import Picture, to_patches, unpack
 
 #: Pictures that can still be decoded again: reports of older ones come too late.
 HISTORY: Final = 64
-#: A budget of which so much is used is full.
-FULL_SHARE: Final = 0.95
-_S = TypeVar("_S")
+#: An intra patch may take this share of a picture's bytes; it is coded more coarsely until it does.
+PATCH_SHARE: Final = 0.2
+COARSER_QPS: Final = 6
 #: Bytes that a packet's range coder takes beyond what the tables say.
 CODER_BYTES: Final = 2
 #: The residual's trunk was told a step so many indices from the one chosen: run it once more.
@@ -88,17 +87,6 @@ class _Past:
     arrived: tuple[bool, ...] | None = None
 
 
-@dataclass(slots=True)
-class _Chosen:
-    """Elements that a budget allows."""
-
-    values: Elements
-    classes: ClassMap
-    quality: int
-    bits: float
-    map_bits: float = 0.0
-
-
 class Encoder:
     """Encodes the pictures of one stream, in order.
 
@@ -117,8 +105,7 @@ class Encoder:
             raise CodecConfigError("patch_side: larger than the picture")
         self._reconstructor = Reconstructor(model, self._geometry)
         self._network = model.network
-        channels = model.network.config.channels
-        self._motion_costs, self._costs = costs_of(model.entropy, MOTION_CHANNELS, channels)
+        self._chooser = Chooser(model, self._geometry.cells)
         self._estimator = FlowEstimator()
         self._past: OrderedDict[int, _Past] = OrderedDict()
         self._state: State | None = None
@@ -188,16 +175,16 @@ class Encoder:
     ) -> CodedPicture:
         assert self._state is not None
         state = self._state
-        patch, patch_bytes = self._patch(picture, frame)
+        patch, patch_bytes = self._patch(picture, frame, PATCH_SHARE * budget_bytes)
         reference = self._reconstructor.reference(state)
-        motion = self._motion(picture, reference)
+        room = 8 * (budget_bytes - len(patch_bytes) - packets * (HEADER_BYTES + CODER_BYTES))
+        motion = self._motion(picture, reference, room, packets)
         every = np.ones_like(motion.values)
         prediction, flow = self._reconstructor.prediction(
             motion.values, every, reference, motion.quality
         )
         prediction = self._reconstructor.with_patch(prediction, patch)
-        room = 8 * (budget_bytes - len(patch_bytes) - packets * (HEADER_BYTES + CODER_BYTES))
-        room -= ceil(motion.bits + packets * motion.map_bits)
+        room -= ceil(motion.bits)
         residual = self._residual(picture, prediction, room, packets)
         elements = PictureElements(motion.values, residual.values, motion.quality, residual.quality)
         self._past[frame] = _Past(state, elements, packets, patch, frame % packets)
@@ -222,8 +209,8 @@ class Encoder:
         )
         return min(wanted, MOST_PACKETS)
 
-    def _patch(self, picture: Packed, frame: int) -> tuple[Patch | None, bytes]:
-        """The intra patch that is this picture's turn, decoded and as bytes."""
+    def _patch(self, picture: Packed, frame: int, most_bytes: float) -> tuple[Patch | None, bytes]:
+        """The intra patch that is this picture's turn, decoded and as bytes, if it fits."""
         side = self._config.patch_side
         if not side:
             return None, b""
@@ -241,21 +228,23 @@ class Encoder:
         )
         qp = _qp_of_quality(self._quality)
         data = encode_still(samples, side, side, qp)
+        while len(data) > most_bytes and qp < MOST_QP:
+            qp = min(qp + COARSER_QPS, MOST_QP)
+            data = encode_still(samples, side, side, qp)
+        if len(data) > most_bytes:
+            return None, b""
         decoded = decode_still(data, parameter_sets(side, side), side, side)
         return Patch(x, y, side, decoded), bytes([side // 16]) + data
 
     @torch.no_grad()
-    def _motion(self, picture: Packed, reference: Reference) -> _Chosen:
-        """Motion elements, with the step of the picture before."""
+    def _motion(self, picture: Packed, reference: Reference, room: int, packets: int) -> Chosen:
+        """Motion elements, with the step of the picture before; coarser where bits are few."""
         assert self._source is not None
         step = torch.full((1, 1, 1, 1), step_of(self._quality))
         flow = self._flow(picture, self._source)
         here = self._tensor(picture)
         values = self._network.analyse_motion(flow, here, reference, step)[0].numpy()
-        steps = self._network.motion_steps(step)[0, :, 0, 0].numpy()
-        elements, classes = rounded(values, steps, self._motion_costs, self._geometry.cells)
-        bits = float(self._motion_costs.elements(elements, classes).sum())
-        return _Chosen(elements, classes, self._quality, bits, self._motion_costs.map(classes))
+        return self._chooser.motion(values, self._quality, room=room, packets=packets)
 
     def _flow(self, picture: Packed, before: Packed) -> torch.Tensor:
         """Backward flow averaged over patches, (1, 2, H/8, W/8)."""
@@ -266,13 +255,14 @@ class Encoder:
 
     def _residual(
         self, picture: Packed, prediction: torch.Tensor, room: int, packets: int
-    ) -> _Chosen:
+    ) -> Chosen:
         patches = to_patches(self._tensor(picture))
         told = self._quality
-        chosen = self._within(self._analysed(patches, prediction, told), room, packets)
+        values = self._analysed(patches, prediction, told)
+        chosen = self._chooser.residual(values, room=room, packets=packets)
         if abs(chosen.quality - told) > FAR_QUALITIES:
             values = self._analysed(patches, prediction, chosen.quality)
-            chosen = self._within(values, room, packets)
+            chosen = self._chooser.residual(values, room=room, packets=packets)
         return chosen
 
     @torch.no_grad()
@@ -284,27 +274,6 @@ class Encoder:
             0
         ].numpy()
         return values
-
-    def _within(self, values: npt.NDArray[np.float32], room: int, packets: int) -> _Chosen:
-        """Elements of the finest quality that takes no more than `room` bits."""
-
-        def at(quality: int, price: float = PRICE) -> _Chosen:
-            steps = weights * np.float32(step_of(quality))
-            elements, classes = rounded(values, steps, self._costs, self._geometry.cells, price)
-            bits = float(self._costs.elements(elements, classes).sum())
-            bits += packets * self._costs.map(classes)
-            return _Chosen(elements, classes, quality, bits)
-
-        weights = self._network.residual_log_step.exp().numpy()
-        best = _last_within(range(QUALITIES), at, room)
-        if best is None:
-            return at(0)
-        if best.bits < FULL_SHARE * room and best.quality + 1 < QUALITIES:
-            finer = best.quality + 1
-            dearer = _last_within(PRICES[::-1], lambda price: at(finer, price), room)
-            if dearer is not None and dearer.bits > best.bits:
-                return dearer
-        return best
 
     def _tensor(self, picture: Packed) -> Picture:
         height, width = self._geometry.padded
@@ -369,19 +338,3 @@ def _quality_of_qp(qp: int) -> int:
 
 def _qp_of_quality(quality: int) -> int:
     return min(max(round(QP_OFFSET + 6 * log2(step_of(quality))), LEAST_QP), MOST_QP)
-
-
-def _last_within(
-    settings: Sequence[_S], at: Callable[[_S], _Chosen], room: float
-) -> _Chosen | None:
-    """Of settings that take more and more bits, the last that takes no more than `room`."""
-    low, high = 0, len(settings) - 1
-    best = None
-    while low <= high:
-        middle = (low + high) // 2
-        chosen = at(settings[middle])
-        if chosen.bits <= room:
-            best, low = chosen, middle + 1
-        else:
-            high = middle - 1
-    return best
