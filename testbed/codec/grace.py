@@ -51,10 +51,11 @@ class _Step:
 
     wire_bytes: int
     reports: tuple[Report, ...]
+    intra: bool
 
     def key_after(self, key: bytes) -> bytes:
         """The key of the picture whose predecessor has `key`."""
-        text = json.dumps([self.wire_bytes, self.reports])
+        text = json.dumps([self.wire_bytes, self.reports, self.intra])
         return hashlib.blake2b(key + text.encode(), digest_size=20).digest()
 
 
@@ -95,15 +96,20 @@ class LivePictures:
         self._encoder: Encoder | None = None
         self._encoded = 0
 
-    def encode(self, index: int, *, wire_bytes: int) -> EncodedGop:
+    def encode(self, index: int, *, wire_bytes: int, intra: bool = False) -> EncodedGop:
         """Encode source frame `index` into packets of together about `wire_bytes` on the wire.
+
+        Args:
+            index: the next one.
+            wire_bytes: with the headers of all packets.
+            intra: begin anew with an intra picture.
 
         Raises:
             InputError: the codec cannot code the clip.
             ToolFailedError: the cache holds other bytes for the same input.
         """
         assert index == len(self._steps)
-        step = _Step(wire_bytes, tuple(sorted(self._reports.items())))
+        step = _Step(wire_bytes, tuple(sorted(self._reports.items())), intra)
         self._reports = {}
         self._steps.append(step)
         self._keys.append(step.key_after(self._keys[-1]))
@@ -161,7 +167,7 @@ class LivePictures:
             began = perf_counter_ns()
             coded = encoder.encode(
                 self._clip.frame(index), wire_bytes=step.wire_bytes,
-                header_bytes=self._header_bytes,
+                header_bytes=self._header_bytes, key=step.intra,
             )  # fmt: skip
             encode_ns = perf_counter_ns() - began
         mode = "key" if coded.key else "p"

@@ -22,6 +22,7 @@ from testbed.protocol.reception import (
 )
 from testbed.protocol.rtcp import (
     GenericNack,
+    PictureLossIndication,
     ReceiverReport,
     RtcpMessage,
     SenderReport,
@@ -72,7 +73,8 @@ class GraceReceiver:
     Pictures are decoded in order. A P picture is decoded when all of it came, or with what came
     when a later picture's packet shows, some time for reordering after it, that the rest is lost.
     One of which nothing came is asked for until its deadline; then it is skipped. The intra picture
-    that all begins with is asked for until it is whole. Capture times are known from the frame
+    that all begins with is asked for until it is whole, and when its packets were asked for often
+    enough, another one is (PLI). Capture times are known from the frame
     number, as they would be through an absolute-capture-time extension.
     """
 
@@ -254,13 +256,29 @@ class GraceReceiver:
         return now_ns
 
     def _wait_for_key(self, picture: _Picture | None, now_ns: int) -> int:
-        """Nothing can be decoded without it: ask as often as it takes."""
+        """Nothing can be decoded without it: ask, and in the end ask for another one."""
+        if self._jump_to_key():
+            return now_ns
         over_ns = self._later_ns + self._reorder_ns
         if self._later_ns < 0:
             return _NEVER
         if now_ns < over_ns:
             return over_ns
-        return self._ask(self._lost(picture), now_ns)
+        return self._ask(self._lost(picture), now_ns, key=True)
+
+    def _jump_to_key(self) -> bool:
+        """Go on with a later intra picture that is whole."""
+        keys = [n for n, one in self._pictures.items() if n > self._next and one.key and one.whole]
+        if not keys:
+            return False
+        target = min(keys)
+        for index in range(self._next, target):
+            self._events.append(FrameAbandoned(index, "reference-lost"))
+            self._pictures.pop(index, None)
+        self._counts["skipped"] += target - self._next
+        self._next = target
+        self._next_sequence = self._pictures[target].first
+        return True
 
     def _lost(self, picture: _Picture | None) -> list[int]:
         """Sequence numbers that are missing of the next picture."""
@@ -269,11 +287,17 @@ class GraceReceiver:
         later = min(number for number in self._pictures if number > self._next)
         return list(range(self._next_sequence, self._pictures[later].first))
 
-    def _ask(self, sequences: list[int], now_ns: int) -> int:
-        """Ask for packets unless an answer may still come; returns when to look again."""
+    def _ask(self, sequences: list[int], now_ns: int, *, key: bool = False) -> int:
+        """Ask for packets unless an answer may still come; returns when to look again.
+
+        Of an intra picture (`key`) another one is asked for in the end.
+        """
         if self._asked_ns >= 0 and now_ns < self._overdue_ns:
             return self._overdue_ns
-        if sequences and self._options.retransmission:
+        again = self._options.retransmission and self._tries < self._options.max_tries
+        if not again and key:
+            self._send(PictureLossIndication(RECEIVER_SSRC, self._context.ssrc))
+        elif again and sequences:
             self._counts["asked"] += 1
             numbers = tuple(sequence & 0xFFFF for sequence in sequences[:MOST_AHEAD])
             self._send(GenericNack(RECEIVER_SSRC, self._context.ssrc, numbers))

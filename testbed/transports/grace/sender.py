@@ -13,6 +13,7 @@ from testbed.protocol.rtcp import (
     ApplicationDefined,
     CongestionFeedback,
     GenericNack,
+    PictureLossIndication,
     ReceiverReport,
     RtcpMessage,
 )
@@ -31,6 +32,8 @@ from testbed.transports.grace.wire import (
 #: IPv4, UDP and RTP in front of every payload.
 PACKET_HEADER_BYTES: Final = IP_UDP_HEADER_BYTES + RTP_HEADER_BYTES
 KEY_MODE: Final = "key"
+#: At least this between intra pictures that were asked for.
+KEY_INTERVAL_S: Final = 0.3
 
 
 class GraceSender:
@@ -61,6 +64,8 @@ class GraceSender:
         self._encoding: deque[tuple[int, EncodedGop]] = deque()
         self._encoder_free_ns = 0
         self._latest = -1  # picture encoded last
+        self._latest_key = -1
+        self._key_wanted = False
         self._resyncs = 0
         self._control: list[Datagram] = []
         self._events: list[Event] = []
@@ -73,9 +78,9 @@ class GraceSender:
         options = self._options
         target_kbps = self._outlet.source_kbps(now_ns=now_ns, fills_probes=False)
         self._budget.set_rate(target_kbps)
-        key = frame.index == 0
+        key, self._key_wanted = frame.index == 0 or self._key_wanted, False
         wire = self._budget.key(options.key_frames) if key else self._budget.next()
-        coded = self._context.encoder.encode(frame.index, wire_bytes=wire)
+        coded = self._context.encoder.encode(frame.index, wire_bytes=wire, intra=key)
         self._latest = frame.index
         sizes = [len(unit) for unit in coded.units]
         self._budget.spent(sum(sizes) + len(sizes) * PACKET_HEADER_BYTES)
@@ -84,6 +89,8 @@ class GraceSender:
         end_ns = start_ns + self._context.encode_ns(coded)
         self._encoder_free_ns = end_ns
         is_key = coded.mode == KEY_MODE
+        if is_key:
+            self._latest_key = frame.index
         self._events.append(
             FrameEncoded(
                 frame.index, is_key, wire * 8 * self._fps / 1e3, start_ns, end_ns, sum(sizes),
@@ -170,6 +177,10 @@ class GraceSender:
             self._outlet.on_feedback(message, now_ns=now_ns)
         elif isinstance(message, ApplicationDefined):
             self._on_damages(message)
+        elif isinstance(message, PictureLossIndication):
+            # Asked again while the intra picture that answers is on its way.
+            apart = self._latest - self._latest_key
+            self._key_wanted = apart >= KEY_INTERVAL_S * self._fps
 
     def _on_damages(self, message: ApplicationDefined) -> None:
         """Tell the encoder with what the receiver decoded; with the next picture it catches up."""

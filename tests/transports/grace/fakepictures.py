@@ -27,11 +27,11 @@ class FakePictures:
         self.pictures: list[tuple[bytes, ...]] = []
         self.reports: list[tuple[int, tuple[bool, ...]]] = []
 
-    def encode(self, index: int, *, wire_bytes: int) -> EncodedGop:
+    def encode(self, index: int, *, wire_bytes: int, intra: bool) -> EncodedGop:
         self.budgets.append(wire_bytes)
-        if index == 0:
+        if intra:
             data = bytes(wire_bytes * 9 // 10)
-            units = tuple(pieces_of(data, frame=0, most_bytes=1200))
+            units = tuple(pieces_of(data, frame=index, most_bytes=1200))
             mode = "key"
         else:
             size = max(0, wire_bytes // self.packets - PACKET_HEADER_BYTES - HEADER_BYTES)

@@ -145,6 +145,27 @@ def test_the_first_picture_is_asked_for_until_it_is_whole() -> None:
     assert receiver.received_frames(30)[0].complete
 
 
+def test_when_the_first_picture_never_comes_another_one_is_asked_for() -> None:
+    encoder = FakePictures()
+    sender, receiver = pair(encoder)
+    events, sent = drive(sender, receiver, count=60, lose=lambda d: d.frame == 0)
+    keys = {d.frame for d in sent if d.kind == "media" and parse_rtp(d.data).payload[3] == 0}
+    assert len(keys) == 2
+    again = max(keys)
+    assert abandoned(events) == dict.fromkeys(range(again), "reference-lost")
+    assert [event.index for event in decoded(events)] == list(range(again, 60))
+
+
+def test_without_retransmission_too() -> None:
+    encoder = FakePictures()
+    sender, receiver = pair(encoder, retransmission=False)
+    first = lambda d: d.frame == 0 and number_of(d) == 1  # noqa: E731
+    events, sent = drive(sender, receiver, count=60, lose=first)
+    assert not [d for d in sent if d.kind == "retransmission"]
+    assert decoded(events)[-1].index == 59
+    assert len(decoded(events)) > 45
+
+
 def test_without_resync_the_encoder_is_told_nothing() -> None:
     encoder = FakePictures(4)
     sender, receiver = pair(encoder, resync=False)
