@@ -209,7 +209,7 @@ def test_clips_with_a_form_of_their_own_meet_the_axes_once(write: Write) -> None
         (
             "[h264, h265]",
             "[h264, h277]",
-            ":11: transports[1]: unknown transport 'h277'; known: aiortc-h264, aiortc-vp8, h264, ",
+            ":11: transports[1]: unknown transport 'h277'; known: aiortc-h264, aiortc-vp8, ",
         ),
         ("h265]", "{name: h265, concel: 1}]", ":11: transports[1]: transport h265: unknown option"),
         (

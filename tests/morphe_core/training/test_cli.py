@@ -178,7 +178,7 @@ def test_weights_of_other_sizes_are_refused_in_one_line(first: Path, begin: Begi
 def test_what_to_start_from_is_looked_at_before_windows_are_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "_windows", lambda *_: pytest.fail("windows were cut"))
+    monkeypatch.setattr(cli, "open_windows", lambda *_, **__: pytest.fail("windows were cut"))
     path = written(tmp_path, tmp_path / "packed", "x", more="start: gone.safetensors")
     with pytest.raises(WeightsError, match=r"gone\.safetensors"):
         train(path)
