@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +28,15 @@ def random_elements(
     here = generator.random(shape) < busy
     here[:, : shape[1] // 2, : shape[2] // 2] = False
     return np.where(here, sizes, 0).clip(-255, 255).astype(np.int16)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small tensors, and other tests beside these: threads that wait for each other cost most."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
