@@ -96,7 +96,7 @@ class Tap:
         self._spools: list[BinaryIO] = []
         with self._writing():
             for _ in INTERFACES:
-                self._spools.append(tempfile.TemporaryFile(dir=path.parent))  # noqa: SIM115 - _discard closes
+                self._spools.append(tempfile.TemporaryFile(dir=path.parent))  # noqa: SIM115 - open until _discard
 
     def __enter__(self) -> Tap:
         return self

@@ -28,7 +28,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 def grace(rate: float = 0.0, **keywords: object) -> SessionSpec:
     """Three seconds at 15 fps."""
     loss = LossSpec("bernoulli", {"rate": rate}) if rate else None
-    return session(transport="grace-style", kbps=200.0, down=path(loss=loss), **keywords)  # type: ignore[arg-type]
+    return session(transport="grace-style", kbps=200.0, down=path(loss=loss), **keywords)
 
 
 def psnr(spec: SessionSpec, result: SessionResult) -> np.ndarray:

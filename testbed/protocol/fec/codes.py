@@ -160,7 +160,12 @@ class _RsFrame:
         """None: with the frame."""
         return 0
 
-    def encoder(self, redundancy: Redundancy, *, window_frames: int) -> FrameEncoder:  # noqa: ARG002
+    def encoder(
+        self,
+        redundancy: Redundancy,
+        *,
+        window_frames: int,  # noqa: ARG002 - contract
+    ) -> FrameEncoder:
         """A window of one frame."""
         return WindowEncoder(redundancy, 1)
 

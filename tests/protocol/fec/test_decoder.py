@@ -100,6 +100,9 @@ def test_memory_is_bounded() -> None:
             )
         assert len(decoder._symbols) <= MAX_MEMORY + 1
         assert len(decoder._equations) <= MAX_EQUATIONS
+    for number in range(91_000, 91_000 + 3 * MAX_MEMORY):
+        decoder.on_source(number, 0, False, b"abc")
+    assert MAX_MEMORY / 2 < len(decoder._symbols) <= MAX_MEMORY + 1
 
 
 ITEMS = st.one_of(
