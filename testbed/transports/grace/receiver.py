@@ -12,29 +12,16 @@ from testbed.codec.units import join_units
 from testbed.errors import RemoteProtocolError
 from testbed.media.types import ReceivedFrame
 from testbed.protocol.endpoint import Datagram, Event, SourceFrame
-from testbed.protocol.ntp import ntp_of
-from testbed.protocol.reception import (
-    AHEAD_NS,
-    FEEDBACK_OVERLAP,
-    RECEIVER_SSRC,
-    ArrivalRecorder,
-    ReceptionStatistics,
-)
-from testbed.protocol.rtcp import (
-    GenericNack,
-    PictureLossIndication,
-    ReceiverReport,
-    RtcpMessage,
-    SenderReport,
-    pack_rtcp,
-    parse_rtcp,
-)
+from testbed.protocol.reception import AHEAD_NS, RECEIVER_SSRC
+from testbed.protocol.rtcp import ApplicationDefined, RtcpMessage, SenderReport, parse_rtcp
 from testbed.protocol.rtp import frame_of_timestamp, is_rtcp, parse_rtp, parse_rtx
 from testbed.protocol.rtt import RttEstimator
 from testbed.protocol.sequence import Unwrapper
-from testbed.transports.base import FrameAbandoned, FrameDecoded, ReceiverContext
+from testbed.transports.base import FrameAbandoned, ReceiverContext
 from testbed.transports.grace.options import GraceOptions
 from testbed.transports.grace.wire import MOST_PICTURES, REPORTED_TIMES, Damage, pack_damages
+from testbed.transports.reports import Reports, twice_the_way_ns
+from testbed.transports.screen import Screen
 
 _NEVER: Final = 1 << 62
 #: A repair is overdue after 9/8 of the round trip (kTimeThreshold, RFC 9002 section 6.1.2).
@@ -83,19 +70,14 @@ class GraceReceiver:
         self._context = context
         self._options = options
         self._fps = float(context.fps)
-        self._least_gap_ns = round(1e9 / (self._fps * options.catch_up))
         self._reorder_ns = round(options.reorder_ms * 1e6)
         self._rtt = RttEstimator()
         self._repairs = 0
         self._unwrap, self._unwrap_rtx = Unwrapper(16), Unwrapper(16)
         # Session descriptions signal the first packet: number 0, timestamp 0.
         self._unwrap.unwrap(0)
-        self._feedback_ns = options.report_interval_ms * 1_000_000
-        self._next_feedback_ns = self._feedback_ns
-        self._recorder = ArrivalRecorder(
-            RECEIVER_SSRC, interval_ns=self._feedback_ns, overlap=FEEDBACK_OVERLAP
-        )
-        self._statistics = ReceptionStatistics(context.ssrc)
+        self._reports = Reports(context.ssrc, interval_ns=options.report_interval_ms * 1_000_000)
+        self._screen = Screen(context, catch_up=options.catch_up)
         self._pictures: dict[int, _Picture] = {}
         self._next = 0
         self._next_sequence = 0  # first packet of the next picture
@@ -106,12 +88,9 @@ class GraceReceiver:
         self._answer_ns = -1  # when a packet of the answer came last
         self._tries = 0
         self._timer_ns = _NEVER
-        self._decoder_free_ns = 0
-        self._last_render_ns = -(10**18)
         self._kept: dict[int, ReceivedFrame] = {}
         self._damages: OrderedDict[int, tuple[Damage, int]] = OrderedDict()  # and reports left
         self._counts = dict.fromkeys(("decoded", "damaged", "asked", "skipped"), 0)
-        self._out: list[Datagram] = []
         self._events: list[Event] = []
         self.malformed_datagrams = 0
 
@@ -135,19 +114,16 @@ class GraceReceiver:
 
     def datagrams_to_send(self, *, now_ns: int) -> list[Datagram]:  # noqa: ARG002 - contract
         """Reports and requests."""
-        out, self._out = self._out, []
-        return out
+        return self._reports.take()
 
     def next_timer(self) -> int | None:
         """Earliest of report and decision on a picture."""
-        return min(self._next_feedback_ns, self._timer_ns)
+        return min(self._reports.next_ns, self._timer_ns)
 
     def on_timer(self, *, now_ns: int) -> None:
         """Whatever is due."""
         self._advance(now_ns)
-        if now_ns >= self._next_feedback_ns:
-            self._next_feedback_ns += self._feedback_ns
-            self._report(now_ns)
+        self._reports.report_if_due(now_ns=now_ns, more=self._take_damages)
 
     def events(self) -> list[Event]:
         """`FrameDecoded` and `FrameAbandoned` events since the last call."""
@@ -179,11 +155,10 @@ class GraceReceiver:
         if packet.ssrc == self._context.ssrc:
             sequence = self._unwrap.unwrap(packet.sequence)
             payload = packet.payload
-            self._statistics.on_packet(sequence, packet.timestamp, now_ns=now_ns)
-            self._recorder.on_packet(packet.ssrc, sequence, now_ns=now_ns)
+            self._reports.on_media(sequence, packet.timestamp, now_ns=now_ns)
         elif packet.ssrc == self._context.ssrc + 1:
             number = self._unwrap_rtx.unwrap(packet.sequence)
-            self._recorder.on_packet(packet.ssrc, number, now_ns=now_ns)
+            self._reports.recorder.on_packet(packet.ssrc, number, now_ns=now_ns)
             if packet.padding_bytes and not packet.payload:  # fills a probe of the rate control
                 return
             original, payload = parse_rtx(packet)
@@ -296,11 +271,10 @@ class GraceReceiver:
             return self._overdue_ns
         again = self._options.retransmission and self._tries < self._options.max_tries
         if not again and key:
-            self._send(PictureLossIndication(RECEIVER_SSRC, self._context.ssrc))
+            self._reports.request_key()
         elif again and sequences:
             self._counts["asked"] += 1
-            numbers = tuple(sequence & 0xFFFF for sequence in sequences[:MOST_AHEAD])
-            self._send(GenericNack(RECEIVER_SSRC, self._context.ssrc, numbers))
+            self._reports.request_packets(sequences[:MOST_AHEAD])
         self._asked_ns = now_ns
         self._tries += 1
         overdue_ns = self._rtt.smoothed_ns * OVERDUE_NUMERATOR // OVERDUE_DENOMINATOR
@@ -328,7 +302,8 @@ class GraceReceiver:
             self._counts["damaged"] += 1
             arrived = tuple(number in picture.units for number in range(picture.count))
             self._note(Damage(index, arrived))
-        self._show(index, "rendered" if picture.whole else "concealed", now_ns)
+        shown = self._screen.show(index, concealed=not picture.whole, now_ns=now_ns)
+        self._events.append(shown)
         self._go_on(picture.first + picture.count, now_ns)
 
     def _skip(self, now_ns: int) -> None:
@@ -357,17 +332,6 @@ class GraceReceiver:
         elif self._later_ns < 0:
             self._later_ns = now_ns
 
-    def _show(self, index: int, outcome: str, now_ns: int) -> None:
-        """Decode and render: at once, but no faster than `catch_up` times the frame rate."""
-        end_ns = max(now_ns, self._decoder_free_ns) + self._context.decode_ns()
-        self._decoder_free_ns = end_ns
-        render_ns = max(end_ns, self._last_render_ns + self._least_gap_ns)
-        if render_ns > self._captured_ns(index) + self._context.playout_deadline_ns:
-            self._events.append(FrameDecoded(index, now_ns, end_ns, -1, "late"))
-            return
-        self._last_render_ns = render_ns
-        self._events.append(FrameDecoded(index, now_ns, end_ns, render_ns, outcome))
-
     # --- feedback -------------------------------------------------------------------------
 
     def _note(self, damage: Damage) -> None:
@@ -376,33 +340,22 @@ class GraceReceiver:
             self._damages.popitem(last=False)
 
     def _on_message(self, message: RtcpMessage, now_ns: int) -> None:
-        if not isinstance(message, SenderReport) or message.ssrc != self._context.ssrc:
+        self._reports.on_message(message, now_ns=now_ns)
+        if self._repairs or not isinstance(message, SenderReport):
             return
-        self._statistics.on_sender_report(message, now_ns=now_ns)
-        if not self._repairs:
-            # Until a repair has told: twice the way here, by the clock that both ends share.
-            one_way_ns = (ntp_of(now_ns) - message.ntp) * 10**9 >> 32
-            if 0 < one_way_ns < 10**10:
-                self._rtt.on_sample(2 * one_way_ns, now_ns=now_ns)
+        if message.ssrc == self._context.ssrc:
+            round_trip_ns = twice_the_way_ns(message, now_ns=now_ns)
+            if round_trip_ns is not None:  # until a repair has told
+                self._rtt.on_sample(round_trip_ns, now_ns=now_ns)
 
-    def _report(self, now_ns: int) -> None:
-        if not self._statistics.received:
-            return
-        messages: list[RtcpMessage] = [
-            ReceiverReport(RECEIVER_SSRC, (self._statistics.report_block(now_ns=now_ns),))
-        ]
-        feedback = self._recorder.report(now_ns=now_ns)
-        if feedback is not None:
-            messages.append(feedback)
-        if self._damages:
-            told = [damage for damage, _ in self._damages.values()]
-            messages.append(pack_damages(RECEIVER_SSRC, told))
-            self._damages = OrderedDict(
-                (frame, (damage, left - 1))
-                for frame, (damage, left) in self._damages.items()
-                if left > 1
-            )
-        self._send(*messages)
-
-    def _send(self, *messages: RtcpMessage) -> None:
-        self._out.append(Datagram(pack_rtcp(messages), "feedback"))
+    def _take_damages(self) -> list[ApplicationDefined]:
+        """The loss report that is due."""
+        if not self._damages:
+            return []
+        told = [damage for damage, _ in self._damages.values()]
+        self._damages = OrderedDict(
+            (frame, (damage, left - 1))
+            for frame, (damage, left) in self._damages.items()
+            if left > 1
+        )
+        return [pack_damages(RECEIVER_SSRC, told)]

@@ -26,8 +26,8 @@ from testbed.transports.h26x.chain import ChainEvent, ReferenceChain
 from testbed.transports.h26x.kept import KeptFrames
 from testbed.transports.h26x.options import H26xOptions
 from testbed.transports.h26x.recovery import PacketRecovery, nack_timing
-from testbed.transports.h26x.reports import Reports
-from testbed.transports.h26x.screen import Screen
+from testbed.transports.reports import Reports
+from testbed.transports.screen import Screen
 
 #: How many payloads of a frame are searched for its kind.
 FIRST_PAYLOADS: Final = 4

@@ -12,31 +12,24 @@ from testbed.errors import RemoteProtocolError
 from testbed.media.types import ReceivedFrame
 from testbed.protocol.endpoint import Datagram, Event, SourceFrame
 from testbed.protocol.nack import OVERDUE_DENOMINATOR, OVERDUE_NUMERATOR
-from testbed.protocol.ntp import ntp_of
-from testbed.protocol.playout import PlayoutClock
 from testbed.protocol.reception import (
     AHEAD_NS,
-    FEEDBACK_OVERLAP,
-    RECEIVER_SSRC,
-    ArrivalRecorder,
-    ReceptionStatistics,
 )
 from testbed.protocol.rtcp import (
-    GenericNack,
     Goodbye,
-    ReceiverReport,
     RtcpMessage,
     SenderReport,
-    pack_rtcp,
     parse_rtcp,
 )
 from testbed.protocol.rtp import is_rtcp, parse_rtp, parse_rtx
 from testbed.protocol.rtt import RttEstimator
 from testbed.protocol.sequence import Unwrapper
-from testbed.transports.base import FrameAbandoned, FrameDecoded, ReceiverContext
+from testbed.transports.base import FrameAbandoned, ReceiverContext
 from testbed.transports.morphe.arrival import GopArrivals
 from testbed.transports.morphe.options import MorpheOptions
 from testbed.transports.morphe.wire import GOP_FRAMES, GopClock
+from testbed.transports.reports import Reports, twice_the_way_ns
+from testbed.transports.screen import GroupScreen
 
 #: Longest request: half a GoP of the largest size; more is not asked for at a time.
 MAX_ASKED: Final = 512
@@ -80,7 +73,9 @@ class MorpheReceiver:
         self._reorder_ns = round(options.reorder_ms * 1e6)
         self._reassembly = Reassembly()
         self._arrivals = GopArrivals(slack_ns=self._reorder_ns)
-        self._playout = PlayoutClock(interval_ns=self._clock.interval_ns, catch_up=options.catch_up)
+        self._screen = GroupScreen(
+            context, interval_ns=self._clock.interval_ns, catch_up=options.catch_up
+        )
         self._rtt = RttEstimator()
         self._repairs = 0
         self._unwrap, self._unwrap_rtx = Unwrapper(16), Unwrapper(16)
@@ -88,11 +83,7 @@ class MorpheReceiver:
         self._unwrap.unwrap(0)
         self._unwrap_timestamp = Unwrapper(32)
         self._unwrap_timestamp.unwrap(0)
-        self._feedback_ns = options.report_interval_ms * 1_000_000
-        self._recorder = ArrivalRecorder(
-            RECEIVER_SSRC, interval_ns=self._feedback_ns, overlap=FEEDBACK_OVERLAP
-        )
-        self._statistics = ReceptionStatistics(context.ssrc)
+        self._reports = Reports(context.ssrc, interval_ns=options.report_interval_ms * 1_000_000)
         self._waiting: dict[int, _Waiting] = {}
         self._next_sequence = 0  # first packet of the next GoP
         self._tokens = 0  # packets with tokens of the last GoP that came
@@ -101,11 +92,8 @@ class MorpheReceiver:
         self._sent = 0  # packets that the sender said it had sent
         self._goodbye = False
         self._gop_timer_ns = _NEVER
-        self._decoder_free_ns = 0
-        self._next_feedback_ns = self._feedback_ns
         self._kept: dict[int, TakenGop] = {}
         self._abandoned: set[int] = set()
-        self._out: list[Datagram] = []
         self._events: list[Event] = []
         self._counts = dict.fromkeys(("decoded", "damaged", "asked", "abandoned"), 0)
         self.malformed_datagrams = 0
@@ -130,19 +118,16 @@ class MorpheReceiver:
 
     def datagrams_to_send(self, *, now_ns: int) -> list[Datagram]:  # noqa: ARG002 - contract
         """Reports and requests."""
-        out, self._out = self._out, []
-        return out
+        return self._reports.take()
 
     def next_timer(self) -> int | None:
         """Earliest of report and decision on a GoP."""
-        return min(self._next_feedback_ns, self._gop_timer_ns)
+        return min(self._reports.next_ns, self._gop_timer_ns)
 
     def on_timer(self, *, now_ns: int) -> None:
         """Whatever is due."""
         self._advance(now_ns)
-        if now_ns >= self._next_feedback_ns:
-            self._next_feedback_ns += self._feedback_ns
-            self._report(now_ns)
+        self._reports.report_if_due(now_ns=now_ns)
 
     def events(self) -> list[Event]:
         """`FrameDecoded` and `FrameAbandoned` events since the last call."""
@@ -195,16 +180,15 @@ class MorpheReceiver:
         if packet.ssrc == ssrc:
             sequence = self._unwrap.unwrap(packet.sequence)
             payload = packet.payload
-            self._statistics.on_packet(sequence, timestamp, now_ns=now_ns)
-            self._recorder.on_packet(ssrc, sequence, now_ns=now_ns)
+            self._reports.on_media(sequence, timestamp, now_ns=now_ns)
             self._arrivals.on_packet(gop, sequence, now_ns=now_ns)
         else:
             number = self._unwrap_rtx.unwrap(packet.sequence)
             if packet.padding_bytes and not packet.payload:  # fills a probe of the rate control
-                self._recorder.on_packet(packet.ssrc, number, now_ns=now_ns)
+                self._reports.recorder.on_packet(packet.ssrc, number, now_ns=now_ns)
                 return
             original, payload = parse_rtx(packet)
-            self._recorder.on_packet(packet.ssrc, number, now_ns=now_ns)
+            self._reports.recorder.on_packet(packet.ssrc, number, now_ns=now_ns)
             sequence = self._unwrap.unwrap(original)
             self._on_repair(gop, now_ns)
         partial = self._reassembly.push(gop, sequence, payload)
@@ -339,8 +323,7 @@ class MorpheReceiver:
     def _ask(self, waiting: _Waiting, sequences: tuple[int, ...], now_ns: int) -> int:
         """Ask for packets; returns when the answers are overdue."""
         self._counts["asked"] += 1
-        numbers = tuple(sequence & 0xFFFF for sequence in sequences)
-        self._send(GenericNack(RECEIVER_SSRC, self._context.ssrc, numbers))
+        self._reports.request_packets(sequences)
         waiting.asked_ns = now_ns
         overdue_ns = self._rtt.smoothed_ns * OVERDUE_NUMERATOR // OVERDUE_DENOMINATOR
         overdue_ns += len(sequences) * self._arrivals.spacing_ns + self._reorder_ns
@@ -384,41 +367,24 @@ class MorpheReceiver:
         """
         first = gop * GOP_FRAMES
         captured = [self._clock.capture_ns(first + n) for n in range(frames)]
-        decoding_ns = frames * self._context.decode_ns(self._scale)
-        end_ns = max(now_ns, self._decoder_free_ns) + decoding_ns
-        self._decoder_free_ns = end_ns
-        if end_ns > captured[-1] + self._context.playout_deadline_ns:
-            for n in range(frames):
-                self._events.append(FrameDecoded(first + n, now_ns, end_ns, -1, "late"))
-            return
-        for n, render_ns in enumerate(self._playout.show(captured, ready_ns=end_ns)):
-            self._events.append(FrameDecoded(first + n, now_ns, end_ns, render_ns, outcome))
+        self._events += self._screen.show(
+            range(first, first + frames),
+            captured,
+            decode_frame_ns=self._context.decode_ns(self._scale),
+            outcome=outcome,
+            now_ns=now_ns,
+        )
 
     # --- feedback -------------------------------------------------------------------------
 
     def _on_message(self, message: RtcpMessage, now_ns: int) -> None:
         if isinstance(message, Goodbye) and self._context.ssrc in message.sources:
             self._goodbye = True
+        self._reports.on_message(message, now_ns=now_ns)
         if not isinstance(message, SenderReport) or message.ssrc != self._context.ssrc:
             return
         self._sent = message.packet_count
-        self._statistics.on_sender_report(message, now_ns=now_ns)
-        if not self._repairs:
-            # Until a repair has told: twice the way here, by the clock that both ends share.
-            one_way_ns = (ntp_of(now_ns) - message.ntp) * 10**9 >> 32
-            if 0 < one_way_ns < 10**10:
-                self._rtt.on_sample(2 * one_way_ns, now_ns=now_ns)
-
-    def _report(self, now_ns: int) -> None:
-        if not self._statistics.received:
-            return
-        messages: list[RtcpMessage] = [
-            ReceiverReport(RECEIVER_SSRC, (self._statistics.report_block(now_ns=now_ns),))
-        ]
-        feedback = self._recorder.report(now_ns=now_ns)
-        if feedback is not None:
-            messages.append(feedback)
-        self._send(*messages)
-
-    def _send(self, *messages: RtcpMessage) -> None:
-        self._out.append(Datagram(pack_rtcp(messages), "feedback"))
+        if not self._repairs:  # until one has told
+            round_trip_ns = twice_the_way_ns(message, now_ns=now_ns)
+            if round_trip_ns is not None:
+                self._rtt.on_sample(round_trip_ns, now_ns=now_ns)

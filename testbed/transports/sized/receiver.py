@@ -11,28 +11,21 @@ from testbed.media.types import ReceivedFrame
 from testbed.protocol.assembler import FrameAssembler
 from testbed.protocol.endpoint import Datagram, Event, SourceFrame
 from testbed.protocol.nack import NackGenerator
-from testbed.protocol.playout import PlayoutClock
 from testbed.protocol.reception import (
     AHEAD_NS,
-    FEEDBACK_OVERLAP,
-    RECEIVER_SSRC,
-    ArrivalRecorder,
-    ReceptionStatistics,
 )
 from testbed.protocol.rtcp import (
-    GenericNack,
-    PictureLossIndication,
-    ReceiverReport,
     RtcpMessage,
     SenderReport,
-    pack_rtcp,
     parse_rtcp,
 )
 from testbed.protocol.rtp import RtpPacket, is_rtcp, parse_rtp, parse_rtx
 from testbed.protocol.rtt import RttEstimator
 from testbed.protocol.sequence import Unwrapper
-from testbed.transports.base import FrameAbandoned, FrameDecoded, ReceiverContext
+from testbed.transports.base import FrameAbandoned, ReceiverContext
 from testbed.transports.h26x.chain import ChainEvent, ReferenceChain
+from testbed.transports.reports import Reports
+from testbed.transports.screen import GroupScreen
 from testbed.transports.sized.groups import MAX_GROUPS_HELD, HeldGroup, HeldGroups
 from testbed.transports.sized.options import SizedOptions
 from testbed.transports.sized.plan import Reference, Structure
@@ -80,17 +73,10 @@ class SizedReceiver:
         self._previous_whole = False
         self._given_up: set[int] = set()
         interval_ns = self._capture_ns(1)
-        self._playout = PlayoutClock(interval_ns=interval_ns, catch_up=options.catch_up)
-        self._feedback_ns = options.report_interval_ms * 1_000_000
-        self._recorder = ArrivalRecorder(
-            RECEIVER_SSRC, interval_ns=self._feedback_ns, overlap=FEEDBACK_OVERLAP
-        )
-        self._statistics = ReceptionStatistics(context.ssrc)
-        self._decoder_free_ns = 0
-        self._next_feedback_ns = self._feedback_ns
+        self._screen = GroupScreen(context, interval_ns=interval_ns, catch_up=options.catch_up)
+        self._reports = Reports(context.ssrc, interval_ns=options.report_interval_ms * 1_000_000)
         self._next_key_request_ns = 0
         self._kept: dict[int, ReceivedFrame] = {}
-        self._out: list[Datagram] = []
         self._events: list[Event] = []
         self._counts = dict.fromkeys(("decoded", "without-optional", "abandoned"), 0)
         self.malformed_datagrams = 0
@@ -113,12 +99,11 @@ class SizedReceiver:
 
     def datagrams_to_send(self, *, now_ns: int) -> list[Datagram]:  # noqa: ARG002 - contract
         """Reports and requests."""
-        out, self._out = self._out, []
-        return out
+        return self._reports.take()
 
     def next_timer(self) -> int | None:
         """Earliest of report, retransmission request and key request."""
-        at_ns = self._next_feedback_ns
+        at_ns = self._reports.next_ns
         nack_ns = self._nack.next_timer()
         if nack_ns is not None and nack_ns < at_ns:
             at_ns = nack_ns
@@ -129,9 +114,7 @@ class SizedReceiver:
     def on_timer(self, *, now_ns: int) -> None:
         """Whatever is due."""
         self._request_missing(now_ns)
-        if now_ns >= self._next_feedback_ns:
-            self._next_feedback_ns += self._feedback_ns
-            self._report(now_ns)
+        self._reports.report_if_due(now_ns=now_ns)
 
     def events(self) -> list[Event]:
         """`FrameDecoded` and `FrameAbandoned` events since the last call."""
@@ -169,7 +152,7 @@ class SizedReceiver:
         repaired = packet.ssrc == ssrc + 1
         if repaired and packet.padding_bytes and not packet.payload:
             number = self._unwrap_rtx.unwrap(packet.sequence)
-            self._recorder.on_packet(packet.ssrc, number, now_ns=now_ns)
+            self._reports.recorder.on_packet(packet.ssrc, number, now_ns=now_ns)
             return
         original, payload = parse_rtx(packet) if repaired else (packet.sequence, packet.payload)
         told = parse_descriptor(payload)
@@ -179,10 +162,9 @@ class SizedReceiver:
         sequence = self._unwrap.unwrap(original)
         if repaired:
             number = self._unwrap_rtx.unwrap(packet.sequence)
+            self._reports.recorder.on_packet(packet.ssrc, number, now_ns=now_ns)
         else:
-            number = sequence
-            self._statistics.on_packet(sequence, packet.timestamp, now_ns=now_ns)
-        self._recorder.on_packet(packet.ssrc, number, now_ns=now_ns)
+            self._reports.on_media(sequence, packet.timestamp, now_ns=now_ns)
         self._given_up.discard(sequence)
         deadline_ns = self._capture_ns(first + told.frames - 1) + self._give_up_ns
         self._nack.on_packet(sequence, now_ns=now_ns, deadline_ns=deadline_ns, repaired=repaired)
@@ -296,7 +278,13 @@ class SizedReceiver:
         self._events += [FrameAbandoned(first + n, "reference-lost") for n in range(skipped)]
         if self._context.keep_received:
             self._keep(first, frames, group)
-        self._show(frames, "rendered" if group.whole else "concealed", now_ns)
+        self._events += self._screen.show(
+            frames,
+            [self._capture_ns(index) for index in frames],
+            decode_frame_ns=self._context.decode_ns(),
+            outcome="rendered" if group.whole else "concealed",
+            now_ns=now_ns,
+        )
 
     def _keep(self, first: int, frames: range, group: HeldGroup) -> None:
         units = join_units(group.data.get(unit, b"") for unit in range(group.units))
@@ -304,23 +292,6 @@ class SizedReceiver:
         for index in frames:
             if index != first:
                 self._kept[index] = ReceivedFrame(index, key=False, data=b"", complete=True)
-
-    def _show(self, frames: range, outcome: str, now_ns: int) -> None:
-        """All pictures are ready at once, and are shown at the clip's pace.
-
-        The group cannot be sent before its last frame is captured, so its frames are late when
-        they are decoded later than the deadline after that.
-        """
-        captured = [self._capture_ns(index) for index in frames]
-        end_ns = max(now_ns, self._decoder_free_ns) + len(frames) * self._context.decode_ns()
-        self._decoder_free_ns = end_ns
-        if end_ns > captured[-1] + self._context.playout_deadline_ns:
-            for index in frames:
-                self._events.append(FrameDecoded(index, now_ns, end_ns, -1, "late"))
-            return
-        times = self._playout.show(captured, ready_ns=end_ns)
-        for index, render_ns in zip(frames, times, strict=True):
-            self._events.append(FrameDecoded(index, now_ns, end_ns, render_ns, outcome))
 
     # --- feedback -------------------------------------------------------------------------
 
@@ -343,8 +314,7 @@ class SizedReceiver:
             asked = [sequence for sequence in wanted if self._groups.key_may_own(sequence)]
             self._give_up([sequence for sequence in wanted if sequence not in asked])
         if asked:
-            lost = tuple(sequence & 0xFFFF for sequence in asked)
-            self._send(GenericNack(RECEIVER_SSRC, self._context.ssrc, lost))
+            self._reports.request_packets(asked)
 
     def _give_up(self, sequences: Sequence[int]) -> None:
         self._given_up.update(sequences[: max(0, MAX_GIVEN_UP - len(self._given_up))])
@@ -359,27 +329,13 @@ class SizedReceiver:
         if now_ns < self._next_key_request_ns:
             return
         self._chain.apply(ChainEvent.ASK)
-        self._send(PictureLossIndication(RECEIVER_SSRC, self._context.ssrc))
+        self._reports.request_key()
         again_ns = max(self._key_interval_ns, self._rtt.smoothed_ns * 3 // 2)
         self._next_key_request_ns = now_ns + again_ns
 
     def _on_message(self, message: RtcpMessage, now_ns: int) -> None:
+        self._reports.on_message(message, now_ns=now_ns)
         if isinstance(message, SenderReport) and message.ssrc == self._context.ssrc:
-            self._statistics.on_sender_report(message, now_ns=now_ns)
             # The numbers begin at 0, so the count of packets tells the last one.
             last = message.packet_count - 1
             self._nack.on_sent(last, now_ns=now_ns, deadline_ns=now_ns + self._give_up_ns)
-
-    def _report(self, now_ns: int) -> None:
-        if not self._statistics.received:
-            return
-        messages: list[RtcpMessage] = [
-            ReceiverReport(RECEIVER_SSRC, (self._statistics.report_block(now_ns=now_ns),))
-        ]
-        feedback = self._recorder.report(now_ns=now_ns)
-        if feedback is not None:
-            messages.append(feedback)
-        self._send(*messages)
-
-    def _send(self, *messages: RtcpMessage) -> None:
-        self._out.append(Datagram(pack_rtcp(messages), "feedback"))

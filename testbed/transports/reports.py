@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from testbed.protocol.endpoint import Datagram
+from testbed.protocol.ntp import ntp_of
 from testbed.protocol.reception import (
     FEEDBACK_OVERLAP,
     RECEIVER_SSRC,
@@ -19,6 +21,9 @@ from testbed.protocol.rtcp import (
     SenderReport,
     pack_rtcp,
 )
+
+#: A way longer than this is not believed.
+MOST_ONE_WAY_NS: Final = 10**10
 
 
 class Reports:
@@ -53,8 +58,10 @@ class Reports:
         if isinstance(message, SenderReport) and message.ssrc == self._ssrc:
             self._statistics.on_sender_report(message, now_ns=now_ns)
 
-    def report_if_due(self, *, now_ns: int) -> None:
-        """Report, unless nothing has come yet."""
+    def report_if_due(
+        self, *, now_ns: int, more: Callable[[], Sequence[RtcpMessage]] = tuple
+    ) -> None:
+        """Report, unless nothing has come yet; `more` gives messages of the scheme's own."""
         if now_ns < self.next_ns:
             return
         self.next_ns += self._interval_ns
@@ -66,7 +73,7 @@ class Reports:
         feedback = self.recorder.report(now_ns=now_ns)
         if feedback is not None:
             messages.append(feedback)
-        self._send(*messages)
+        self._send(*messages, *more())
 
     def request_packets(self, sequences: Iterable[int]) -> None:
         """Ask for media packets by their extended numbers."""
@@ -84,3 +91,12 @@ class Reports:
 
     def _send(self, *messages: RtcpMessage) -> None:
         self._out.append(Datagram(pack_rtcp(messages), "feedback"))
+
+
+def twice_the_way_ns(report: SenderReport, *, now_ns: int) -> int | None:
+    """A round trip as long as the way of a sender report, by the clock that both ends share.
+
+    For receivers that have no repair to tell it yet; None: the report's time makes no sense.
+    """
+    one_way_ns = (ntp_of(now_ns) - report.ntp) * 10**9 >> 32
+    return 2 * one_way_ns if 0 < one_way_ns < MOST_ONE_WAY_NS else None
