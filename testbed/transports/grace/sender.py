@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, Final
 
-from testbed.errors import RemoteProtocolError
 from testbed.media.types import EncodedGop
-from testbed.protocol.endpoint import Datagram, Event, SourceFrame
+from testbed.protocol.endpoint import Datagram, SourceFrame
 from testbed.protocol.outlet import IP_UDP_HEADER_BYTES
 from testbed.protocol.rtcp import (
     ApplicationDefined,
-    CongestionFeedback,
-    GenericNack,
     PictureLossIndication,
-    ReceiverReport,
     RtcpMessage,
 )
 from testbed.protocol.rtp import RTP_HEADER_BYTES, timestamp_of_frame
 from testbed.protocol.sequence import wrap_distance
-from testbed.protocol.source import RtpSource, feedback_in
+from testbed.protocol.source import RtpSource
 from testbed.transports.base import FrameEncoded, SenderContext
 from testbed.transports.grace.budget import PictureBudget
 from testbed.transports.grace.options import GraceOptions
@@ -28,6 +23,7 @@ from testbed.transports.grace.wire import (
     RTX_PAYLOAD_TYPE,
     parse_damages,
 )
+from testbed.transports.sending import RtpSender
 
 #: IPv4, UDP and RTP in front of every payload.
 PACKET_HEADER_BYTES: Final = IP_UDP_HEADER_BYTES + RTP_HEADER_BYTES
@@ -36,7 +32,7 @@ KEY_MODE: Final = "key"
 KEY_INTERVAL_S: Final = 0.3
 
 
-class GraceSender:
+class GraceSender(RtpSender[EncodedGop]):
     """An endpoint; see `testbed.protocol.endpoint.Endpoint` for the six calls.
 
     Driven by captured frames, by RTCP from the receiver, and by its timer. Each picture gets the
@@ -46,10 +42,7 @@ class GraceSender:
 
     def __init__(self, context: SenderContext) -> None:
         options: GraceOptions = context.options
-        self._context = context
-        self._options = options
-        self._fps = float(context.fps)
-        self._source = RtpSource(
+        source = RtpSource(
             context.controller,
             ssrc=context.ssrc,
             payload_types=(MEDIA_PAYLOAD_TYPE, RTX_PAYLOAD_TYPE),
@@ -59,17 +52,14 @@ class GraceSender:
             max_tries=options.max_tries if options.retransmission else 0,
             pads=True,
         )
-        self._outlet = self._source.outlet
+        super().__init__(context, source)
+        self._options = options
+        self._fps = float(context.fps)
         self._budget = PictureBudget(context.controller.target_kbps(now_ns=0), self._fps)
-        self._encoding: deque[tuple[int, EncodedGop]] = deque()
-        self._encoder_free_ns = 0
         self._latest = -1  # picture encoded last
         self._latest_key = -1
         self._key_wanted = False
         self._resyncs = 0
-        self._control: list[Datagram] = []
-        self._events: list[Event] = []
-        self.malformed_datagrams = 0
 
     # --- the contract ---------------------------------------------------------------------
 
@@ -85,9 +75,7 @@ class GraceSender:
         sizes = [len(unit) for unit in coded.units]
         self._budget.spent(sum(sizes) + len(sizes) * PACKET_HEADER_BYTES)
         self._budget.passed()
-        start_ns = max(now_ns, self._encoder_free_ns)
-        end_ns = start_ns + self._context.encode_ns(coded)
-        self._encoder_free_ns = end_ns
+        start_ns, end_ns = self._occupy_encoder(coded, self._context.encode_ns(coded), now_ns)
         is_key = coded.mode == KEY_MODE
         if is_key:
             self._latest_key = frame.index
@@ -97,54 +85,15 @@ class GraceSender:
                 coded.mode,
             )
         )  # fmt: skip
-        self._encoding.append((end_ns, coded))
         self._release(now_ns)
-
-    def receive_datagram(self, data: bytes, *, now_ns: int) -> None:
-        """Feedback came in; what is not RTCP is counted and ignored."""
-        try:
-            for message in feedback_in(data):
-                self._on_message(message, now_ns)
-        except RemoteProtocolError:
-            self.malformed_datagrams += 1
 
     def datagrams_to_send(self, *, now_ns: int) -> list[Datagram]:
         """What the pacer lets go, and reports that are due."""
-        out = self._outlet.pop(now_ns=now_ns)
+        out = super().datagrams_to_send(now_ns=now_ns)
         for datagram in out:
-            if datagram.kind != "media":
+            if datagram.kind not in ("media", "feedback"):
                 self._budget.spent(len(datagram.data) + IP_UDP_HEADER_BYTES)
-        if self._control:
-            out = self._control + out
-            self._control = []
         return out
-
-    def next_timer(self) -> int | None:
-        """Earliest of outlet, encoder and sender report."""
-        at_ns = self._source.next_report_ns
-        outlet_ns = self._outlet.next_timer()
-        if outlet_ns is not None and outlet_ns < at_ns:
-            at_ns = outlet_ns
-        if self._encoding and self._encoding[0][0] < at_ns:
-            at_ns = self._encoding[0][0]
-        return at_ns
-
-    def on_timer(self, *, now_ns: int) -> None:
-        """Packetise what the encoder has finished; report."""
-        self._outlet.on_timer(now_ns=now_ns)
-        self._release(now_ns)
-        report = self._source.report_if_due(now_ns=now_ns)
-        if report is not None:
-            self._control.append(report)
-
-    def events(self) -> list[Event]:
-        """`FrameEncoded` events since the last call."""
-        events, self._events = self._events, []
-        return events
-
-    def control_view(self) -> tuple[float | None, float | None]:
-        """For the log: last reported loss share, and minimum round trip in ms."""
-        return self._source.control_view()
 
     def facts(self) -> dict[str, Any]:
         """The encoder and what it did, for the manifest."""
@@ -152,35 +101,29 @@ class GraceSender:
 
     # --- inside ---------------------------------------------------------------------------
 
-    def _release(self, now_ns: int) -> None:
-        while self._encoding and self._encoding[0][0] <= now_ns:
-            _, coded = self._encoding.popleft()
-            timestamp = timestamp_of_frame(coded.index, fps=self._fps)
-            self._outlet.before_push(now_ns=now_ns)
-            last = len(coded.units) - 1
-            for number, unit in enumerate(coded.units):
-                self._source.send(
-                    unit,
-                    marker=number == last,
-                    timestamp=timestamp,
-                    frame=coded.index,
-                    media_bytes=len(unit),
-                    now_ns=now_ns,
-                )
+    def _packetise(self, coded: EncodedGop, now_ns: int) -> None:
+        timestamp = timestamp_of_frame(coded.index, fps=self._fps)
+        self._outlet.before_push(now_ns=now_ns)
+        last = len(coded.units) - 1
+        for number, unit in enumerate(coded.units):
+            self._source.send(
+                unit,
+                marker=number == last,
+                timestamp=timestamp,
+                frame=coded.index,
+                media_bytes=len(unit),
+                now_ns=now_ns,
+            )
 
     def _on_message(self, message: RtcpMessage, now_ns: int) -> None:
-        if isinstance(message, GenericNack):
-            self._source.resend(message.lost, now_ns=now_ns)
-        elif isinstance(message, ReceiverReport):
-            self._source.on_receiver_report(message, now_ns=now_ns)
-        elif isinstance(message, CongestionFeedback):
-            self._outlet.on_feedback(message, now_ns=now_ns)
-        elif isinstance(message, ApplicationDefined):
+        if isinstance(message, ApplicationDefined):
             self._on_damages(message)
         elif isinstance(message, PictureLossIndication):
             # Asked again while the intra picture that answers is on its way.
             apart = self._latest - self._latest_key
             self._key_wanted = apart >= KEY_INTERVAL_S * self._fps
+        else:
+            super()._on_message(message, now_ns)
 
     def _on_damages(self, message: ApplicationDefined) -> None:
         """Tell the encoder with what the receiver decoded; with the next picture it catches up."""

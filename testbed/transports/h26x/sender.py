@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
-from testbed.errors import RemoteProtocolError
 from testbed.media.types import EncodedFrame
 from testbed.protocol.budget import RepairBudget
-from testbed.protocol.endpoint import Datagram, Event, SourceFrame
+from testbed.protocol.endpoint import Datagram, SourceFrame
 from testbed.protocol.outlet import IP_UDP_HEADER_BYTES
 from testbed.protocol.payload import PayloadFormat
 from testbed.protocol.payload.types import H26X_MEDIA, H26X_RTX
 from testbed.protocol.rtcp import (
-    CongestionFeedback,
     FullIntraRequest,
     GenericNack,
     PictureLossIndication,
@@ -21,10 +18,11 @@ from testbed.protocol.rtcp import (
     RtcpMessage,
 )
 from testbed.protocol.rtp import RTP_HEADER_BYTES, timestamp_of_frame
-from testbed.protocol.source import RtpSource, feedback_in
+from testbed.protocol.source import RtpSource
 from testbed.transports.base import FrameEncoded, SenderContext
 from testbed.transports.h26x.options import H26xOptions
 from testbed.transports.h26x.protection import Protection, media_payload_bytes
+from testbed.transports.sending import RtpSender
 
 #: Payload types of the media and of its RFC 4588 retransmissions.
 MEDIA_PAYLOAD_TYPE: Final = H26X_MEDIA
@@ -52,7 +50,7 @@ def media_target_kbps(wire_kbps: float, *, fps: float, payload_bytes: int) -> fl
     return max(1.0, float(round(media_bits * fps / 1e3)))
 
 
-class H26xSender:
+class H26xSender(RtpSender[EncodedFrame]):
     """An endpoint; see `testbed.protocol.endpoint.Endpoint` for the six calls.
 
     Driven by captured frames, by RTCP from the receiver, and by its timer (the encoder's end, the
@@ -61,11 +59,7 @@ class H26xSender:
 
     def __init__(self, context: SenderContext, payload_format: PayloadFormat) -> None:
         options: H26xOptions = context.options
-        self._context = context
-        self._options = options
-        self._format = payload_format
-        self._fps = float(context.fps)
-        self._source = RtpSource(
+        source = RtpSource(
             context.controller,
             ssrc=context.ssrc,
             payload_types=(MEDIA_PAYLOAD_TYPE, RTX_PAYLOAD_TYPE),
@@ -75,7 +69,10 @@ class H26xSender:
             max_tries=options.max_tries if options.resends else 0,
             pads=options.probe_fill == "padding",
         )
-        self._outlet = self._source.outlet
+        super().__init__(context, source)
+        self._options = options
+        self._format = payload_format
+        self._fps = float(context.fps)
         self._protection = Protection(
             options,
             self._source,
@@ -88,13 +85,8 @@ class H26xSender:
         self._payload_bytes = media_payload_bytes(options)
         self._wire_kbps = context.controller.target_kbps(now_ns=0)
         self._media_kbps = self._share_of_media(self._wire_kbps)
-        self._encoding: deque[tuple[int, EncodedFrame]] = deque()
-        self._encoder_free_ns = 0
         self._key_wanted = False
         self._last_key_ns = -(10**18)
-        self._control: list[Datagram] = []
-        self._events: list[Event] = []
-        self.malformed_datagrams = 0
 
     # --- the contract ---------------------------------------------------------------------
 
@@ -117,63 +109,20 @@ class H26xSender:
         )
         if encoded.key:
             self._last_key_ns = now_ns
-        start_ns = max(now_ns, self._encoder_free_ns)
-        end_ns = start_ns + self._context.encode_ns(encoded)
-        self._encoder_free_ns = end_ns
+        start_ns, end_ns = self._occupy_encoder(encoded, self._context.encode_ns(encoded), now_ns)
         self._events.append(
             FrameEncoded(frame.index, encoded.key, target_kbps, start_ns, end_ns, len(encoded.data))
         )
-        self._encoding.append((end_ns, encoded))
         self._release(now_ns)
-
-    def receive_datagram(self, data: bytes, *, now_ns: int) -> None:
-        """Feedback came in; what is not RTCP is counted and ignored."""
-        try:
-            messages = feedback_in(data)
-        except RemoteProtocolError:
-            self.malformed_datagrams += 1
-            return
-        for message in messages:
-            self._on_message(message, now_ns)
 
     def datagrams_to_send(self, *, now_ns: int) -> list[Datagram]:
         """What the pacer lets go, and reports that are due."""
-        out = self._outlet.pop(now_ns=now_ns)
-        if self._control:
-            out = self._control + out
-            self._control = []
+        out = super().datagrams_to_send(now_ns=now_ns)
         if self._budget is not None:
             for datagram in out:
                 size_bytes = len(datagram.data) + IP_UDP_HEADER_BYTES
                 self._budget.on_sent(size_bytes, kind=datagram.kind)
         return out
-
-    def next_timer(self) -> int | None:
-        """Earliest of outlet, encoder and sender report."""
-        at_ns = self._source.next_report_ns
-        outlet_ns = self._outlet.next_timer()
-        if outlet_ns is not None and outlet_ns < at_ns:
-            at_ns = outlet_ns
-        if self._encoding and self._encoding[0][0] < at_ns:
-            at_ns = self._encoding[0][0]
-        return at_ns
-
-    def on_timer(self, *, now_ns: int) -> None:
-        """Packetise what the encoder has finished; report."""
-        self._outlet.on_timer(now_ns=now_ns)
-        self._release(now_ns)
-        report = self._source.report_if_due(now_ns=now_ns)
-        if report is not None:
-            self._control.append(report)
-
-    def events(self) -> list[Event]:
-        """`FrameEncoded` events since the last call."""
-        events, self._events = self._events, []
-        return events
-
-    def control_view(self) -> tuple[float | None, float | None]:
-        """For the log: last reported loss share, and minimum round trip in ms."""
-        return self._source.control_view()
 
     # --- inside ---------------------------------------------------------------------------
 
@@ -186,11 +135,6 @@ class H26xSender:
     def _disposable(self, index: int) -> bool:
         """No frame refers to this one."""
         return self._options.layered and index % 2 == 1
-
-    def _release(self, now_ns: int) -> None:
-        while self._encoding and self._encoding[0][0] <= now_ns:
-            _, encoded = self._encoding.popleft()
-            self._packetise(encoded, now_ns)
 
     def _packetise(self, encoded: EncodedFrame, now_ns: int) -> None:
         index = encoded.index
@@ -223,7 +167,7 @@ class H26xSender:
             if now_ns - self._last_key_ns >= self._options.key_interval_ms * 1_000_000:
                 self._key_wanted = True
         elif isinstance(message, ReceiverReport):
-            self._source.on_receiver_report(message, now_ns=now_ns)
+            super()._on_message(message, now_ns)
             self._protection.on_report(now_ns=now_ns)
-        elif isinstance(message, CongestionFeedback):
-            self._outlet.on_feedback(message, now_ns=now_ns)
+        else:
+            super()._on_message(message, now_ns)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, Final
 
 from morphe_core.nasc.packetizer import (
@@ -14,22 +13,21 @@ from morphe_core.nasc.packetizer import (
 )
 from morphe_core.vgc.bitstream import Kind, UnitHeader, read_unit
 from testbed.codec.rates import PACKET_HEADER_BYTES, GopBudget
-from testbed.errors import RemoteProtocolError
 from testbed.media.types import EncodedGop, GopEncoder
-from testbed.protocol.endpoint import Datagram, Event, SourceFrame
+from testbed.protocol.endpoint import Datagram, SourceFrame
 from testbed.protocol.outlet import IP_UDP_HEADER_BYTES
 from testbed.protocol.rtcp import (
     CongestionFeedback,
     GenericNack,
     Goodbye,
-    ReceiverReport,
     RtcpMessage,
 )
-from testbed.protocol.source import RtpSource, feedback_in
+from testbed.protocol.source import RtpSource
 from testbed.transports.base import FrameEncoded, SenderContext
 from testbed.transports.morphe.losses import LossLedger
 from testbed.transports.morphe.options import MorpheOptions
 from testbed.transports.morphe.wire import MEDIA_PAYLOAD_TYPE, RTX_PAYLOAD_TYPE, GopClock
+from testbed.transports.sending import RtpSender
 
 #: Packets that may leave back to back.
 BURST_PACKETS: Final = 2
@@ -37,7 +35,7 @@ BURST_PACKETS: Final = 2
 HEADER_BYTES: Final = PACKET_HEADER_BYTES + DESCRIPTOR_BYTES
 
 
-class MorpheSender:
+class MorpheSender(RtpSender[EncodedGop]):
     """An endpoint; see `testbed.protocol.endpoint.Endpoint` for the six calls.
 
     Driven by captured frames, by RTCP from the receiver, and by its timer (the encoder's end, the
@@ -48,11 +46,7 @@ class MorpheSender:
 
     def __init__(self, context: SenderContext) -> None:
         options: MorpheOptions = context.options
-        self._context = context
-        self._options = options
-        self._encoder: GopEncoder = context.encoder
-        self._clock = GopClock(context.fps)
-        self._source = RtpSource(
+        source = RtpSource(
             context.controller,
             ssrc=context.ssrc,
             payload_types=(MEDIA_PAYLOAD_TYPE, RTX_PAYLOAD_TYPE),
@@ -63,7 +57,10 @@ class MorpheSender:
             pads=True,
             repeats=options.probe_fill != "padding",
         )
-        self._outlet = self._source.outlet
+        super().__init__(context, source)
+        self._options = options
+        self._encoder: GopEncoder = context.encoder
+        self._clock = GopClock(context.fps)
         self._budget = GopBudget(
             context.controller.target_kbps(now_ns=0),
             context.fps,
@@ -73,15 +70,10 @@ class MorpheSender:
         self._ledger = LossLedger(context.ssrc) if self._encoder.wants_reports else None
         self._collected = 0  # frames of the GoP that is being captured
         self._gop = 0
-        self._encoding: deque[tuple[int, EncodedGop]] = deque()
-        self._encoder_free_ns = 0
         self._last = False  # the clip's last GoP was encoded
-        self._control: list[Datagram] = []
-        self._events: list[Event] = []
         self._modes: dict[str, int] = {}
         #: How the latest GoP was coded, for the log.
         self.mode = ""
-        self.malformed_datagrams = 0
 
     # --- the contract ---------------------------------------------------------------------
 
@@ -97,19 +89,9 @@ class MorpheSender:
             self._last = last
             self._release(now_ns)
 
-    def receive_datagram(self, data: bytes, *, now_ns: int) -> None:
-        """Feedback came in; what is not RTCP is counted and ignored."""
-        try:
-            messages = feedback_in(data)
-        except RemoteProtocolError:
-            self.malformed_datagrams += 1
-            return
-        for message in messages:
-            self._on_message(message, now_ns)
-
     def datagrams_to_send(self, *, now_ns: int) -> list[Datagram]:
         """What the pacer lets go, and reports that are due."""
-        out = self._outlet.pop(now_ns=now_ns)
+        out = super().datagrams_to_send(now_ns=now_ns)
         # A controller that paces has them in the backlog that it asks the source to leave room for.
         if not self._outlet.paced_by_controller:
             for datagram in out:
@@ -119,41 +101,11 @@ class MorpheSender:
             for number, original in self._source.repeated:
                 self._ledger.on_repaired(number, original)
         self._source.repeated.clear()
-        if self._control:
-            out = self._control + out
-            self._control = []
         if self._last and not self._encoding and not self._outlet.queue_bytes:
             self._last = False
             # Its packet count tells the receiver at the end what there was.
             out.append(self._source.report(Goodbye((self._context.ssrc,)), now_ns=now_ns))
         return out
-
-    def next_timer(self) -> int | None:
-        """Earliest of outlet, encoder and sender report."""
-        at_ns = self._source.next_report_ns
-        outlet_ns = self._outlet.next_timer()
-        if outlet_ns is not None and outlet_ns < at_ns:
-            at_ns = outlet_ns
-        if self._encoding and self._encoding[0][0] < at_ns:
-            at_ns = self._encoding[0][0]
-        return at_ns
-
-    def on_timer(self, *, now_ns: int) -> None:
-        """Packetise what the encoder has finished; report."""
-        self._outlet.on_timer(now_ns=now_ns)
-        self._release(now_ns)
-        report = self._source.report_if_due(now_ns=now_ns)
-        if report is not None:
-            self._control.append(report)
-
-    def events(self) -> list[Event]:
-        """`FrameEncoded` events since the last call."""
-        events, self._events = self._events, []
-        return events
-
-    def control_view(self) -> tuple[float | None, float | None]:
-        """For the log: last reported loss share, and minimum round trip in ms."""
-        return self._source.control_view()
 
     def facts(self) -> dict[str, Any]:
         """The encoder and what it did, for the manifest."""
@@ -178,9 +130,7 @@ class MorpheSender:
         self._budget.record(frames, [size - DESCRIPTOR_BYTES for size in pieces])
         self.mode = gop.mode or f"{gop.scale}x"
         self._modes[self.mode] = self._modes.get(self.mode, 0) + 1
-        start_ns = max(now_ns, self._encoder_free_ns)
-        end_ns = start_ns + self._context.encode_ns(gop)
-        self._encoder_free_ns = end_ns
+        start_ns, end_ns = self._occupy_encoder(gop, self._context.encode_ns(gop), now_ns)
         target_kbps = budget_bytes * 8 / 1e3 * float(self._context.fps) / frames
         each, more = divmod(sum(map(len, gop.units)), frames)
         for n in range(frames):
@@ -189,28 +139,22 @@ class MorpheSender:
                     first + n, n == 0, target_kbps, start_ns, end_ns, each + (n < more), self.mode
                 )
             )
-        self._encoding.append((end_ns, gop))
 
-    def _release(self, now_ns: int) -> None:
-        while self._encoding and self._encoding[0][0] <= now_ns:
-            _, gop = self._encoding.popleft()
-            self._packetise(gop, now_ns)
-
-    def _packetise(self, gop: EncodedGop, now_ns: int) -> None:
-        units = sending_order(gop.units)
-        timestamp = self._clock.timestamp(gop.index)
+    def _packetise(self, coded: EncodedGop, now_ns: int) -> None:
+        units = sending_order(coded.units)
+        timestamp = self._clock.timestamp(coded.index)
         self._outlet.before_push(now_ns=now_ns)
         for packet in packetize(units, most_bytes=self._options.payload_bytes):
             if self._ledger is not None:
-                self._remember_rows(self._ledger, read_unit(units[packet.unit]).header, gop.index)
+                self._remember_rows(self._ledger, read_unit(units[packet.unit]).header, coded.index)
             self._source.send(
                 packet.payload,
                 marker=packet.last,
                 timestamp=timestamp,
-                frame=gop.index * self._encoder.gop_frames,
+                frame=coded.index * self._encoder.gop_frames,
                 media_bytes=len(packet.payload) - DESCRIPTOR_BYTES,
                 now_ns=now_ns,
-                span=gop.frames,
+                span=coded.frames,
             )
 
     def _remember_rows(self, ledger: LossLedger, header: UnitHeader, gop: int) -> None:
@@ -228,9 +172,7 @@ class MorpheSender:
             if self._ledger is not None:
                 for number, original in repairs:
                     self._ledger.on_repaired(number, original)
-        elif isinstance(message, ReceiverReport):
-            self._source.on_receiver_report(message, now_ns=now_ns)
-        elif isinstance(message, CongestionFeedback):
-            self._outlet.on_feedback(message, now_ns=now_ns)
-            if self._ledger is not None:
-                self._ledger.on_feedback(message)
+            return
+        super()._on_message(message, now_ns)
+        if isinstance(message, CongestionFeedback) and self._ledger is not None:
+            self._ledger.on_feedback(message)

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
-from testbed.errors import RemoteProtocolError
-from testbed.protocol.endpoint import Datagram, Event, SourceFrame
+from testbed.protocol.endpoint import Datagram, SourceFrame
 from testbed.protocol.payload.types import SIZED_MEDIA, SIZED_RTX
 from testbed.protocol.rtcp import (
-    CongestionFeedback,
     FullIntraRequest,
-    GenericNack,
     PictureLossIndication,
-    ReceiverReport,
     RtcpMessage,
 )
 from testbed.protocol.rtp import timestamp_of_frame
-from testbed.protocol.source import RtpSource, feedback_in
+from testbed.protocol.source import RtpSource
 from testbed.transports.base import FrameEncoded, SenderContext
+from testbed.transports.sending import RtpSender
 from testbed.transports.sized.options import SizedOptions
 from testbed.transports.sized.plan import Planner, Reference, Slot, Unit
 from testbed.transports.sized.wire import DESCRIPTOR_BYTES, Descriptor, filler
 
 
-class SizedSender:
+class SizedSender(RtpSender[Slot]):
     """An endpoint; see `testbed.protocol.endpoint.Endpoint` for the six calls.
 
     Driven by captured frames, by RTCP from the receiver, and by its timer (the encoder's end, the
@@ -39,12 +35,7 @@ class SizedSender:
 
     def __init__(self, context: SenderContext, *, codec: str, key_interval_ms: int = 0) -> None:
         options: SizedOptions = context.options
-        self._context = context
-        self._options = options
-        self._codec = codec
-        self._planner: Planner = context.encoder
-        self._fps = float(context.fps)
-        self._source = RtpSource(
+        source = RtpSource(
             context.controller,
             ssrc=context.ssrc,
             payload_types=(SIZED_MEDIA, SIZED_RTX),
@@ -54,16 +45,16 @@ class SizedSender:
             max_tries=options.max_tries if options.retransmission else 0,
             pads=True,
         )
-        self._outlet = self._source.outlet
+        super().__init__(context, source)
+        self._options = options
+        self._codec = codec
+        self._planner: Planner = context.encoder
+        self._fps = float(context.fps)
         self._chained = self._planner.structure.reference is Reference.CHAIN
         self._key_interval_ns = key_interval_ms * 1_000_000
         self._key_wanted = False
         self._last_key_ns = -(10**18)
-        self._encoding: deque[tuple[int, Slot]] = deque()
-        self._encoder_free_ns = 0
         self._report_wanted = False
-        self._events: list[Event] = []
-        self.malformed_datagrams = 0
 
     # --- the contract ---------------------------------------------------------------------
 
@@ -76,9 +67,8 @@ class SizedSender:
             return
         if slot.key:
             self._last_key_ns = now_ns
-        start_ns = max(now_ns, self._encoder_free_ns)
-        end_ns = start_ns + slot.frames * self._context.encode_ns(slot)
-        self._encoder_free_ns = end_ns
+        duration_ns = slot.frames * self._context.encode_ns(slot)
+        start_ns, end_ns = self._occupy_encoder(slot, duration_ns, now_ns)
         each, more = divmod(sum(unit.size_bytes for unit in slot.units), slot.frames)
         begins = slot.first == self._planner.structure.first(slot.group)
         for n in range(slot.frames):
@@ -88,37 +78,16 @@ class SizedSender:
                     slot.first + n, key, slot.target_kbps, start_ns, end_ns, each + (n < more)
                 )
             )
-        self._encoding.append((end_ns, slot))
         self._release(now_ns)
-
-    def receive_datagram(self, data: bytes, *, now_ns: int) -> None:
-        """Feedback came in; what is not RTCP is counted and ignored."""
-        try:
-            messages = feedback_in(data)
-        except RemoteProtocolError:
-            self.malformed_datagrams += 1
-            return
-        for message in messages:
-            self._on_message(message, now_ns)
 
     def datagrams_to_send(self, *, now_ns: int) -> list[Datagram]:
         """What the pacer lets go, and then a report that is wanted."""
-        out = self._outlet.pop(now_ns=now_ns)
+        out = super().datagrams_to_send(now_ns=now_ns)
         if self._report_wanted and not self._outlet.queue_bytes:
             self._report_wanted = False
             # Behind all packets that it counts: it tells the receiver which are missing.
             out.append(self._source.report(now_ns=now_ns))
         return out
-
-    def next_timer(self) -> int | None:
-        """Earliest of outlet, encoder and sender report."""
-        at_ns = self._source.next_report_ns
-        outlet_ns = self._outlet.next_timer()
-        if outlet_ns is not None and outlet_ns < at_ns:
-            at_ns = outlet_ns
-        if self._encoding and self._encoding[0][0] < at_ns:
-            at_ns = self._encoding[0][0]
-        return at_ns
 
     def on_timer(self, *, now_ns: int) -> None:
         """Packetise what the encoder has finished; report."""
@@ -127,32 +96,21 @@ class SizedSender:
         if self._source.report_if_due(now_ns=now_ns) is not None:
             self._report_wanted = True
 
-    def events(self) -> list[Event]:
-        """`FrameEncoded` events since the last call."""
-        events, self._events = self._events, []
-        return events
-
-    def control_view(self) -> tuple[float | None, float | None]:
-        """For the log: last reported loss share, and minimum round trip in ms."""
-        return self._source.control_view()
-
     def facts(self) -> dict[str, Any]:
         """The plan and where its sizes come from, for the manifest."""
         return {"encoder": dict(self._planner.facts())}
 
     # --- inside ---------------------------------------------------------------------------
 
-    def _release(self, now_ns: int) -> None:
-        while self._encoding and self._encoding[0][0] <= now_ns:
-            _, slot = self._encoding.popleft()
-            self._outlet.before_push(now_ns=now_ns)
-            for unit in slot.units:
-                self._packetise(slot, unit, now_ns)
-            end = self._planner.structure.first(slot.group) + slot.group_frames
-            if slot.first + slot.frames == end and self._planner.structure.group_frames > 1:
-                self._report_wanted = True  # silence follows, in which no packet shows a loss
+    def _packetise(self, coded: Slot, now_ns: int) -> None:
+        self._outlet.before_push(now_ns=now_ns)
+        for unit in coded.units:
+            self._cut(coded, unit, now_ns)
+        end = self._planner.structure.first(coded.group) + coded.group_frames
+        if coded.first + coded.frames == end and self._planner.structure.group_frames > 1:
+            self._report_wanted = True  # silence follows, in which no packet shows a loss
 
-    def _packetise(self, slot: Slot, unit: Unit, now_ns: int) -> None:
+    def _cut(self, slot: Slot, unit: Unit, now_ns: int) -> None:
         head = Descriptor(slot.group, unit.number, slot.group_units, slot.group_frames, slot.key)
         first, other = head._replace(start=True).pack(), head.pack()
         data = unit.data or filler(self._codec, slot.group, unit.number, unit.size_bytes)
@@ -171,12 +129,8 @@ class SizedSender:
             )
 
     def _on_message(self, message: RtcpMessage, now_ns: int) -> None:
-        if isinstance(message, GenericNack):
-            self._source.resend(message.lost, now_ns=now_ns)
-        elif isinstance(message, PictureLossIndication | FullIntraRequest):
+        if isinstance(message, PictureLossIndication | FullIntraRequest):
             if self._chained and now_ns - self._last_key_ns >= self._key_interval_ns:
                 self._key_wanted = True
-        elif isinstance(message, ReceiverReport):
-            self._source.on_receiver_report(message, now_ns=now_ns)
-        elif isinstance(message, CongestionFeedback):
-            self._outlet.on_feedback(message, now_ns=now_ns)
+        else:
+            super()._on_message(message, now_ns)
