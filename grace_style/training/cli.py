@@ -15,9 +15,10 @@ from grace_style.models import SUFFIX, save_model
 from grace_style.network import Network
 from grace_style.training.config import GraceTraining, read_config
 from grace_style.training.fit import fit_tables
-from grace_style.training.trainer import Clock, Trainer, initialise
+from grace_style.training.trainer import Trainer, initialise
 from morphe_core.training.cli import open_windows
 from morphe_core.training.data import Windows
+from morphe_core.training.loop import Clock
 
 Report = Callable[[str], None]
 

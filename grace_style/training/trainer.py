@@ -1,8 +1,4 @@
-"""The training loop: stages, checkpoints, exact resume, and a log of numbers.
-
-As the codec core's (`morphe_core.training.trainer`): a run folder holds `metrics.jsonl`,
-`checkpoint.pt` and, at the end, the weights. Started again in the same folder, training goes on and
-gives the same weights as a run that was never stopped (on the same machine and threads).
+"""Training this codec's network: what a step is (`morphe_core.training.loop` has the rest).
 
 A step codes a few pictures in a row, each against the reconstruction of the one before, and the
 next step goes on from there (see `draw`). Where a clip has losses, it is decoded a second time,
@@ -12,10 +8,7 @@ know yet, as it does not in a session. With the next step it does.
 
 from __future__ import annotations
 
-import json
 import math
-import pickle
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,28 +17,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grace_style.errors import TrainingError
 from grace_style.geometry import CELL_SIDE, MOTION_CHANNELS, MOTION_SIDE, RESIDUAL_SIDE
 from grace_style.network import BLOCK_CHANNELS, Latents, Network
 from grace_style.training.draw import Draw, Pool, lose, put, rough_bpp, take
 from grace_style.training.rate import ElementRate
 from morphe_core.training.data import Windows
 from morphe_core.training.klt import Covariance
+from morphe_core.training.loop import Clock, StagedTraining
 from morphe_core.training.perceptual import detail_kept, vif_kept
-from morphe_core.training.report import METRICS_FILE, read_log
 from morphe_core.vgc.pictures import MIDDLE, Picture, to_patches
 from morphe_core.vgc.quantiser import LAGRANGIAN
 
-#: What PyTorch raises on a file that is no checkpoint, beside a `RuntimeError`.
-_UNREADABLE = (EOFError, OSError, pickle.UnpicklingError)
 #: The weights that training ends with are a running mean over about so many steps: single steps, of
 #: few clips each, are noisy.
 AVERAGED_STEPS = 250
-#: Steps over which the learning rate rises at the start of a stage.
-WARM_UP_STEPS = 50
 #: What the lossy decoding counts beside the clean one.
 LOSSY_WEIGHT = 1.0
-Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -67,17 +54,6 @@ class Stage:
     draw: Draw = field(default_factory=Draw)
 
 
-@dataclass(slots=True)
-class Progress:
-    """Where training stands."""
-
-    stage: int = 0
-    step: int = 0
-    total_steps: int = 0
-    stage_seconds: float = 0.0
-    total_seconds: float = 0.0
-
-
 def initialise(network: Network, windows: Windows, *, batches: int, seed: int) -> None:
     """Set the residual's closed-form transform from `batches` batches."""
     generator = np.random.default_rng(seed)
@@ -93,29 +69,27 @@ def initialise(network: Network, windows: Windows, *, batches: int, seed: int) -
     network.set_transform(moments.basis(network.config.channels).to(device))
 
 
-class Trainer:
+class Trainer(StagedTraining[Stage]):
     """Runs stages on a network."""
 
     def __init__(
         self, network: Network, windows: Windows, stages: list[Stage], folder: Path, *, seed: int,
         clock: Clock, checkpoint_seconds: float = 180.0, report_steps: int = 25,
     ) -> None:  # fmt: skip
-        self.network, self.windows, self.stages, self.folder = network, windows, stages, folder
-        self.device = next(network.parameters()).device
+        super().__init__(
+            stages, folder, device=next(network.parameters()).device, clock=clock,
+            checkpoint_seconds=checkpoint_seconds, report_steps=report_steps,
+        )  # fmt: skip
+        self.network, self.windows = network, windows
         self.generator = np.random.default_rng(seed)
         self.losses = torch.Generator(self.device).manual_seed(seed)
         self.residual_rate = ElementRate(network.config.channels).to(self.device)
         self.motion_rate = ElementRate(MOTION_CHANNELS).to(self.device)
-        self.progress = Progress()
         self._pool: Pool | None = None
         self._kept_pool: dict[str, Any] | None = None
         self._kept_generator: dict[str, Any] = {}
-        self._clock = clock
-        self._checkpoint_seconds = checkpoint_seconds
-        self._report_steps = report_steps
-        self._sums: dict[str, list[float]] = {}
-        self.optimiser = self._new_optimiser()
         self._average: dict[str, Tensor] = {}
+        self._begin_stage()
 
     @torch.no_grad()
     def start_rates(self, batches: int, draw: Draw) -> None:
@@ -138,60 +112,24 @@ class Trainer:
         for (rate, _), total in zip(kinds, totals, strict=True):
             rate.start(total)
 
-    # -- running ---------------------------------------------------------------------------------
+    # -- stages ----------------------------------------------------------------------------------
 
-    def run(self, report: Callable[[str], None] = print) -> None:
-        """Run what is left of the stages."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._resume()
-        self._trim_log()
-        while self.progress.stage < len(self.stages):
-            self._run_stage(self.stages[self.progress.stage], report)
-            done = self.progress
-            self.progress = Progress(done.stage + 1, 0, done.total_steps, 0.0, done.total_seconds)
-            self.optimiser = self._new_optimiser()
-            self.save()
+    def _label(self, stage: Stage) -> int:  # noqa: ARG002 - stages have no names here
+        return self.progress.stage
 
-    def _run_stage(self, stage: Stage, report: Callable[[str], None]) -> None:
+    def _enter_stage(self, stage: Stage) -> None:
+        """Its clips: those of the checkpoint, or others."""
         pool = Pool(self.windows, stage.draw, self.generator, self.device)
         if self._kept_pool is not None:
             pool.load(self._kept_pool)
             self.generator.bit_generator.state = self._kept_generator
             self._kept_pool = None
         self._pool = pool
-        last = saved = self._clock()
-        while not self._done(stage):
-            self._set_learning_rate(stage)
-            facts = self.step(pool, stage.seen_weight)
-            now = self._clock()
-            self.progress.step += 1
-            self.progress.total_steps += 1
-            self.progress.stage_seconds += now - last
-            self.progress.total_seconds += now - last
-            last = now
-            for name, value in facts.items():
-                self._sums.setdefault(name, []).append(value)
-            if self.progress.step % self._report_steps == 0:
-                report(self._log())
-            if now - saved > self._checkpoint_seconds:
-                self.save()
-                saved = last = self._clock()
 
-    def _done(self, stage: Stage) -> bool:
-        if stage.seconds:
-            return self.progress.stage_seconds >= stage.seconds
-        return self.progress.step >= stage.steps
-
-    def _set_learning_rate(self, stage: Stage) -> None:
-        done = (
-            self.progress.stage_seconds / stage.seconds
-            if stage.seconds
-            else self.progress.step / max(1, stage.steps)
-        )
-        cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-        rate = stage.learning_rate * cosine * min(1.0, (self.progress.step + 1) / WARM_UP_STEPS)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["factor"]
+    def _begin_stage(self) -> None:
+        """A new optimiser; the clips that were are over."""
+        self._pool = None
+        self.optimiser = self._new_optimiser()
 
     def _new_optimiser(self) -> torch.optim.Optimizer:
         """Adam; transforms move slower than trunks, the few numbers of the models faster."""
@@ -210,9 +148,10 @@ class Trainer:
 
     # -- one step --------------------------------------------------------------------------------
 
-    def step(self, pool: Pool, seen_weight: float) -> dict[str, float]:
+    def step(self, stage: Stage) -> dict[str, float]:
         """One step; returns what is worth logging."""
-        loss, facts = self._loss(pool, seen_weight)
+        assert self._pool is not None
+        loss, facts = self._loss(self._pool, stage.seen_weight)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
@@ -283,67 +222,26 @@ class Trainer:
 
     # -- keeping ---------------------------------------------------------------------------------
 
-    def _log(self) -> str:
-        entry: dict[str, Any] = {
-            "stage": self.progress.stage,
-            "step": self.progress.total_steps,
-            "seconds": round(self.progress.total_seconds, 1),
-        }
-        entry.update({name: round(float(np.mean(v)), 5) for name, v in self._sums.items() if v})
-        self._sums = {}
-        with (self.folder / METRICS_FILE).open("a") as file:
-            file.write(json.dumps(entry) + "\n")
-        return " ".join(f"{name} {value}" for name, value in entry.items())
-
-    def save(self) -> None:
-        """Write the checkpoint: to a temporary name, then renamed."""
-        state = {
+    def _state(self) -> dict[str, Any]:
+        return {
             "network": self.network.state_dict(),
             "residual_rate": self.residual_rate.state_dict(),
             "motion_rate": self.motion_rate.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
             "generator": self.generator.bit_generator.state,
             "losses": self.losses.get_state(),
-            "progress": {n: getattr(self.progress, n) for n in Progress.__dataclass_fields__},
-            "sums": self._sums,
             "average": self._average,
             "pool": None if self._pool is None else self._pool.state(),
         }
-        part = self.folder / "checkpoint.part"
-        torch.save(state, part)
-        part.replace(self.folder / "checkpoint.pt")
 
-    def _resume(self) -> None:
-        path = self.folder / "checkpoint.pt"
-        if not path.exists():
-            return
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            self.progress = Progress(**state["progress"])
-            self.network.load_state_dict(state["network"])
-            self.residual_rate.load_state_dict(state["residual_rate"])
-            self.motion_rate.load_state_dict(state["motion_rate"])
-            # A stage that has not begun starts afresh, also if it was added to a finished run.
-            if self.progress.step:
-                self.optimiser.load_state_dict(state["optimiser"])
-            self.generator.bit_generator.state = self._kept_generator = state["generator"]
-            self._kept_pool = state["pool"]
-            self.losses.set_state(state["losses"].cpu())
-            self._sums = state["sums"]
-            self._average = dict(state["average"])
-        except (*_UNREADABLE, KeyError, RuntimeError, TypeError, ValueError) as error:
-            reason = (str(error).splitlines() or ["damaged"])[0]
-            raise TrainingError(f"{path}: does not fit this training ({reason})") from None
-
-    def _trim_log(self) -> None:
-        """Drop what was logged after the checkpoint: these steps are run, and logged, again."""
-        path = self.folder / METRICS_FILE
-        if not path.exists():
-            return
-        entries = [entry for entry in read_log(path) if entry["step"] <= self.progress.total_steps]
-        part = path.with_suffix(".part")
-        part.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
-        part.replace(path)
+    def _load(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.residual_rate.load_state_dict(state["residual_rate"])
+        self.motion_rate.load_state_dict(state["motion_rate"])
+        self._resume_stage(state)
+        self.generator.bit_generator.state = self._kept_generator = state["generator"]
+        self.losses.set_state(state["losses"].cpu())
+        self._average = dict(state["average"])
+        self._kept_pool = state["pool"]
 
 
 class _Sums:

@@ -17,8 +17,9 @@ from morphe_core.network import CONFIGS, Network
 from morphe_core.training.config import DataConfig, TrainingConfig, read_config
 from morphe_core.training.data import Windows, find_sources, pack
 from morphe_core.training.export import fit_entropy
+from morphe_core.training.loop import Clock
 from morphe_core.training.report import draw_report
-from morphe_core.training.trainer import Clock, Trainer, initialise
+from morphe_core.training.trainer import Trainer, initialise
 
 Report = Callable[[str], None]
 #: Windows on which the entropy tables are counted.

@@ -1,17 +1,11 @@
-"""The training loop: stages, checkpoints, exact resume, and a log of numbers.
+"""Training the Morphe codec's network: what a step of each stage is (`training.loop` has the rest).
 
-A run folder holds `metrics.jsonl` (one line each reporting interval), `checkpoint.pt` (everything
-that the next step depends on) and, at the end, the network's weights. Started again in the same
-folder, training goes on at the step of the checkpoint and gives the same weights as a run that was
-never stopped (on the same machine and number of threads).
+At the end of a run its folder holds the network's weights, beside the log and the checkpoint.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import pickle
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,14 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from morphe_core.errors import TrainingError
 from morphe_core.network import Network
 from morphe_core.training.adversarial import Discriminator
 from morphe_core.training.data import Windows
 from morphe_core.training.klt import Covariance
+from morphe_core.training.loop import Clock, StagedTraining
 from morphe_core.training.pipeline import Batch, Coded, Draw, Pipeline, prepare
 from morphe_core.training.rate import RateModel
-from morphe_core.training.report import METRICS_FILE, read_log
 from morphe_core.training.stage_losses import coding_loss, shown_loss
 from morphe_core.vgc.motion import field_of
 from morphe_core.vgc.pictures import to_patches
@@ -35,13 +28,6 @@ from morphe_core.vgc.quantiser import quantise
 
 #: Windows of a batch at each scale, so that a step costs about the same.
 BATCH_BY_SCALE = {1: 2, 2: 8, 3: 16}
-#: Steps over which the learning rate rises at the start of a stage.
-WARM_UP_STEPS = 50
-
-#: What PyTorch raises on a file that is no checkpoint, beside a `RuntimeError`.
-_UNREADABLE = (pickle.UnpicklingError, EOFError, IndexError)
-
-Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +69,6 @@ def learns_discriminator(stage: StageConfig) -> bool:
     return stage.name != "base" and bool(stage.losses.get("adversarial"))
 
 
-@dataclass(slots=True)
-class Progress:
-    """Where training stands."""
-
-    stage: int = 0
-    step: int = 0
-    total_steps: int = 0
-    stage_seconds: float = 0.0
-    total_seconds: float = 0.0
-
-
 def initialise(network: Network, windows: Windows, *, batches: int, seed: int) -> None:
     """Set the closed-form transforms from `batches` batches (see `klt`)."""
     generator = np.random.default_rng(seed)
@@ -120,91 +95,36 @@ def initialise(network: Network, windows: Windows, *, batches: int, seed: int) -
     tokenizer.set_transforms(i_basis, p_moments.basis(tokenizer.config.p_channels).to(device))
 
 
-class Trainer:
+class Trainer(StagedTraining[StageConfig]):
     """Runs stages on a network."""
 
     def __init__(
         self, network: Network, windows: Windows, stages: list[StageConfig], folder: Path, *,
         seed: int, clock: Clock, checkpoint_seconds: float = 180.0, report_steps: int = 50,
     ) -> None:  # fmt: skip
+        super().__init__(
+            stages, folder, device=next(network.parameters()).device, clock=clock,
+            checkpoint_seconds=checkpoint_seconds, report_steps=report_steps,
+        )  # fmt: skip
         self.network = network
         self.windows = windows
-        self.stages = stages
-        self.folder = folder
         self.seed = seed
         self.generator = np.random.default_rng(seed)
-        self.device = next(network.parameters()).device
         config = network.config.tokenizer
         self.i_rate = RateModel(config.i_channels).to(self.device)
         self.p_rate = RateModel(config.p_channels).to(self.device)
         self.pipeline = Pipeline(network.tokenizer, self.i_rate, self.p_rate, self.generator)
-        self.progress = Progress()
-        self._clock = clock
-        self._checkpoint_seconds = checkpoint_seconds
-        self._report_steps = report_steps
-        self._sums: dict[str, list[float]] = {}
         #: Only there from the first stage on that weighs the adversarial loss; not in the weights.
         self.discriminator: Discriminator | None = None
         self._begin_stage()
 
-    # -- running ---------------------------------------------------------------------------------
+    # -- stages ----------------------------------------------------------------------------------
 
-    def run(self, report: Callable[[str], None] = print) -> None:
-        """Run what is left of the stages."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._resume()
-        self._trim_log()
-        for _ in self._stages_left():
-            self._run_stage(report)
-        self.save()
+    def _label(self, stage: StageConfig) -> str:
+        return stage.name
 
-    def _stages_left(self) -> Iterator[StageConfig]:
-        while self.progress.stage < len(self.stages):
-            yield self.stages[self.progress.stage]
-            self.progress = Progress(
-                self.progress.stage + 1, 0, self.progress.total_steps, 0.0,
-                self.progress.total_seconds,
-            )  # fmt: skip
-            if self.progress.stage < len(self.stages):
-                self._begin_stage()
-            self.save()
-
-    def _run_stage(self, report: Callable[[str], None]) -> None:
-        stage = self.stages[self.progress.stage]
-        last = self._clock()
-        saved = last
-        while not self._done(stage):
-            self._set_learning_rate(stage)
-            facts = self.step(stage)
-            now = self._clock()
-            self.progress.step += 1
-            self.progress.total_steps += 1
-            self.progress.stage_seconds += now - last
-            self.progress.total_seconds += now - last
-            last = now
-            for name, value in facts.items():
-                self._sums.setdefault(name, []).append(value)
-            if self.progress.step % self._report_steps == 0:
-                report(self._log(stage))
-            if now - saved > self._checkpoint_seconds:
-                self.save()
-                saved = last = self._clock()
-
-    def _done(self, stage: StageConfig) -> bool:
-        if stage.seconds:
-            return self.progress.stage_seconds >= stage.seconds
-        return self.progress.step >= stage.steps
-
-    def _set_learning_rate(self, stage: StageConfig) -> None:
-        done = (
-            self.progress.stage_seconds / stage.seconds
-            if stage.seconds
-            else self.progress.step / max(1, stage.steps)
-        )
-        cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-        rate = stage.learning_rate * cosine * min(1.0, (self.progress.step + 1) / WARM_UP_STEPS)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["factor"]
+    def _use_learning_rate(self, rate: float) -> None:
+        super()._use_learning_rate(rate)
         if self.discriminator is not None:
             self.discriminator.set_learning_rate(rate)
 
@@ -280,70 +200,27 @@ class Trainer:
 
     # -- keeping ---------------------------------------------------------------------------------
 
-    def _log(self, stage: StageConfig) -> str:
-        entry: dict[str, Any] = {
-            "stage": stage.name,
-            "step": self.progress.total_steps,
-            "seconds": round(self.progress.total_seconds, 1),
-        }
-        entry.update({name: round(float(np.mean(v)), 5) for name, v in self._sums.items() if v})
-        self._sums = {}
-        with (self.folder / METRICS_FILE).open("a") as file:
-            file.write(json.dumps(entry) + "\n")
-        return " ".join(f"{name} {value}" for name, value in entry.items())
-
-    def save(self) -> None:
-        """Write the checkpoint: to a temporary name, then renamed."""
+    def _state(self) -> dict[str, Any]:
         state = {
             "network": self.network.state_dict(),
             "i_rate": self.i_rate.state_dict(),
             "p_rate": self.p_rate.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
             "generator": self.generator.bit_generator.state,
             "torch": torch.get_rng_state(),
-            "progress": {n: getattr(self.progress, n) for n in Progress.__dataclass_fields__},
-            "sums": self._sums,
         }
         if self.discriminator is not None:
             state["discriminator"] = self.discriminator.state()
-        part = self.folder / "checkpoint.part"
-        torch.save(state, part)
-        part.replace(self.folder / "checkpoint.pt")
+        return state
 
-    def _resume(self) -> None:
-        path = self.folder / "checkpoint.pt"
-        if not path.exists():
-            return
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            self.progress = Progress(**state["progress"])
-            self.network.load_state_dict(state["network"])
-            self.i_rate.load_state_dict(state["i_rate"])
-            self.p_rate.load_state_dict(state["p_rate"])
-            kept = state.get("discriminator")
-            if kept is not None:
-                self.discriminator = Discriminator(seed=self.seed, device=self.device)
-            # A stage that has not begun starts afresh, also if it was added to a finished run.
-            begun = self.progress.step > 0
-            if self.progress.stage < len(self.stages):
-                self._begin_stage()
-                if begun:
-                    self.optimiser.load_state_dict(state["optimiser"])
-            if kept is not None and self.discriminator is not None:
-                self.discriminator.load(kept, optimiser=begun)
-            self.generator.bit_generator.state = state["generator"]
-            torch.set_rng_state(state["torch"].cpu())
-            self._sums = state["sums"]
-        except (*_UNREADABLE, KeyError, RuntimeError, TypeError, ValueError) as error:
-            reason = (str(error).splitlines() or ["damaged"])[0]
-            raise TrainingError(f"{path}: does not fit this training ({reason})") from None
-
-    def _trim_log(self) -> None:
-        """Drop what was logged after the checkpoint: these steps are run, and logged, again."""
-        path = self.folder / METRICS_FILE
-        if not path.exists():
-            return
-        entries = [entry for entry in read_log(path) if entry["step"] <= self.progress.total_steps]
-        part = path.with_suffix(".part")
-        part.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
-        part.replace(path)
+    def _load(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.i_rate.load_state_dict(state["i_rate"])
+        self.p_rate.load_state_dict(state["p_rate"])
+        kept = state.get("discriminator")
+        if kept is not None:
+            self.discriminator = Discriminator(seed=self.seed, device=self.device)
+        begun = self._resume_stage(state)
+        if kept is not None and self.discriminator is not None:
+            self.discriminator.load(kept, optimiser=begun)
+        self.generator.bit_generator.state = state["generator"]
+        torch.set_rng_state(state["torch"].cpu())

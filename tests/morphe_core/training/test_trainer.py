@@ -12,6 +12,7 @@ import torch
 
 from morphe_core.errors import TrainingError
 from morphe_core.network import Network, NetworkConfig
+from morphe_core.training import loop
 from morphe_core.training import trainer as trainer_module
 from morphe_core.training.data import Windows
 from morphe_core.training.pipeline import Batch, Coded, Draw, prepare
@@ -285,7 +286,7 @@ def test_super_resolution_learns(
     windows: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against a run on the same batches whose learning rate is next to nothing."""
-    monkeypatch.setattr(trainer_module, "WARM_UP_STEPS", 1)
+    monkeypatch.setattr(loop, "WARM_UP_STEPS", 1)
     calm = Draw(finest_step=60, coarsest_step=61, loss_share=0, drop_share=0)
     errors = {}
     for rate in (1e-9, 0.02):
