@@ -15,8 +15,8 @@ import numpy.typing as npt
 from morphe_core.vgc.tokens import TOKEN_SIDE
 
 #: Distance of the estimator's patches and its steps: of OpenCV's presets and this, this predicts
-#: best for its time (bbb-720p at 640x360: 39.6 dB in 23 ms, against 39.3 in 37 of "medium" and 37.8
-#: in 12 of "fast").
+#: best for its time (bbb-720p at 640x360: 39.8 dB in 18 ms, against 39.5 in 27 of "medium" and 37.9
+#: in 9 of "fast"; `python benchmarks/flow.py`).
 PATCH_STRIDE: Final = 4
 GRADIENT_STEPS: Final = 12
 REFINEMENTS: Final = 3

@@ -282,8 +282,8 @@ def warp(picture: Picture, flow: Tensor) -> Picture:
     """`picture` sampled where `flow` (N, 2, H/8, W/8; pixels) points, edges repeated.
 
     With OpenCV's Lanczos kernel of 8 x 8 taps: what is sampled again picture after picture loses
-    its detail to a bicubic one (1.4 dB after 60 pictures of bbb-720p at 640x360, with the untrained
-    network). Where a gradient is wanted, it is that of bicubic sampling.
+    its detail to a bicubic one (1.1 dB more after 30 pictures of bbb-720p at 640x360; `python
+    benchmarks/flow.py`). Where a gradient is wanted, it is that of bicubic sampling.
     """
     return Picture(_sample(picture.luma, flow, 1.0), _sample(picture.chroma, flow, 0.5))
 

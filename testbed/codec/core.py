@@ -130,7 +130,7 @@ class Settings:
         Raises:
             InputError: the core refuses a value.
         """
-        with _needing_the_extra():
+        with needing_the_extra():
             from morphe_core.errors import CodecConfigError
             from morphe_core.vgc.config import profile
         try:
@@ -164,28 +164,52 @@ def weights_sha256(weights: str = "small") -> str:
     Raises:
         InputError: no such model or file.
     """
-    shipped = files("morphe_core") / "weights" / f"{weights}.safetensors"
+    return hash_of_weights("morphe_core", weights, what="weights")
+
+
+def hash_of_weights(package: str, weights: str, *, what: str) -> str:
+    """Hash of a model that `package` ships, or of a file.
+
+    Args:
+        package: its `weights` folder has the models.
+        weights: name of a shipped model, or path.
+        what: how an error calls them.
+
+    Raises:
+        InputError: no such model or file.
+    """
+    shipped = files(package) / "weights" / f"{weights}.safetensors"
     for path in (Path(str(shipped)), Path(weights)):
         if path.is_file():
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
-    raise InputError(f"weights {weights!r}: no such file and no shipped model")
+    raise InputError(f"{what} {weights!r}: no such file and no shipped model")
 
 
 @cache
+def hash_of_sources(package: str, without: tuple[str, ...] = ()) -> str:
+    """First 16 hex digits of SHA-256 over the sources of a codec, training left out.
+
+    Args:
+        package: of the codec.
+        without: names of files that are left out as well.
+    """
+    folder = Path(str(files(package)))
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(folder).as_posix()
+        if not name.startswith("training/") and name not in without:
+            digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
 def core_hash(*, coding: bool = False) -> str:
     """First 16 hex digits of SHA-256 over the sources of the core, training left out.
 
     Args:
         coding: leave out as well what is about packets: encodes do not depend on it.
     """
-    package = Path(str(files("morphe_core")))
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        name = path.relative_to(package).as_posix()
-        if not name.startswith("training/") and not (coding and name in _PACKETS):
-            digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+    return hash_of_sources("morphe_core", _PACKETS if coding else ())
 
 
 def core_versions(*, coding: bool = False) -> dict[str, str]:
@@ -220,7 +244,7 @@ def shipped_models() -> list[str]:
     Raises:
         ToolMissingError: PyTorch or another package of the core is not installed.
     """
-    with _needing_the_extra():
+    with needing_the_extra():
         from morphe_core.models import shipped
     return shipped()
 
@@ -239,7 +263,7 @@ def load_core(weights: str = "small", *, device: str = "cpu") -> Core:
     """
     if device not in DEVICES:
         raise InputError(f"--device {device}: is not known; allowed: {', '.join(DEVICES)}")
-    with _needing_the_extra():
+    with needing_the_extra():
         from morphe_core.models import load_model
     if device == "cuda":
         import torch
@@ -251,11 +275,16 @@ def load_core(weights: str = "small", *, device: str = "cpu") -> Core:
 
 
 @contextmanager
-def _needing_the_extra() -> Iterator[None]:
+def needing_the_extra(what: str = "the codec core") -> Iterator[None]:
+    """Imports inside may lack the extra.
+
+    Raises:
+        ToolMissingError: they do.
+    """
     try:
         yield
     except ImportError as error:
         raise ToolMissingError(
-            f"the codec core cannot be loaded ({error}); "
+            f"{what} cannot be loaded ({error}); "
             "get what it needs with: pip install 'morphe-testbed[codec]'"
         ) from None

@@ -10,19 +10,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cache
 from importlib.metadata import version
-from importlib.resources import files
-from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from morphe_core.errors import MorpheError
-from testbed.codec.core import core_versions, one_thread
+from testbed.codec.core import (
+    core_versions,
+    hash_of_sources,
+    hash_of_weights,
+    needing_the_extra,
+    one_thread,
+)
 from testbed.codec.units import pack_gop, split_units, unpack_gop
-from testbed.errors import InputError, ToolFailedError, ToolMissingError
+from testbed.errors import InputError, ToolFailedError
 from testbed.media.cache import EncodeCache
 from testbed.media.clips import Clip
 from testbed.media.decoding import DECODERS, DecodedFrame
@@ -243,31 +245,14 @@ def weights_sha256(weights: str = DEFAULT_WEIGHTS) -> str:
     Raises:
         InputError: no such model or file.
     """
-    shipped = files("grace_style") / "weights" / f"{weights}.safetensors"
-    for path in (Path(str(shipped)), Path(weights)):
-        if path.is_file():
-            return _sha256(path, path.stat().st_mtime_ns)
-    raise InputError(f"GRACE-style weights {weights!r}: no such file and no shipped model")
+    return hash_of_weights("grace_style", weights, what="GRACE-style weights")
 
 
-@cache
-def _sha256(path: Path, mtime_ns: int) -> str:
-    del mtime_ns
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@cache
 def codec_versions() -> dict[str, str]:
     """What codes besides the weights: hash of the sources, versions of what they stand on."""
-    package = Path(str(files("grace_style")))
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        name = path.relative_to(package).as_posix()
-        if not name.startswith("training/"):
-            digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return {
-        **core_versions(coding=True), "grace_style": digest.hexdigest()[:16], "av": version("av"),
+        **core_versions(coding=True), "grace_style": hash_of_sources("grace_style"),
+        "av": version("av"),
     }  # fmt: skip
 
 
@@ -278,7 +263,7 @@ def load(weights: str) -> Model:
         ToolMissingError: PyTorch or another package of the codec is not installed.
         InputError: no such weights, or they are damaged.
     """
-    with _needing_the_extra():
+    with needing_the_extra("the GRACE-style codec"):
         from grace_style.models import load_model
     try:
         return load_model(weights)
@@ -287,20 +272,9 @@ def load(weights: str) -> Model:
 
 
 def _config(changes: Mapping[str, int]) -> EncoderConfig:
-    with _needing_the_extra():
+    with needing_the_extra("the GRACE-style codec"):
         from grace_style.config import EncoderConfig
     try:
         return EncoderConfig(**changes)
     except MorpheError as error:
         raise InputError(str(error)) from None
-
-
-@contextmanager
-def _needing_the_extra() -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise ToolMissingError(
-            f"the GRACE-style codec cannot be loaded ({error}); "
-            "get what it needs with: pip install 'morphe-testbed[codec]'"
-        ) from None
