@@ -3,14 +3,14 @@
 An encoder works in segments: each begins with an IDR picture out of a fresh encoder, so that what
 follows depends only on what has happened since. That is what makes the cache exact (see
 `testbed.media.cache`). A segment begins at frame 0, at each intra period, at a forced key frame,
-and, for H.266, where the rate has to change.
+and, for H.266, where the rate has to change much.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ from testbed.media.types import EncodedFrame, FrameEncoder
 from testbed.registry import Registry
 
 #: Changes when the same input gives other bytes because of our own code.
-ENCODER_VERSION = {"h264": 10, "h265": 10, "h266": 8}
+ENCODER_VERSION = {"h264": 10, "h265": 10, "h266": 9}
 #: Frames asked of the cache at once while it has them.
 READ_AHEAD = 128
 
@@ -64,7 +64,16 @@ class EncoderConfig:
 
 
 class Backend(Protocol):
-    """A fresh encoder, from one key frame on; must be asked for its frames in order."""
+    """A fresh encoder, from one key frame on; must be asked for its frames in order.
+
+    Attributes:
+        follows: it takes another target for each frame. One that does not keeps the targets that it
+            was opened with, and is opened anew for another.
+    """
+
+    @property
+    def follows(self) -> bool:
+        """See above."""
 
     def encode(self, index: int, target_kbps: float) -> list[Coded]:
         """Frame `index` and possibly some that follow at the same target; in order, no gaps."""
@@ -73,17 +82,24 @@ class Backend(Protocol):
         """Stop the encoder."""
 
 
+#: Opens a fresh encoder, given the targets that the segment has heard, the next frame's included.
+OpenBackend = Callable[[Sequence[float]], Backend]
+
+
 class Policy(Protocol):
     """What differs between encoders: how a segment begins and what determines it."""
 
     def restart(self, index: int, target_kbps: float) -> bool:
         """Whether a new segment should begin at `index` for the rate's sake."""
 
-    def begin(self, index: int, end: int, target_kbps: float) -> tuple[str, Callable[[], Backend]]:
+    def begin(self, index: int, end: int, target_kbps: float) -> tuple[str, OpenBackend]:
         """Start a segment: what determines it besides clip and configuration, and its encoder."""
 
+    def hear(self, index: int, target_kbps: float) -> float:
+        """What the segment is told of a target; asked once a frame, after `begin` if it begins."""
+
     def token(self, target_kbps: float) -> bytes:
-        """What of the target determines the next frame."""
+        """What of the target that was told determines the next frame."""
 
     def record(self, index: int, bits: int, target_kbps: float, *, key: bool) -> None:
         """A frame of `bits` came out."""
@@ -117,11 +133,15 @@ class LivePolicy:
         """Never: the target is followed within the segment."""
         return False
 
-    def begin(self, index: int, end: int, target_kbps: float) -> tuple[str, Callable[[], Backend]]:  # noqa: ARG002
+    def hear(self, index: int, target_kbps: float) -> float:  # noqa: ARG002
+        """The target itself."""
+        return target_kbps
+
+    def begin(self, index: int, end: int, target_kbps: float) -> tuple[str, OpenBackend]:  # noqa: ARG002
         """The segment is determined by the (rounded) debt that it starts with."""
         debt_ms = self._bucket.rounded_debt_ms(target_kbps)
 
-        def encoder() -> Backend:
+        def encoder(targets_kbps: Sequence[float]) -> Backend:  # noqa: ARG001 - follows them
             intra, inter, options = LIVE[self._codec]
             control = FrameControl(
                 intra,
@@ -182,7 +202,7 @@ class _Segment:
         start: int,
         seed: bytes,
         policy: Policy,
-        encoder: Callable[[], Backend],
+        encoder: OpenBackend,
         cache: EncodeCache | None,
     ) -> None:
         self.start = start
@@ -190,12 +210,20 @@ class _Segment:
         self._key = hashlib.blake2b(seed, digest_size=20).digest()
         self._past: list[tuple[float, bytes]] = []
         self._backend: Backend | None = None
+        self._told_kbps = 0.0  # what the backend was opened for
         self._encoded = 0  # frames that the backend has made
         self._ahead: dict[bytes, Coded] = {}
         self._reach = 1  # frames to ask of the cache at once
 
     def frame(self, target_kbps: float) -> Coded:
         """The next frame."""
+        if (
+            self._backend is not None
+            and not self._backend.follows
+            and target_kbps != self._told_kbps
+        ):
+            self._backend.close()
+            self._backend = None
         token = self._policy.token(target_kbps)
         key = self._next_key(self._key, token)
         coded = self._ahead.pop(key, None)
@@ -221,9 +249,10 @@ class _Segment:
 
     def _make(self, key: bytes, target_kbps: float) -> Coded:
         """Encode up to the frame after `_past`; a fresh encoder first goes over what has been."""
-        if self._backend is None:
-            self._backend = self._open()
         here = len(self._past)
+        if self._backend is None:
+            self._backend = self._open([*(target for target, _ in self._past), target_kbps])
+            self._encoded, self._told_kbps = 0, target_kbps
         run: list[Coded] = []
         while self._encoded <= here:
             target = self._past[self._encoded][0] if self._encoded < here else target_kbps
@@ -310,7 +339,7 @@ class SegmentedEncoder:
                 self._segment.close()
             self._segment = self._begin(index, target_kbps)
         assert self._segment is not None
-        data, encode_ns = self._segment.frame(target_kbps)
+        data, encode_ns = self._segment.frame(self._policy.hear(index, target_kbps))
         self._policy.record(index, 8 * len(data), target_kbps, key=key)
         return EncodedFrame(index, key, data, encode_ns)
 

@@ -78,7 +78,7 @@ def _qp_shift(width: int, height: int) -> _QpShift:
 class LavcSegment:
     """A fresh x264 or x265 encoder from one key frame on."""
 
-    sequential = True
+    follows = True
 
     def __init__(
         self, clip: Clip, start: int, control: FrameControl, codec: str, options: dict[str, str]

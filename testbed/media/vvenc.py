@@ -1,19 +1,26 @@
 """H.266 by VVenC, through the ffmpeg of imageio-ffmpeg.
 
-VVenC has no live interface there: it cannot be told a new rate or quantiser while it runs, and its
-own rate control wants look-ahead. So a segment has one quantiser, and the rate is steered by
-starting a new segment (`SegmentPolicy`). With temporal filtering off, low-delay coding order and a
-constant quantiser the encoder looks at no later frame: an access unit does not depend on what
-follows it (a test holds this). It does hold frames back, twenty of them, before it gives out the
-first; that is a pipeline, not look-ahead, and is hidden here by feeding frames early.
+VVenC has no live interface there: it cannot be told a new rate or quantiser while it runs. It gets
+a plan for a whole segment, which its rate control keeps (`testbed.media.vvenc_plan`). A target that
+moves is followed by going over the segment from its key frame once more, with a plan that differs
+from there on: the frames before come out the same, byte for byte. Only where that would take too
+long a new segment begins (`SegmentPolicy`).
+
+With temporal filtering off, low-delay coding order and such a plan the encoder looks at no later
+frame: an access unit does not depend on what follows it (a test holds this). It does hold frames
+back, twenty of them, before it gives out the first; that is a pipeline, not look-ahead, and is
+hidden here by feeding frames early.
 """
 
 from __future__ import annotations
 
 import math
+import shutil
 import time
-from collections import deque
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 from testbed.errors import ToolFailedError
@@ -21,15 +28,18 @@ from testbed.media import annexb
 from testbed.media.clips import Clip
 from testbed.media.ratecontrol import MOTION_FLOOR, LeakyBucket, SizeModel
 from testbed.media.tools import FfmpegStream
+from testbed.media.vvenc_plan import HEADROOM, Plan, write_statistics
 
 if TYPE_CHECKING:
-    from testbed.media.encoders import Backend, EncoderConfig
+    from testbed.media.encoders import Backend, EncoderConfig, OpenBackend
 
 #: No reordering, no periodic key frames, no filtering across frames (mctf looks ahead, bim needs
 #: mctf).
 LOW_DELAY = "picreordering=0:gopsize=8:decodingrefreshtype=none:intraperiod=-1:mctf=0:bim=0"
-#: Without perceptual adaptation the offset between key and other frames is as it is set.
-PLAIN_QP = "qpa=0:intraqpoffset="
+#: Perceptual adaptation moves quantisers for reasons of its own.
+PLAIN_QP = "qpa=0:qp=20"
+#: Name of the statistics; ffmpeg's wrapper appends the number of the stream and ".log".
+STATISTICS = "plan"
 #: Frames fed beyond the one that is asked for. VVenC 1.14 holds back 20, and an access unit is
 #: known to be whole when the next begins; feeding too few would only cost another round.
 AHEAD = 21
@@ -44,31 +54,47 @@ H266_INTER = SizeModel(6.77, 0.506, 0.164)
 
 
 class VvencSegment:
-    """Frames from one key frame on, at one quantiser for it and one for all others.
+    """Frames from one key frame on, with the sizes that a plan gives them.
 
     Args:
         clip: the source.
         start: the key frame.
         end: first frame that cannot belong to the segment any more.
-        qp: quantiser of all but the key frame, 0..63.
-        key_qp: quantiser of the key frame.
+        plan: what the frames may take.
+        targets_kbps: of the first frames; the last one holds on.
         config: preset and so on.
     """
 
-    sequential = True
+    follows = False
 
     def __init__(
-        self, clip: Clip, start: int, end: int, qp: int, key_qp: int, config: EncoderConfig
+        self,
+        clip: Clip,
+        start: int,
+        end: int,
+        plan: Plan,
+        targets_kbps: Sequence[float],
+        config: EncoderConfig,
     ) -> None:
         self._clip, self._end = clip, end
         self._fed = self._given = start
         self._pending = b""
         fps = clip.fps
+        folder = Path(mkdtemp(prefix="testbed-vvenc-"))
+        self._forget = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        write_statistics(
+            folder / f"{STATISTICS}-0.log",
+            plan,
+            [target_kbps * 1000 / float(fps) for target_kbps in targets_kbps],
+            count=end - start + AHEAD + GROUP,
+            size=(clip.width, clip.height),
+        )
         source = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{clip.width}x{clip.height}"]
         source += ["-r", f"{fps.numerator}/{fps.denominator}", "-i", "-"]
         coder = ["-pix_fmt", "yuv420p10le", "-c:v", "libvvenc", "-threads", "1"]
-        coder += ["-preset", config.preset or "faster", "-qp", str(qp)]
-        coder += ["-vvenc-params", f"{LOW_DELAY}:{PLAIN_QP}{key_qp - qp}"]
+        coder += ["-preset", config.preset or "faster", "-b:v", str(plan.rate_bps(fps))]
+        coder += ["-pass", "2", "-passlogfile", str(folder / STATISTICS)]
+        coder += ["-vvenc-params", f"{LOW_DELAY}:{PLAIN_QP}"]
         self._stream = FfmpegStream(
             [*source, *coder, "-fps_mode", "passthrough", "-f", "vvc", "-flush_packets", "1"]
         )
@@ -76,6 +102,7 @@ class VvencSegment:
     def close(self) -> None:
         """Stop the encoder."""
         self._stream.close()
+        self._forget()
 
     def encode(self, index: int, target_kbps: float) -> list[tuple[bytes, int]]:  # noqa: ARG002
         """Access units from frame `index` on, each with the ns that it took.
@@ -94,6 +121,7 @@ class VvencSegment:
             units += self._split(data)
             if not data and len(units) < wanted:
                 raise ToolFailedError(f"libvvenc ended after frame {index + len(units) - 1}")
+        self._forget()  # the statistics were read before the first frame
         del units[left:]  # of frames fed only to push these out
         took = (time.perf_counter_ns() - begin) // len(units)
         self._given += len(units)
@@ -121,26 +149,27 @@ class VvencSegment:
         return annexb.access_units("h266", whole)
 
 
-#: A segment is planned to meet the target within this time, its key frame included.
-HORIZON_S = 2.0
-#: No new segment for the rate's sake sooner than this: the promise is to follow within a second.
+#: No change for the rate's sake sooner than this: the promise is to follow within a second.
 SHORTEST_S = 1.0
-#: A new segment begins when the target moved by more than this share,
+#: The rate changes when the target moved by more than this share; beyond an age of `REPLAY_S`, by a
+#: new segment.
 MOVED_SHARE = 0.15
-#: or the debt at the end of the next second is foreseen beyond this share of a second's target,
-DEBT_SHARE = 0.5
-#: or, after this time, the last second stayed below this share of the target with nothing owed
-IDLE_AFTER_S = 2.0
-IDLE_SHARE = 0.7
-#: The key frame's quantiser differs from the others' at most by so much: what is saved on it has to
-#: be made up for by the frames that follow.
-KEY_COARSER, KEY_FINER = 6, 0
-#: A key frame may take this share of the rate buffer.
-KEY_SHARE = 0.6
-#: Frames after a key frame that make up for it and say nothing of what is to come (one GOP).
-SETTLING_FRAMES = 8
-#: and the quantiser could come down by so much.
-WORTH_IT = 3
+REPLAY_S = 5.0
+#: A smaller move is followed when the segment is this much older than at the last change, which
+#: bounds the frames that are coded again to four times those of the segment.
+SLIGHT_SHARE = 0.04
+OLDER = 4 / 3
+#: A new segment begins, too, when the debt is beyond this share of a second's target.
+DEBT_SHARE = 1.0
+#: A key frame, with what earlier segments left, is made up for within this time
+HORIZON_S = 2.0
+#: or later, as all other frames keep this share of the target.
+LEAST_SHARE = 0.4
+#: A key frame may take this share of the rate buffer, and this even where little is left of it.
+KEY_SHARE, LEAST_KEY_SHARE = 0.6, 0.3
+#: The first quantiser after the key frame is at most so much coarser than its, and not finer: VVenC
+#: corrects it by 12 either way, and all of that is to be left where the size model is far off.
+COARSER = 6
 #: Motion taken for granted before any was seen (grey levels; talking heads 1, sports 5).
 USUAL_MOTION = 2.0
 QP_RANGE = range(12, 57)
@@ -149,80 +178,84 @@ LEARN = 0.5
 
 
 class SegmentPolicy:
-    """Steers the rate of H.266 by starting segments at another quantiser."""
+    """Follows a target by plans that change, and by segments that are planned anew."""
 
     def __init__(self, clip: Clip, config: EncoderConfig) -> None:
         self._clip, self._config = clip, config
-        self._second = max(1, round(clip.fps))
         self._bucket = LeakyBucket(fps=float(clip.fps), vbv_ms=config.vbv_ms)
-        self._recent: deque[int] = deque(maxlen=self._second)  # bits of settled frames
         self._start = 0
-        self._target_kbps = 0.0
-        self._qp = self._key_qp = 0
+        self._first_kbps = 0.0
+        self._told_kbps = 0.0
+        self._told = 0  # the frame at which it was told
+        self._key_qp = 0
         self._key_error = 0.0  # log2(seen / predicted)
-        self._inter_error = 0.0
 
     def restart(self, index: int, target_kbps: float) -> bool:
-        """Whether the rate has to change, at most once a second."""
-        if index - self._start < math.ceil(SHORTEST_S * self._clip.fps):
+        """Whether the rate has to change in a way that the segment cannot follow."""
+        if self._age_s(index, self._told) < SHORTEST_S:
             return False
-        if abs(target_kbps - self._target_kbps) > MOVED_SHARE * self._target_kbps:
+        if self._moved(target_kbps) > MOVED_SHARE and not self._replays(index, target_kbps):
             return True
-        second_bits = target_kbps * 1000
-        last_bits = sum(self._recent) * self._second / max(1, len(self._recent))
-        foreseen = self._bucket.debt_bits + last_bits - second_bits
-        if foreseen > DEBT_SHARE * second_bits:
-            return True
-        if index - self._start < IDLE_AFTER_S * self._clip.fps:
-            return False
-        idle = last_bits < IDLE_SHARE * second_bits and foreseen < 0
-        return idle and self._plan(index, target_kbps)[0] <= self._qp - WORTH_IT
+        return self._bucket.debt_bits > DEBT_SHARE * target_kbps * 1000
 
-    def begin(self, index: int, end: int, target_kbps: float) -> tuple[str, Callable[[], Backend]]:
-        """A segment is determined by its quantisers alone."""
-        qp, key_qp = self._plan(index, target_kbps)
-        self._start, self._target_kbps = index, target_kbps
-        self._qp, self._key_qp = qp, key_qp
-        self._recent.clear()
-        return (
-            f"qp={qp} key_qp={key_qp}",
-            lambda: VvencSegment(self._clip, index, end, qp, key_qp, self._config),
-        )
+    def hear(self, index: int, target_kbps: float) -> float:
+        """The target that the segment is told."""
+        if self._age_s(index, self._told) < SHORTEST_S:
+            return self._told_kbps
+        moved = self._moved(target_kbps)
+        older = self._age_s(index, self._start) >= OLDER * self._age_s(self._told, self._start)
+        if moved > MOVED_SHARE or (moved > SLIGHT_SHARE and older):
+            self._told, self._told_kbps = index, target_kbps
+        return self._told_kbps
 
-    def token(self, target_kbps: float) -> bytes:  # noqa: ARG002
-        """Nothing: within a segment the target is not heard."""
-        return b""
+    def begin(self, index: int, end: int, target_kbps: float) -> tuple[str, OpenBackend]:
+        """A segment is determined by its plan, and by the targets that it is told."""
+        plan = self._plan(index, target_kbps)
+        self._start = self._told = index
+        self._first_kbps = self._told_kbps = target_kbps
+        self._key_qp = plan.key_qp
+
+        def encoder(targets_kbps: Sequence[float]) -> Backend:
+            return VvencSegment(self._clip, index, end, plan, targets_kbps, self._config)
+
+        return str(plan), encoder
+
+    def token(self, target_kbps: float) -> bytes:
+        """What was told."""
+        return float(target_kbps).hex().encode()
 
     def record(self, index: int, bits: int, target_kbps: float, *, key: bool) -> None:
-        """Learn how far the size models are off."""
+        """Keep the debt, and learn how far the size model of key frames is off."""
         self._bucket.add(bits, target_kbps)
         if key:
             seen = math.log2(bits) - self._key_bits_log2(index, self._key_qp) + self._key_error
             self._key_error += LEARN * (seen - self._key_error)
-            return
-        if index - self._start <= SETTLING_FRAMES:
-            return
-        self._recent.append(bits)
-        if len(self._recent) % self._second == 0:
-            mean = math.log2(sum(self._recent) / self._second)
-            self._inter_error += LEARN * (mean - self._inter_bits_log2(index + 1, self._qp))
 
-    def _plan(self, index: int, target_kbps: float) -> tuple[int, int]:
-        """The smallest quantisers with which the target is met: (others', key frame's)."""
+    def _age_s(self, index: int, since: int) -> float:
+        return (index - since) / float(self._clip.fps)
+
+    def _moved(self, target_kbps: float) -> float:
+        return abs(target_kbps / self._told_kbps - 1)
+
+    def _replays(self, index: int, target_kbps: float) -> bool:
+        """The segment is young enough to go over it once more, and its plan has room."""
+        young = self._age_s(index, self._start) < REPLAY_S
+        return young and target_kbps <= HEADROOM / 2 * self._first_kbps
+
+    def _plan(self, index: int, target_kbps: float) -> Plan:
+        """The finest key frame that may be afforded; the others make up for it."""
         capacity, debt = self._bucket.capacity_bits(target_kbps), self._bucket.debt_bits
-        budget = min(KEY_SHARE * capacity, capacity - debt)
-        budget = max(budget, self._bucket.frame_bits(target_kbps))
+        share = self._bucket.frame_bits(target_kbps)
+        budget = min(KEY_SHARE * capacity, max(capacity - debt, LEAST_KEY_SHARE * capacity))
+        budget = max(budget, share)
         key_qp = _smallest(QP_RANGE, lambda qp: 2 ** self._key_bits_log2(index, qp) <= budget)
-        room = HORIZON_S * target_kbps * 1000 - debt
+        key_bits = round(2 ** self._key_bits_log2(index, key_qp))
+        owed = key_bits + debt - share
         frames = HORIZON_S * float(self._clip.fps) - 1
-
-        def fits(qp: int) -> bool:
-            # A coarse key frame and what makes up for it take together what a fine one takes.
-            key, inter = self._key_bits_log2(index, qp), self._inter_bits_log2(index, qp)
-            return 2**key + frames * 2**inter <= room
-
-        near = range(max(key_qp - KEY_COARSER, QP_RANGE[0]), key_qp + KEY_FINER + 1)
-        return _smallest(near, fits), key_qp
+        settling = max(1, math.ceil(max(frames, owed / ((1 - LEAST_SHARE) * share))))
+        near = range(key_qp, key_qp + COARSER + 1)
+        qp = _smallest(near, lambda qp: 2 ** self._inter_bits_log2(index, qp) <= share)
+        return Plan(key_qp, key_bits, settling, round(owed / settling), qp, max(1, round(share)))
 
     def _key_bits_log2(self, index: int, qp: int) -> float:
         pixels = self._clip.width * self._clip.height
@@ -230,10 +263,10 @@ class SegmentPolicy:
 
     def _inter_bits_log2(self, index: int, qp: int) -> float:
         """Size of inter frames, from the motion of the last second; nothing ahead is looked at."""
-        seen = range(max(1, index - self._second), index)
+        seen = range(max(1, index - max(1, round(self._clip.fps))), index)
         motion = sum(map(self._clip.motion, seen)) / len(seen) if seen else USUAL_MOTION
         pixels = self._clip.width * self._clip.height
-        return H266_INTER.log2_bits(motion + MOTION_FLOOR, pixels, qp) + self._inter_error
+        return H266_INTER.log2_bits(motion + MOTION_FLOOR, pixels, qp)
 
 
 def _smallest(candidates: range, fits: Callable[[int], bool]) -> int:

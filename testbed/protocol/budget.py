@@ -3,14 +3,13 @@
 Forward error correction and retransmissions take their bytes from the same link as the media. The
 budget watches what leaves, and tells which share of the target the media may have:
 
-    share = (1 + surplus / (1 s of the target)) / (1 + repair over media bytes of the last second)
+    share = (1 + surplus / (target * payback time)) / (1 + repair over media bytes of late)
 
-The denominator is what repairs are expected to cost; of forward error correction that is known in
+The denominator is what repairs are to be expected; of forward error correction that is known in
 advance, so the larger of what is foreseen and what was seen counts. The numerator is the integral
 part: the surplus is all of the target so far less all that was sent, so that over a session of
 some seconds the sum meets the target whatever the estimate missed. Shares go in steps of 2 %, four
-times a second at most: equal targets give equal encodes, which are kept, and VVenC, which follows
-a target only by a new key frame, sees few changes.
+times a second at most: equal targets give equal encodes, which are kept.
 """
 
 from __future__ import annotations
@@ -38,10 +37,13 @@ class RepairBudget:
         meets_sum: the target is constant, and the sum of what is sent is to meet it. Otherwise only
             forward error correction is taken out: a controller that watches the network sees
             retransmissions itself, and paces them.
+        payback_s: the surplus is worked off over this time; longer than the encoder takes to follow
+            a target.
     """
 
-    def __init__(self, *, meets_sum: bool) -> None:
+    def __init__(self, *, meets_sum: bool, payback_s: float = PAYBACK_S) -> None:
         self._meets_sum = meets_sum
+        self._payback_s = payback_s
         self._media_bytes = 0.0  # all three forgotten with `MEMORY_NS`
         self._fec_bytes = 0.0
         self._repeated_bytes = 0.0
@@ -91,7 +93,7 @@ class RepairBudget:
     def _new_share(self, target_kbps: float, foreseen: float, now_ns: int) -> float:
         share = 1 / (1 + self._repair_ratio(foreseen, now_ns))
         if self._meets_sum:
-            share *= 1 + self._surplus_bits / (target_kbps * 1e3 * PAYBACK_S)
+            share *= 1 + self._surplus_bits / (target_kbps * 1e3 * self._payback_s)
         return max(round(share / STEP) * STEP, LEAST_SHARE)
 
     def _repair_ratio(self, foreseen: float, now_ns: int) -> float:

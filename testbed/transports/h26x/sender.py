@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from testbed.media.types import EncodedFrame
-from testbed.protocol.budget import RepairBudget
+from testbed.protocol.budget import PAYBACK_S, RepairBudget
 from testbed.protocol.endpoint import Datagram, SourceFrame
 from testbed.protocol.outlet import IP_UDP_HEADER_BYTES
 from testbed.protocol.payload import PayloadFormat
@@ -57,7 +57,13 @@ class H26xSender(RtpSender[EncodedFrame]):
     pacer, sender reports).
     """
 
-    def __init__(self, context: SenderContext, payload_format: PayloadFormat) -> None:
+    def __init__(
+        self,
+        context: SenderContext,
+        payload_format: PayloadFormat,
+        *,
+        payback_s: float = PAYBACK_S,
+    ) -> None:
         options: H26xOptions = context.options
         source = RtpSource(
             context.controller,
@@ -81,7 +87,7 @@ class H26xSender(RtpSender[EncodedFrame]):
         )
         self._budget: RepairBudget | None = None
         if options.count_repairs:
-            self._budget = RepairBudget(meets_sum=context.controller.constant)
+            self._budget = RepairBudget(meets_sum=context.controller.constant, payback_s=payback_s)
         self._payload_bytes = media_payload_bytes(options)
         self._wire_kbps = context.controller.target_kbps(now_ns=0)
         self._media_kbps = self._share_of_media(self._wire_kbps)

@@ -10,6 +10,7 @@ from testbed.media.cache import EncodeCache
 from testbed.media.clips import Clip
 from testbed.media.encoders import EncoderConfig, open_encoder
 from testbed.media.types import FrameEncoder
+from testbed.protocol.budget import PAYBACK_S
 from testbed.protocol.endpoint import Endpoint
 from testbed.protocol.payload import PAYLOADS
 from testbed.transports.base import TRANSPORTS, ReceiverContext, SenderContext
@@ -27,6 +28,7 @@ class H26xTransport(TextsFromFile):
     codec: str
     most_slices: int = 1
     layered_encoder: str = ""
+    payback_s: float = PAYBACK_S  # of the repairs' surplus, see `RepairBudget`
 
     @property
     def options_type(self) -> type[Any]:
@@ -68,7 +70,7 @@ class H26xTransport(TextsFromFile):
 
     def make_sender(self, context: SenderContext) -> Endpoint:
         """A new sender."""
-        return H26xSender(context, PAYLOADS.get(self.codec))
+        return H26xSender(context, PAYLOADS.get(self.codec), payback_s=self.payback_s)
 
     def make_receiver(self, context: ReceiverContext) -> Endpoint:
         """A new receiver."""
@@ -78,6 +80,7 @@ class H26xTransport(TextsFromFile):
 for _transport in (
     H26xTransport("h264", "h264", most_slices=32, layered_encoder="h264-temporal"),
     H26xTransport("h265", "h265"),
-    H26xTransport("h266", "h266"),
+    # VVenC follows a target a second late, or more.
+    H26xTransport("h266", "h266", payback_s=1.5),
 ):
     TRANSPORTS.register(_transport.name)(_transport)
