@@ -90,9 +90,11 @@ class GraceSender(RtpSender[EncodedGop]):
     def datagrams_to_send(self, *, now_ns: int) -> list[Datagram]:
         """What the pacer lets go, and reports that are due."""
         out = super().datagrams_to_send(now_ns=now_ns)
-        for datagram in out:
-            if datagram.kind not in ("media", "feedback"):
-                self._budget.spent(len(datagram.data) + IP_UDP_HEADER_BYTES)
+        # A controller that paces has them in the backlog that it asks the source to leave room for.
+        if not self._outlet.paced_by_controller:
+            for datagram in out:
+                if datagram.kind == "retransmission":
+                    self._budget.spent(len(datagram.data) + IP_UDP_HEADER_BYTES)
         return out
 
     def facts(self) -> dict[str, Any]:

@@ -56,13 +56,15 @@ class FakePictures:
 
 def pair(
     encoder: FakePictures, *, kbps: float = 400.0, decode_ns: int = 0,
-    deadline_ns: int = DEADLINE_NS, **options: Any,
+    deadline_ns: int = DEADLINE_NS, controller: FixedRate | None = None, **options: Any,
 ) -> tuple[GraceSender, GraceReceiver]:  # fmt: skip
     """Both endpoints."""
     transport = TRANSPORTS.get("grace-style")
     parsed = parse_options(transport, options)
     sender = transport.make_sender(
-        SenderContext(FPS, encoder, FixedRate(kbps=kbps), lambda _: 0, deadline_ns, parsed)
+        SenderContext(
+            FPS, encoder, controller or FixedRate(kbps=kbps), lambda _: 0, deadline_ns, parsed
+        )
     )
     receiver = transport.make_receiver(
         ReceiverContext(FPS, lambda _scale=0: decode_ns, deadline_ns, parsed)

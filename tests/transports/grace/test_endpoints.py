@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.codec.units import split_units
+from testbed.protocol.congestion import FixedRate
 from testbed.protocol.endpoint import Datagram, Event
 from testbed.protocol.rtcp import GenericNack, parse_rtcp
 from testbed.protocol.rtp import is_rtcp, pack_rtp, parse_rtp
@@ -84,6 +85,24 @@ def test_the_rate_counts_headers_the_intra_picture_and_retransmissions() -> None
     wire = sum(len(d.data) + 28 for d in sent if d.kind != "feedback")
     assert any(d.kind == "retransmission" for d in sent)
     assert wire * 8 / 10 / 1e3 == pytest.approx(400.0, rel=0.02)
+
+
+class Paced(FixedRate):
+    """A controller that paces, as BBR and GCC do, and so sees retransmissions by itself."""
+
+    def pacing_kbps(self, *, now_ns: int) -> float | None:
+        return 4000.0
+
+
+@pytest.mark.parametrize(("controller", "pays"), [(None, True), (Paced(kbps=400.0), False)])
+def test_pictures_pay_for_retransmissions_unless_the_controller_does(
+    controller: FixedRate | None, pays: bool
+) -> None:
+    encoder = FakePictures(4)
+    sender, receiver = pair(encoder, controller=controller)
+    _, sent = drive(sender, receiver, count=60, lose=lambda d: first_hand(d, 40))
+    assert len([d for d in sent if d.kind == "retransmission"]) == 4
+    assert (min(encoder.budgets[42:48]) < 0.99 * encoder.budgets[39]) is pays
 
 
 def test_a_picture_with_holes_is_decoded_when_the_next_one_shows() -> None:
