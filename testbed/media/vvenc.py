@@ -149,24 +149,25 @@ class VvencSegment:
         return annexb.access_units("h266", whole)
 
 
-#: No change for the rate's sake sooner than this: the promise is to follow within a second.
-SHORTEST_S = 1.0
-#: The rate changes when the target moved by more than this share; beyond an age of `REPLAY_S`, by a
-#: new segment.
+#: A move of the target by more than this share is followed within a second; by a new segment where
+#: the one that there is is older than `REPLAY_S`.
 MOVED_SHARE = 0.15
+SHORTEST_S = 1.0
 REPLAY_S = 5.0
-#: A smaller move is followed when the segment is this much older than at the last change, which
-#: bounds the frames that are coded again to four times those of the segment.
+#: Any beyond this share is followed when the segment is this much older than at the last change,
+#: which bounds the frames that are coded again to four times those of the segment; no sooner than
+#: the time after that.
 SLIGHT_SHARE = 0.04
 OLDER = 4 / 3
+SOONEST_S = 0.25
 #: A new segment begins, too, when the debt is beyond this share of a second's target.
 DEBT_SHARE = 1.0
 #: A key frame, with what earlier segments left, is made up for within this time
-HORIZON_S = 2.0
+HORIZON_S = 1.0
 #: or later, as all other frames keep this share of the target.
 LEAST_SHARE = 0.4
 #: A key frame may take this share of the rate buffer, and this even where little is left of it.
-KEY_SHARE, LEAST_KEY_SHARE = 0.6, 0.3
+KEY_SHARE, LEAST_KEY_SHARE = 0.4, 0.2
 #: The first quantiser after the key frame is at most so much coarser than its, and not finer: VVenC
 #: corrects it by 12 either way, and all of that is to be left where the size model is far off.
 COARSER = 6
@@ -200,11 +201,10 @@ class SegmentPolicy:
 
     def hear(self, index: int, target_kbps: float) -> float:
         """The target that the segment is told."""
-        if self._age_s(index, self._told) < SHORTEST_S:
-            return self._told_kbps
-        moved = self._moved(target_kbps)
+        since, moved = self._age_s(index, self._told), self._moved(target_kbps)
         older = self._age_s(index, self._start) >= OLDER * self._age_s(self._told, self._start)
-        if moved > MOVED_SHARE or (moved > SLIGHT_SHARE and older):
+        slight = moved > SLIGHT_SHARE and older and since >= SOONEST_S
+        if slight or (moved > MOVED_SHARE and since >= SHORTEST_S):
             self._told, self._told_kbps = index, target_kbps
         return self._told_kbps
 

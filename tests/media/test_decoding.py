@@ -18,6 +18,8 @@ from tests.media.conftest import OpenClip
 
 CODECS = ("h264", "h265", "h266")
 KEYS = (0, 12, 20)
+#: nal_unit_type PREFIX_APS_NUT (H.266, table 5).
+H266_PREFIX_APS = 17
 COUNT = 30
 
 
@@ -119,9 +121,20 @@ def test_damaged_frames_are_marked(
 ) -> None:
     received = _received(_stream(codec, clip, streams), {5})
     frames = decode(codec, received, width=176, height=144, conceal=True)
-    assert {f.index: f.damaged for f in frames} == {
-        index: 5 < index < 12 for index in range(COUNT) if index != 5
-    }
+    shown = {f.index: f.damaged for f in frames}
+    marked = {index: 5 < index < 12 for index in range(COUNT) if index != 5}
+    if codec == "h266":
+        # The lost frame brought filters (an adaptation parameter set) that some of those after it
+        # use: these the decoder refuses.
+        lost = _stream(codec, clip, streams)[5].data
+        assert H266_PREFIX_APS in {annexb.nal_type("h266", unit) for unit in annexb.nal_units(lost)}
+        assert any(shown.get(index) for index in range(6, 12))
+        marked = {
+            index: damaged
+            for index, damaged in marked.items()
+            if index in shown or not 5 < index < 12
+        }
+    assert shown == marked
 
 
 @pytest.mark.parametrize("codec", CODECS)

@@ -78,8 +78,8 @@ def policy() -> SegmentPolicy:
 @pytest.mark.parametrize(
     ("index", "target", "told"),
     [
-        (9, 50.0, 100.0),  # within a second of the start
-        (10, 50.0, 50.0),
+        (2, 50.0, 100.0),  # within a quarter of a second of the start
+        (3, 50.0, 50.0),
         (10, 97.0, 100.0),  # too little a move
         (10, 94.0, 94.0),
         (49, 190.0, 190.0),
@@ -99,9 +99,15 @@ def test_small_moves_wait_the_longer_the_older_the_segment_is(policy: SegmentPol
         target = 105.0 if len(heard) % 2 == 0 else 100.0
         if policy.hear(index, target) == target:
             heard.append(index)
-    assert heard[:3] == [10, 20, 30]
-    assert all(later >= 4 / 3 * sooner for sooner, later in pairwise(heard[2:]))
+    assert heard[:4] == [3, 6, 9, 12]
+    assert all(later >= 4 / 3 * sooner for sooner, later in pairwise(heard))
     assert sum(heard) <= 4 * 300, "frames that are coded again"
+
+
+def test_large_moves_do_not_wait_longer_than_a_second(policy: SegmentPolicy) -> None:
+    assert policy.hear(40, 50.0) == 50.0
+    assert policy.hear(49, 100.0) == 50.0
+    assert policy.hear(50, 100.0) == 100.0
 
 
 @pytest.mark.parametrize(

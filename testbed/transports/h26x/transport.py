@@ -81,6 +81,6 @@ for _transport in (
     H26xTransport("h264", "h264", most_slices=32, layered_encoder="h264-temporal"),
     H26xTransport("h265", "h265"),
     # VVenC follows a target a second late, or more.
-    H26xTransport("h266", "h266", payback_s=1.5),
+    H26xTransport("h266", "h266", payback_s=3.0),
 ):
     TRANSPORTS.register(_transport.name)(_transport)
