@@ -10,6 +10,8 @@ advance, so the larger of what is foreseen and what was seen counts. The numerat
 part: the surplus is all of the target so far less all that was sent, so that over a session of
 some seconds the sum meets the target whatever the estimate missed. Shares go in steps of 2 %, four
 times a second at most: equal targets give equal encodes, which are kept.
+
+Where nothing is repaired the share stays 1 until an encoder is off by 300 ms of the target.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ MEMORY_NS: Final = 1_000_000_000
 PAYBACK_S: Final = 1.0
 #: Surplus and debt count up to this much of the target's time.
 MOST_SURPLUS_S: Final = 1.0
+#: A surplus or debt beyond this, without any repair, is the encoder's error: more than a key frame
+#: leaves (200 ms of the target at most), and 3 % of a session of ten seconds.
+DRIFT_S: Final = 0.3
 #: Between two changes of the share, and its steps.
 UPDATE_NS: Final = 250_000_000
 STEP: Final = 0.02
@@ -48,7 +53,7 @@ class RepairBudget:
         self._fec_bytes = 0.0
         self._repeated_bytes = 0.0
         self._decayed_ns = 0
-        self._repairs = False
+        self._repairs = self._drifted = False
         self._surplus_bits = 0.0
         self._asked_ns = 0
         self._share = 1.0
@@ -72,7 +77,9 @@ class RepairBudget:
             self._media_bytes += size_bytes
 
     def media_kbps(self, target_kbps: float, *, foreseen: float = 0.0, now_ns: int) -> float:
-        """The part of a target that the media may have; all of it while nothing is repaired.
+        """The part of a target that the media may have.
+
+        All of it while nothing is repaired and the encoder keeps to it.
 
         Args:
             target_kbps: on the wire, > 0.
@@ -83,7 +90,9 @@ class RepairBudget:
         self._surplus_bits += target_kbps * (now_ns - self._asked_ns) / 1e6
         self._surplus_bits = min(max(self._surplus_bits, -most_bits), most_bits)
         self._asked_ns = now_ns
-        if not self._repairs and not foreseen:
+        if self._meets_sum and abs(self._surplus_bits) > target_kbps * 1e3 * DRIFT_S:
+            self._drifted = True
+        if not (self._repairs or foreseen or self._drifted):
             return target_kbps
         if self._updated_ns is None or now_ns - self._updated_ns >= UPDATE_NS:
             self._updated_ns = now_ns

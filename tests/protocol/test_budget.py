@@ -32,10 +32,21 @@ def spend(
 
 
 def test_without_repairs_the_target_is_the_medias() -> None:
-    budget = RepairBudget(meets_sum=True)
-    for index in range(100):
-        assert budget.media_kbps(TARGET, now_ns=index * FRAME_NS) == TARGET
-        budget.on_sent(3000, kind="media")
+    """Also with a key frame of 200 ms, and an encoder that is off by as much as ours are."""
+    for error in (0.98, 1.02):
+        budget = RepairBudget(meets_sum=True)
+        budget.on_sent(10_000, kind="media")
+        _, targets = spend(budget, seconds=3, repair=0.0, error=error)
+        assert set(targets) == {TARGET}
+
+
+@pytest.mark.parametrize("error", [0.9, 0.945, 1.1])
+def test_an_encoder_that_keeps_off_its_target_is_told_another(error: float) -> None:
+    kbps, targets = spend(RepairBudget(meets_sum=True), seconds=10, repair=0.0, error=error)
+    assert targets[0] == TARGET
+    assert kbps == pytest.approx(TARGET, rel=0.03)
+    _, targets = spend(RepairBudget(meets_sum=False), seconds=10, repair=0.0, error=error)
+    assert set(targets) == {TARGET}
 
 
 @pytest.mark.parametrize("kind", ["fec", "retransmission"])
