@@ -26,7 +26,8 @@ def spend(
         targets.append(target)
         size = round(target * error * 1e3 / 30 / 8)
         budget.on_sent(size, kind="media")
-        budget.on_sent(round(size * repair), kind=kind)
+        if repair:
+            budget.on_sent(round(size * repair), kind=kind)
         bits += 8 * (size + round(size * repair))
     return bits / seconds / 1e3, targets
 
@@ -36,7 +37,7 @@ def test_without_repairs_the_target_is_the_medias() -> None:
     for error in (0.98, 1.02):
         budget = RepairBudget(meets_sum=True)
         budget.on_sent(9_000, kind="media")
-        _, targets = spend(budget, seconds=2, repair=0.0, error=error)
+        _, targets = spend(budget, seconds=3, repair=0.0, error=error)
         assert set(targets) == {TARGET}
 
 
