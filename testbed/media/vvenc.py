@@ -204,7 +204,8 @@ class SegmentPolicy:
         since, moved = self._age_s(index, self._told), self._moved(target_kbps)
         older = self._age_s(index, self._start) >= OLDER * self._age_s(self._told, self._start)
         slight = moved > SLIGHT_SHARE and older and since >= SOONEST_S
-        if slight or (moved > MOVED_SHARE and since >= SHORTEST_S):
+        much = moved > MOVED_SHARE and since >= SHORTEST_S
+        if (slight or much) and self._has_room(target_kbps):
             self._told, self._told_kbps = index, target_kbps
         return self._told_kbps
 
@@ -237,10 +238,13 @@ class SegmentPolicy:
     def _moved(self, target_kbps: float) -> float:
         return abs(target_kbps / self._told_kbps - 1)
 
+    def _has_room(self, target_kbps: float) -> bool:
+        """The segment's plan takes such a target."""
+        return target_kbps <= HEADROOM / 2 * self._first_kbps
+
     def _replays(self, index: int, target_kbps: float) -> bool:
         """The segment is young enough to go over it once more, and its plan has room."""
-        young = self._age_s(index, self._start) < REPLAY_S
-        return young and target_kbps <= HEADROOM / 2 * self._first_kbps
+        return self._age_s(index, self._start) < REPLAY_S and self._has_room(target_kbps)
 
     def _plan(self, index: int, target_kbps: float) -> Plan:
         """The finest key frame that may be afforded; the others make up for it."""

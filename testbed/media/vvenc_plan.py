@@ -96,9 +96,11 @@ def write_statistics(
     """
     last = len(shares_bits) - 1
     frames = [plan.frame(number, shares_bits[min(number, last)]) for number in range(count)]
-    tail = max(count, TAIL)
     mean = HEADROOM * plan.bits
-    owed = (count + tail) * mean - sum(bits for _, bits in frames)
+    beyond = sum(bits for _, bits in frames) - count * mean
+    # Where the key frame alone is far beyond, more lines bring the mean down.
+    tail = max(count, TAIL, math.ceil(beyond / (mean - 1)))
+    owed = tail * mean - beyond
     frames += [(plan.qp, owed // tail + (number < owed % tail)) for number in range(tail)]
     header = {**HEADER, "SourceWidth": size[0], "SourceHeight": size[1]}
     lines = [header, *(_line(number, *frame) for number, frame in enumerate(frames))]

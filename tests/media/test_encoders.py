@@ -276,6 +276,17 @@ def test_h266_follows_a_target_within_a_second_and_without_a_key_frame(clip_of: 
     assert kbits[65:].sum() * 25 / 35 == pytest.approx(60, rel=0.15)
 
 
+def test_h266_after_an_outage(clip_of: OpenClip) -> None:
+    """From almost nothing to much within a second, and back: no plan goes beyond its room."""
+    clip = clip_of("carphone", fps=25, duration_s=4)
+    targets = [20.0] * 15 + [200.0] * 30 + [20.0] * 30 + [200.0] * 25
+    frames = _encode("h266", clip, targets=targets)
+    assert [frame.index for frame in frames if frame.key] == [0, 25]
+    kbits = np.array([8 * len(frame.data) / 1000 for frame in frames])
+    assert kbits[:25].sum() < 30
+    assert kbits[25:50].sum() > 90
+
+
 def test_an_old_h266_segment_follows_by_a_key_frame(clip_of: OpenClip) -> None:
     clip = clip_of("carphone", width=88, height=72, fps=10, duration_s=9)
     frames = _encode("h266", clip, targets=[60.0] * 70 + [30.0] * 20)

@@ -83,6 +83,7 @@ def policy() -> SegmentPolicy:
         (10, 97.0, 100.0),  # too little a move
         (10, 94.0, 94.0),
         (49, 190.0, 190.0),
+        (5, 201.0, 100.0),  # beyond what the plan has room for
     ],
 )
 def test_a_young_segment_is_told_a_target_that_moved(

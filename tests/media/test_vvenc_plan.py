@@ -29,6 +29,15 @@ def test_the_mean_is_the_target_so_that_nothing_is_scaled(
     assert len(frames) >= count + 33, "the last 32 have rules of their own in VVenC"
 
 
+def test_a_key_frame_far_beyond_the_target_scales_nothing(tmp_path: Path) -> None:
+    """A large picture at a few kbit/s."""
+    plan = Plan(key_qp=56, key_bits=100_000, settling=400, payback_bits=150, qp=56, bits=300)
+    write_statistics(tmp_path / "a", plan, [300.0], count=1, size=(96, 64))
+    _, *frames = [json.loads(line) for line in (tmp_path / "a").read_text().splitlines()]
+    assert sum(frame["numBits"] for frame in frames) == HEADROOM * plan.bits * len(frames)
+    assert min(frame["numBits"] for frame in frames) > 0
+
+
 def test_the_first_frames_do_not_depend_on_later_targets(tmp_path: Path) -> None:
     plain = _lines(tmp_path / "a", [6_000.0])
     moved = _lines(tmp_path / "b", [6_000.0] * 12 + [3_000.0])
