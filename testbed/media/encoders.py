@@ -71,9 +71,7 @@ class Backend(Protocol):
             was opened with, and is opened anew for another.
     """
 
-    @property
-    def follows(self) -> bool:
-        """See above."""
+    follows: bool
 
     def encode(self, index: int, target_kbps: float) -> list[Coded]:
         """Frame `index` and possibly some that follow at the same target; in order, no gaps."""
@@ -97,9 +95,6 @@ class Policy(Protocol):
 
     def hear(self, index: int, target_kbps: float) -> float:
         """What the segment is told of a target; asked once a frame, after `begin` if it begins."""
-
-    def token(self, target_kbps: float) -> bytes:
-        """What of the target that was told determines the next frame."""
 
     def record(self, index: int, bits: int, target_kbps: float, *, key: bool) -> None:
         """A frame of `bits` came out."""
@@ -133,15 +128,15 @@ class LivePolicy:
         """Never: the target is followed within the segment."""
         return False
 
-    def hear(self, index: int, target_kbps: float) -> float:  # noqa: ARG002
+    def hear(self, index: int, target_kbps: float) -> float:  # noqa: ARG002 - contract
         """The target itself."""
         return target_kbps
 
-    def begin(self, index: int, end: int, target_kbps: float) -> tuple[str, OpenBackend]:  # noqa: ARG002
+    def begin(self, index: int, end: int, target_kbps: float) -> tuple[str, OpenBackend]:  # noqa: ARG002 - contract
         """The segment is determined by the (rounded) debt that it starts with."""
         debt_ms = self._bucket.rounded_debt_ms(target_kbps)
 
-        def encoder(targets_kbps: Sequence[float]) -> Backend:  # noqa: ARG001 - follows them
+        def encoder(targets_kbps: Sequence[float]) -> Backend:  # noqa: ARG001 - is told each frame's
             intra, inter, options = LIVE[self._codec]
             control = FrameControl(
                 intra,
@@ -158,10 +153,6 @@ class LivePolicy:
             return temporal.TemporalSegment(self._clip, index, control, self._codec, made)
 
         return f"debt={debt_ms}", encoder
-
-    def token(self, target_kbps: float) -> bytes:
-        """The target itself."""
-        return float(target_kbps).hex().encode()
 
     def record(self, index: int, bits: int, target_kbps: float, *, key: bool) -> None:  # noqa: ARG002
         """Keep the debt, which the next segment inherits."""
@@ -194,6 +185,11 @@ def _h266(clip: Clip, config: EncoderConfig) -> Policy:
     return vvenc.SegmentPolicy(clip, config)
 
 
+def _token(target_kbps: float) -> bytes:
+    """What of the target that was told determines the next frame: all of it."""
+    return float(target_kbps).hex().encode()
+
+
 class _Segment:
     """The frames from one key frame on: from the cache while it has them, else encoded."""
 
@@ -201,12 +197,11 @@ class _Segment:
         self,
         start: int,
         seed: bytes,
-        policy: Policy,
         encoder: OpenBackend,
         cache: EncodeCache | None,
     ) -> None:
         self.start = start
-        self._policy, self._open, self._cache = policy, encoder, cache
+        self._open, self._cache = encoder, cache
         self._key = hashlib.blake2b(seed, digest_size=20).digest()
         self._past: list[tuple[float, bytes]] = []
         self._backend: Backend | None = None
@@ -224,7 +219,7 @@ class _Segment:
         ):
             self._backend.close()
             self._backend = None
-        token = self._policy.token(target_kbps)
+        token = _token(target_kbps)
         key = self._next_key(self._key, token)
         coded = self._ahead.pop(key, None)
         if coded is None:
@@ -268,7 +263,7 @@ class _Segment:
             self._backend.close()
 
     def _file(self, key: bytes, target_kbps: float, run: list[Coded]) -> Coded:
-        token = self._policy.token(target_kbps)
+        token = _token(target_kbps)
         keys = [key]
         while len(keys) < len(run):
             keys.append(self._next_key(keys[-1], token))
@@ -356,7 +351,7 @@ class SegmentedEncoder:
         end = min(self._clip.frame_count, index + period) if period else self._clip.frame_count
         seed, encoder = self._policy.begin(index, end, target_kbps)
         text = f"{self._identity} start={index} {seed}"
-        return _Segment(index, text.encode(), self._policy, encoder, self._cache)
+        return _Segment(index, text.encode(), encoder, self._cache)
 
 
 def tool_versions(codec: str) -> dict[str, Any]:

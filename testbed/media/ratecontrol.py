@@ -1,9 +1,10 @@
-"""Our own frame-level rate control, which drives every encoder here by its quantiser.
+"""Our own frame-level rate control, which drives x264 and x265 by their quantiser.
 
 Why not the encoders' own: none of them follows a changing target through a public interface.
-libx265 takes no new bitrate once open, libx264 only below the peak it was opened with, VVenC needs
-look-ahead for any rate control. A quantiser can be set for every frame, live, through FFmpeg's
-region-of-interest metadata (see `testbed.media.lavc`). docs/guides/encoders.md has the comparison.
+libx265 takes no new bitrate once open, libx264 only below the peak it was opened with, VVenC none
+(`testbed.media.vvenc` says what is done about that). A quantiser can be set for every frame, live,
+through FFmpeg's region-of-interest metadata (see `testbed.media.lavc`). docs/guides/encoders.md has
+the comparison.
 
 The idea is the old one of TM5 and its successors. The size of a picture is predicted from what is
 easy to see in the source,

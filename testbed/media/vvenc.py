@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 #: mctf).
 LOW_DELAY = "picreordering=0:gopsize=8:decodingrefreshtype=none:intraperiod=-1:mctf=0:bim=0"
 #: Perceptual adaptation moves quantisers for reasons of its own.
-PLAIN_QP = "qpa=0:qp=20"
+PLAIN_QP = "qpa=0"
 #: Name of the statistics; ffmpeg's wrapper appends the number of the stream and ".log".
 STATISTICS = "plan"
 #: Frames fed beyond the one that is asked for. VVenC 1.14 holds back 20, and an access unit is
@@ -104,7 +104,7 @@ class VvencSegment:
         self._stream.close()
         self._forget()
 
-    def encode(self, index: int, target_kbps: float) -> list[tuple[bytes, int]]:  # noqa: ARG002
+    def encode(self, index: int, target_kbps: float) -> list[tuple[bytes, int]]:  # noqa: ARG002 - knew it when opened
         """Access units from frame `index` on, each with the ns that it took.
 
         The time of a group is shared equally among its frames; the first group's includes the
@@ -155,8 +155,8 @@ MOVED_SHARE = 0.15
 SHORTEST_S = 1.0
 REPLAY_S = 5.0
 #: Any beyond this share is followed when the segment is this much older than at the last change,
-#: which bounds the frames that are coded again to four times those of the segment; no sooner than
-#: the time after that.
+#: which bounds the frames that are coded again to four times those of the segment; in its first
+#: second, where that is no bound, not sooner than `SOONEST_S` after it.
 SLIGHT_SHARE = 0.04
 OLDER = 4 / 3
 SOONEST_S = 0.25
@@ -220,10 +220,6 @@ class SegmentPolicy:
             return VvencSegment(self._clip, index, end, plan, targets_kbps, self._config)
 
         return str(plan), encoder
-
-    def token(self, target_kbps: float) -> bytes:
-        """What was told."""
-        return float(target_kbps).hex().encode()
 
     def record(self, index: int, bits: int, target_kbps: float, *, key: bool) -> None:
         """Keep the debt, and learn how far the size model of key frames is off."""

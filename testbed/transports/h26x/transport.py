@@ -80,7 +80,7 @@ class H26xTransport(TextsFromFile):
 for _transport in (
     H26xTransport("h264", "h264", most_slices=32, layered_encoder="h264-temporal"),
     H26xTransport("h265", "h265"),
-    # VVenC follows a target a second late, or more.
+    # VVenC follows large moves up to a second late, and small ones later.
     H26xTransport("h266", "h266", payback_s=3.0),
 ):
     TRANSPORTS.register(_transport.name)(_transport)
