@@ -35,9 +35,9 @@ class NetworkConfig:
 CONFIGS = {
     "small": NetworkConfig(),
     "base": NetworkConfig(
-        SmallConfig(i_channels=64, p_channels=128, width=384, encoder_blocks=6, decoder_blocks=10),
-        sr_width=256,
-        sr_blocks=6,
+        SmallConfig(i_channels=64, p_channels=128, width=320, encoder_blocks=4, decoder_blocks=8),
+        sr_width=192,
+        sr_blocks=4,
     ),
 }
 

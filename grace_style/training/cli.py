@@ -11,12 +11,13 @@ from typing import Any
 import cv2
 import torch
 
-from grace_style.models import SUFFIX, save_model
+from grace_style.errors import TrainingError
+from grace_style.models import SUFFIX, Model, load_model, save_model
 from grace_style.network import Network
 from grace_style.training.config import GraceTraining, read_config
 from grace_style.training.fit import fit_tables
 from grace_style.training.trainer import Trainer, initialise
-from morphe_core.training.cli import open_windows
+from morphe_core.training.cli import device_name, open_windows
 from morphe_core.training.data import Windows
 from morphe_core.training.loop import Clock
 
@@ -36,6 +37,7 @@ def train_from_config(path: Path, *, clock: Clock, report: Report = print) -> Pa
 
     Raises:
         TrainingError: the configuration or the data cannot be used.
+        WeightsError: the weights to start from cannot be read.
     """
     config = read_config(path)
     config.out.mkdir(parents=True, exist_ok=True)
@@ -44,19 +46,36 @@ def train_from_config(path: Path, *, clock: Clock, report: Report = print) -> Pa
         torch.set_num_threads(config.threads)
         cv2.setNumThreads(config.threads)
     torch.manual_seed(config.seed)
-    network = Network(config.sizes)
+    network = Network(config.sizes).to(config.torch_device())
+    fresh = not (config.out / "checkpoint.pt").exists()
+    # Before windows are cut, which takes long: it may be what is wrong.
+    start = _start_model(network, config) if fresh else None
     windows = open_windows(config.data, seed=config.seed, report=report)
     trainer = Trainer(
         network, windows, list(config.stages), config.out, seed=config.seed, clock=clock,
         checkpoint_seconds=60 * config.checkpoint_minutes, report_steps=config.report_steps,
     )  # fmt: skip
-    if not (config.out / "checkpoint.pt").exists():
-        report("closed-form start")
-        initialise(network, windows, batches=config.start_batches, seed=config.seed)
+    if fresh:
+        if start is None:
+            report("closed-form start")
+            initialise(network, windows, batches=config.start_batches, seed=config.seed)
+        else:
+            report(f"start from {config.start}, {start.sha256[:12]}")
+            network.load_state_dict(start.network.state_dict())
         trainer.start_rates(config.start_batches, config.stages[0].draw)
     network.use_half(config.dtype == "bf16")
     trainer.run(report)
     return export(network, windows, config, trainer, report)
+
+
+def _start_model(network: Network, config: GraceTraining) -> Model | None:
+    """The weights to start from; None = the closed form."""
+    if not config.start:
+        return None
+    model = load_model(config.start)
+    if model.network.config != network.config:
+        raise TrainingError(f"start {config.start}: its network has other sizes than `sizes` says")
+    return model
 
 
 def export(
@@ -65,7 +84,7 @@ def export(
     """Count the entropy tables and write the weights file of a finished training."""
     report(f"counting entropy tables on {config.table_clips} clips")
     trainer.settle()
-    network.eval().requires_grad_(False)
+    network.cpu().eval().requires_grad_(False)
     network.use_half(False)
     with torch.no_grad():
         for value in network.parameters():  # as the weights file has them
@@ -83,11 +102,14 @@ def _facts(config: GraceTraining, windows: Windows, trainer: Trainer) -> dict[st
     progress = trainer.progress
     return {
         "seed": config.seed,
+        # Its name alone: the folders above it say nothing elsewhere.
+        "start": Path(config.start).name or "closed form",
         "steps": progress.total_steps,
         "seconds": round(progress.total_seconds),
         "stages": len(config.stages),
         "windows": len(windows),
         "sources": len(windows.sources),
+        "device": device_name(config.torch_device()),
         "machine": platform.machine(),
         "torch": torch.__version__.split("+")[0],
     }

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+import torch
+
 from grace_style.errors import TrainingError
+from grace_style.models import shipped
 from grace_style.network import GraceConfig
 from grace_style.training.draw import Draw
 from grace_style.training.trainer import Stage
-from morphe_core.training.config import DataConfig
+from morphe_core.training.config import DEVICES, DataConfig, device_of
 from morphe_core.training.yamlfields import read_dataclass
 
 BACKEND: Final = "grace-style"
@@ -29,12 +32,14 @@ class GraceTraining:
         name: of the weights file.
         sizes: of the network.
         seed: of everything drawn, 0 or more.
+        device: where the network learns, as for the Morphe codec; flow and warping stay on the CPU.
         dtype: of the trunks' arithmetic, one of `DTYPES`.
         threads: of PyTorch; 0 = as PyTorch chooses. Exact resume needs the same number.
         checkpoint_minutes: between checkpoints, above 0.
         report_steps: steps that one line of the metrics sums up, 1 or more.
         start_batches: batches of the closed-form start, 1 or more.
         table_clips: clips that the entropy tables are counted on, 1 or more.
+        start: weights to start from instead of the closed form, a shipped name or a file.
 
     Raises:
         TrainingError: a value out of range.
@@ -47,16 +52,20 @@ class GraceTraining:
     name: str = "grace"
     sizes: GraceConfig = field(default_factory=GraceConfig)
     seed: int = 1
+    device: str = "cpu"
     dtype: str = "bf16"
     threads: int = 0
     checkpoint_minutes: float = 3.0
     report_steps: int = 20
     start_batches: int = 40
     table_clips: int = 200
+    start: str = ""
 
     def __post_init__(self) -> None:
         if self.backend != BACKEND:
             raise TrainingError(f"backend {self.backend!r}: allowed is {BACKEND}")
+        if self.device not in DEVICES:
+            raise TrainingError(f"device {self.device!r}: allowed are {', '.join(DEVICES)}")
         if self.dtype not in DTYPES:
             raise TrainingError(f"dtype {self.dtype!r}: allowed are {', '.join(DTYPES)}")
         for name, least in (
@@ -71,6 +80,14 @@ class GraceTraining:
             raise TrainingError("stages: at least one is needed")
         for number, stage in enumerate(self.stages):
             _check_stage(stage, f"stages[{number}]")
+
+    def torch_device(self) -> torch.device:
+        """Where the training runs.
+
+        Raises:
+            TrainingError: a GPU is asked for and there is none.
+        """
+        return device_of(self.device)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values, for the run folder."""
@@ -90,7 +107,11 @@ def read_config(path: Path) -> GraceTraining:
     Raises:
         TrainingError: one line that names file, line, field and what is allowed.
     """
-    return read_dataclass(GraceTraining, path)
+    config = read_dataclass(GraceTraining, path)
+    if config.start and config.start not in shipped():
+        # A path as the others, though a name is not one.
+        config = replace(config, start=str(path.parent / config.start))
+    return config
 
 
 def _check_stage(stage: Stage, place: str) -> None:

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from grace_style.flow import FlowEstimator
 from grace_style.network import Latents, Reference
+from grace_style.parallel import each
 from morphe_core.training.data import SIDE, WINDOW_FRAMES, Windows
 from morphe_core.vgc.pictures import Picture, from_patches, to_patches, unpack
 from morphe_core.vgc.quantiser import quantise
@@ -134,10 +135,8 @@ class Pool:
             packed = [clip.picture(clip.at + ahead) for clip in self.clips]
             before = [clip.picture(clip.at + ahead - 1) for clip in self.clips]
             pictures.append(unpack(torch.from_numpy(np.stack(packed)), SIDE, SIDE))
-            found = [
-                self._flow(here[:SIDE], there[:SIDE])
-                for here, there in zip(packed, before, strict=True)
-            ]
+            pairs = list(zip(packed, before, strict=True))
+            found = each(lambda pair: self._flow(pair[0][:SIDE], pair[1][:SIDE]), pairs)
             flows.append(torch.from_numpy(np.stack(found)))
         device = self.device
         return (
@@ -165,10 +164,10 @@ class Pool:
             bpp: rate of each clip in this step, (N,).
         """
         self.here = _as_kept(here)
-        for number, clip in enumerate(self.clips):
+        for number, (clip, rate) in enumerate(zip(self.clips, bpp.tolist(), strict=True)):
             clip.at += self.draw.pictures
             clip.left -= self.draw.pictures
-            clip.follow(float(bpp[number]))
+            clip.follow(rate)
             if clip.left <= 0:
                 self._replace(number)
 

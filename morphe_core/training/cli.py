@@ -137,7 +137,6 @@ def _start(
 def _facts(config: TrainingConfig, windows: Windows, trainer: Trainer) -> dict[str, Any]:
     """What the weights file says about its making."""
     progress = trainer.progress
-    device = str(config.torch_device())
     return {
         "seed": config.seed,
         # Its name alone: the folders above it say nothing elsewhere.
@@ -147,7 +146,12 @@ def _facts(config: TrainingConfig, windows: Windows, trainer: Trainer) -> dict[s
         "stages": [stage.name for stage in config.stages],
         "windows": len(windows),
         "sources": len(windows.sources),
-        "device": device if device == "cpu" else torch.cuda.get_device_name(),
+        "device": device_name(config.torch_device()),
         "machine": platform.machine(),
         "torch": torch.__version__.split("+")[0],
     }
+
+
+def device_name(device: torch.device) -> str:
+    """As the weights file names it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

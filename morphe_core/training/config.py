@@ -111,15 +111,24 @@ class TrainingConfig:
         Raises:
             TrainingError: a GPU is asked for and there is none.
         """
-        there = torch.cuda.is_available()
-        if self.device == "cuda" and not there:
-            raise TrainingError("device cuda: no GPU that PyTorch can use; allowed here: auto, cpu")
-        return torch.device("cuda" if there and self.device != "cpu" else "cpu")
+        return device_of(self.device)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values, for the run folder and the model card."""
         plain: dict[str, Any] = _plain(asdict(self))
         return plain
+
+
+def device_of(name: str) -> torch.device:
+    """The device of a name in `DEVICES`.
+
+    Raises:
+        TrainingError: a GPU is asked for and there is none.
+    """
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise TrainingError("device cuda: no GPU that PyTorch can use; allowed here: auto, cpu")
+    return torch.device("cuda" if there and name != "cpu" else "cpu")
 
 
 def read_config(path: Path) -> TrainingConfig:
@@ -142,6 +151,7 @@ def _check_stage(stage: StageConfig, place: str) -> None:
     if bool(stage.seconds) == bool(stage.steps):
         raise TrainingError(f"{place}: exactly one of seconds and steps must be above 0")
     _above(stage.learning_rate, 0.0, f"{place}.learning_rate")
+    _at_least(stage.batch_factor, 1, f"{place}.batch_factor")
     _check_weights(stage.scales, SCALES, f"{place}.scales")
     if not any(stage.scales.values()):
         raise TrainingError(f"{place}.scales: one share at least must be above 0")

@@ -335,8 +335,12 @@ def _mirrored(
     pictures: Bytes, flow: npt.NDArray[np.float32]
 ) -> tuple[Bytes, npt.NDArray[np.float32]]:
     """Left and right exchanged."""
-    luma = pictures[:, :SIDE, ::-1]
-    chroma = pictures[:, SIDE:].reshape(WINDOW_FRAMES, 2, SIDE // 2, SIDE // 2)[..., ::-1]
+    import cv2
+
+    packed = np.empty_like(pictures)
+    half = SIDE // 2
+    for there, here in zip(packed, pictures, strict=True):
+        cv2.flip(here[:SIDE], 1, dst=there[:SIDE])
+        cv2.flip(here[SIDE:].reshape(-1, half), 1, dst=there[SIDE:].reshape(-1, half))
     sign = np.array([-1, 1], np.float32)[:, None, None]
-    packed = np.concatenate([luma, chroma.reshape(WINDOW_FRAMES, SIDE // 2, SIDE)], axis=1)
     return packed, flow[..., ::-1] * sign

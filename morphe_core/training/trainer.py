@@ -43,6 +43,7 @@ class StageConfig:
         draw: how strongly batches are impaired.
         losses: weights of the losses after super resolution, by the names of
             `stage_losses.LOSSES`; all but `base` have them.
+        batch_factor: times the windows of `BATCH_BY_SCALE` in a step; a GPU has room for more.
     """
 
     name: str
@@ -52,6 +53,7 @@ class StageConfig:
     scales: dict[int, float] = field(default_factory=lambda: {1: 0.1, 2: 0.55, 3: 0.35})
     draw: Draw = field(default_factory=Draw)
     losses: dict[str, float] = field(default_factory=dict)
+    batch_factor: int = 1
 
 
 def learns_codec(stage: StageConfig) -> bool:
@@ -169,7 +171,8 @@ class Trainer(StagedTraining[StageConfig]):
         scales = list(stage.scales)
         weights = np.array([stage.scales[scale] for scale in scales])
         scale = scales[int(self.generator.choice(len(scales), p=weights / weights.sum()))]
-        pictures, flow = self.windows.batch(BATCH_BY_SCALE[scale], self.generator)
+        size = BATCH_BY_SCALE[scale] * stage.batch_factor
+        pictures, flow = self.windows.batch(size, self.generator)
         batch = prepare(pictures, flow, scale, self.device)
         if stage.name == "sr":
             with torch.no_grad():
