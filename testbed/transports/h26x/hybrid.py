@@ -8,8 +8,11 @@ chances left before the deadline, this one among them, each may fail with probab
 residual^(1/rounds), and gets the fewest repair packets that keep it so under independent loss.
 
 The repair packets are further rows of the Reed-Solomon code over the frame, so that each of
-them makes up for whichever packet of the frame is still missing. What could not arrive before the
-deadline is not sent.
+them makes up for whichever packet of the frame is still missing.
+
+A packet that cannot arrive before the deadline is of a frame that nobody sees any more. But the
+frames behind it refer to it, and all of them wait: it is sent as in a last round. Where it was not
+sent at all, a chain of references stayed broken until the next key frame.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from testbed.protocol.source import RtpSource
 
 #: Repair packets beside one packet that is sent again, at most; ours.
 MOST_SHARE: Final = 2.0
+#: Blocks are remembered so long after their deadline: what is late is asked for some round trips.
+REMEMBERED_NS: Final = 1_000_000_000
 #: Blocks remembered, whatever their deadlines.
 MAX_BLOCKS: Final = 512
 
@@ -148,14 +153,16 @@ class HybridRepeats:
 
     def _forget(self, now_ns: int) -> None:
         blocks = self._blocks
-        while blocks and (blocks[0].deadline_ns < now_ns or len(blocks) >= MAX_BLOCKS):
+        while blocks and (
+            blocks[0].deadline_ns + REMEMBERED_NS < now_ns or len(blocks) >= MAX_BLOCKS
+        ):
             old = blocks.popleft()
             for sequence in range(old.base, old.base + len(old.symbols)):
                 if self._of.get(sequence & 0xFFFF) is old:
                     del self._of[sequence & 0xFFFF]
 
     def answer(self, lost: Iterable[int], *, now_ns: int) -> list[tuple[Block, list[Repair]]]:
-        """Send again what is asked for and can still arrive; the repair packets to go with it.
+        """Send again what is asked for; the repair packets to go with it.
 
         Args:
             lost: sequence numbers modulo 2**16, as the receiver asked.
@@ -168,9 +175,7 @@ class HybridRepeats:
                 asked.setdefault(block, []).append(sequence)
         made = []
         for block, sequences in asked.items():
-            rounds = self._rounds(block, now_ns)
-            if not rounds:
-                continue
+            rounds = max(1, self._rounds(block, now_ns))
             repeated = len(self._source.resend(sequences, now_ns=now_ns))
             if not repeated:
                 continue
