@@ -8,7 +8,7 @@ from typing import Any
 
 from testbed.media.cache import EncodeCache
 from testbed.media.clips import Clip
-from testbed.media.encoders import EncoderConfig, open_encoder
+from testbed.media.encoders import PRESETS, EncoderConfig, open_encoder
 from testbed.media.types import FrameEncoder
 from testbed.protocol.budget import PAYBACK_S
 from testbed.protocol.endpoint import Endpoint
@@ -36,7 +36,14 @@ class H26xTransport(TextsFromFile):
         return H26xOptions
 
     def check_options(self, options: H26xOptions) -> None:
-        """Slices and layers are H.264's alone: x265 and VVenC make none in low-delay mode."""
+        """Slices and layers are H.264's alone: x265 and VVenC make none in low-delay mode.
+
+        Presets have the same names in x264 and x265, and others in VVenC.
+        """
+        presets = PRESETS[self.codec]
+        if options.preset and options.preset not in presets:
+            known = ", ".join(presets)
+            raise ValueError(f"preset: must be one of {known} (got {options.preset!r})")
         if options.slices > self.most_slices:
             raise ValueError(f"slices: must be in 1..{self.most_slices} (got {options.slices})")
         if options.layered and not self.layered_encoder:

@@ -38,3 +38,18 @@ def test_slices_are_for_h264_only() -> None:
     assert parse_options(H264, {"slices": 4}).slices == 4
     with pytest.raises(InputError, match=r"transport h265: slices: must be in 1..1 \(got 4\)"):
         parse_options(TRANSPORTS.get("h265"), {"slices": 4})
+
+
+@pytest.mark.parametrize(
+    ("codec", "preset"), [("h264", "slower"), ("h265", "placebo"), ("h266", "fast")]
+)
+def test_a_preset_is_one_of_the_encoders(codec: str, preset: str) -> None:
+    assert parse_options(TRANSPORTS.get(codec), {"preset": preset}).preset == preset
+
+
+@pytest.mark.parametrize(("codec", "known"), [("h265", "ultrafast, "), ("h266", "faster, fast, ")])
+def test_a_preset_of_another_encoder_is_refused(codec: str, known: str) -> None:
+    preset = "veryfast" if codec == "h266" else "quick"
+    message = rf"transport {codec}: preset: must be one of {known}.* \(got '{preset}'\)"
+    with pytest.raises(InputError, match=message):
+        parse_options(TRANSPORTS.get(codec), {"preset": preset})
