@@ -10,9 +10,10 @@ import torch
 
 from grace_style.decoder import Decoder
 from grace_style.encoder import Encoder
-from grace_style.errors import TrainingError
-from grace_style.models import load_model
-from grace_style.network import Network
+from grace_style.errors import TrainingError, WeightsError
+from grace_style.models import load_model, save_model
+from grace_style.network import Network, warp
+from grace_style.parallel import each
 from grace_style.tables import EntropyModel
 from grace_style.training.cli import train_from_config
 from grace_style.training.config import read_config
@@ -20,6 +21,7 @@ from grace_style.training.draw import Draw, Pool, lose
 from grace_style.training.rate import ElementRate
 from grace_style.training.trainer import Stage, Trainer, initialise
 from morphe_core.training.data import SIDE, WINDOW_FRAMES, Windows
+from morphe_core.vgc.pictures import Picture
 from tests.grace_style.conftest import CHANNELS, SMALL, picture, random_elements
 
 
@@ -175,7 +177,8 @@ def test_a_training_from_a_file_ends_in_weights_that_code(folder: Path, tmp_path
     (tmp_path / "small.yaml").write_text(CONFIG % folder)
     path = train_from_config(tmp_path / "small.yaml", clock=lambda: 0.0, report=lambda _: None)
     model = load_model(str(path))
-    assert model.facts["steps"] == 3
+    assert (model.facts["steps"], model.facts["start"]) == (3, "closed form")
+    assert model.facts["device"] == "cpu"
     encoder = Encoder(model, width=128, height=96)
     decoder = Decoder(model, width=128, height=96)
     generator = np.random.default_rng(1)
@@ -185,9 +188,54 @@ def test_a_training_from_a_file_ends_in_weights_that_code(folder: Path, tmp_path
         np.testing.assert_array_equal(shown, encoder.reference)
 
 
+def test_a_training_starts_from_weights(
+    folder: Path, tmp_path: Path, entropy: EntropyModel
+) -> None:
+    torch.manual_seed(3)
+    before = Network(SMALL)
+    with torch.no_grad():
+        for value in before.parameters():
+            value.copy_(value.half())
+    save_model(tmp_path / "before.safetensors", before, entropy, {})
+    text = (CONFIG % folder).replace("steps: 2", "steps: 1\n    learning_rate: 1.0e-9")
+    (tmp_path / "more.yaml").write_text(text + "start: before.safetensors\n")
+    path = train_from_config(tmp_path / "more.yaml", clock=lambda: 0.0, report=lambda _: None)
+    model = load_model(str(path))
+    assert model.facts["start"] == "before.safetensors"
+    for name, value in before.state_dict().items():
+        torch.testing.assert_close(model.network.state_dict()[name], value, rtol=0.01, atol=0.01)
+
+
+def test_a_start_of_another_size_or_nowhere_is_refused(folder: Path, tmp_path: Path) -> None:
+    for start, says in (("grace", "other sizes than `sizes`"), ("none.st", "nor a file")):
+        (tmp_path / "bad.yaml").write_text(CONFIG % folder + f"start: {start}\n")
+        with pytest.raises((TrainingError, WeightsError), match=says):
+            train_from_config(tmp_path / "bad.yaml", clock=lambda: 0.0, report=lambda _: None)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_pictures_of_a_batch_come_in_order(threads: int) -> None:
+    torch.set_num_threads(threads)
+    assert each(lambda value: value * value, list(range(20))) == [n * n for n in range(20)]
+
+
+def test_a_batch_is_warped_alike_on_any_number_of_threads() -> None:
+    generator = torch.Generator().manual_seed(1)
+    pictures = Picture(
+        torch.rand(3, 1, 64, 96, generator=generator), torch.rand(3, 2, 32, 48, generator=generator)
+    )
+    flow = torch.rand(3, 2, 8, 12, generator=generator) * 9
+    one = warp(pictures, flow)
+    torch.set_num_threads(3)
+    three = warp(pictures, flow)
+    for plane, other in zip(one, three, strict=True):
+        torch.testing.assert_close(plane, other, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
+        ("threads: 1", "device: tpu", "device 'tpu': allowed are auto, cpu, cuda"),
         ("backend: grace-style", "backend: small", "allowed is grace-style"),
         ("steps: 2", "steps: 0", "exactly one of seconds and steps"),
         ("clips: 1}", "clips: 0}", "draw.clips: allowed is 1 or more"),

@@ -128,6 +128,7 @@ def test_it_can_be_kept_as_json(tmp_path: Path) -> None:
         ("steps: 10", "steps: -3", r"stages\[0\].steps -3: allowed is 0 or more"),
         ("steps: 10", "seconds: -3", r"stages\[0\].seconds -3: allowed is 0 or more"),
         ("10}", "10, learning_rate: 0}", r"stages\[0\].learning_rate 0: allowed is more than 0"),
+        ("10}", "10, batch_factor: 0}", r"stages\[0\].batch_factor 0: allowed is 1 or more"),
         ("10}", "10, scales: {4: 1}}", r"stages\[0\].scales 4: allowed are 1, 2, 3"),
         ("10}", "10, scales: {2: -1}}", r"stages\[0\].scales.2 -1: allowed is 0 or more"),
         ("10}", "10, scales: {2: 0}}", r"stages\[0\].scales: one share at least"),

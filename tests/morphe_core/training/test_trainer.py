@@ -130,6 +130,22 @@ def test_the_cost_falls_from_a_bad_start(
     assert np.mean(costs[-8:]) < np.mean(costs[:8]) - 0.5
 
 
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_batch_is_a_multiple_of_the_usual(windows: Windows, tmp_path: Path, factor: int) -> None:
+    stage = replace(BASE, batch_factor=factor)
+    trainer = started(windows, tmp_path, [stage], ticking())
+    sizes = []
+    original = trainer.pipeline.run
+
+    def run(batch: Batch, draw: Draw) -> Coded:
+        sizes.append(batch.size)
+        return original(batch, draw)
+
+    trainer.pipeline.run = run  # type: ignore[method-assign]
+    trainer.step(stage)
+    assert sizes == [factor * trainer_module.BATCH_BY_SCALE[3]]
+
+
 def test_the_closed_form_start_is_much_better_than_none(windows: Windows, tmp_path: Path) -> None:
     stage = replace(BASE, draw=Draw(loss_share=0, drop_share=0))
     facts = {}
