@@ -6,7 +6,6 @@ is truer, and what the reference lacks does not lead it astray.
 
 from __future__ import annotations
 
-import threading
 from typing import Any, Final
 
 import cv2
@@ -26,21 +25,13 @@ Luma = npt.NDArray[np.uint8]
 
 
 class FlowEstimator:
-    """Backward flow between pictures; may be used by several threads at once."""
+    """Backward flow between pictures."""
 
     def __init__(self) -> None:
-        self._of_thread = threading.local()
-
-    @property
-    def _dis(self) -> Any:
-        dis = getattr(self._of_thread, "dis", None)
-        if dis is None:
-            dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-            dis.setPatchStride(PATCH_STRIDE)
-            dis.setGradientDescentIterations(GRADIENT_STEPS)
-            dis.setVariationalRefinementIterations(REFINEMENTS)
-            self._of_thread.dis = dis
-        return dis
+        self._dis: Any = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._dis.setPatchStride(PATCH_STRIDE)
+        self._dis.setGradientDescentIterations(GRADIENT_STEPS)
+        self._dis.setVariationalRefinementIterations(REFINEMENTS)
 
     def __call__(self, here: Luma, before: Luma) -> npt.NDArray[np.float32]:
         """Where each 8x8 patch of `here` was in `before`.

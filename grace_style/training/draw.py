@@ -122,7 +122,8 @@ class Pool:
     ) -> None:
         self.windows, self.draw = windows, draw
         self.generator, self.device = generator, device
-        self._flow = FlowEstimator()
+        # One for each clip: they work side by side.
+        self._estimators = [FlowEstimator() for _ in range(draw.clips)]
         self.clips = [new_clip(windows, draw, generator) for _ in range(draw.clips)]
         self.here = self._begin(self.clips)
 
@@ -135,8 +136,10 @@ class Pool:
             packed = [clip.picture(clip.at + ahead) for clip in self.clips]
             before = [clip.picture(clip.at + ahead - 1) for clip in self.clips]
             pictures.append(unpack(torch.from_numpy(np.stack(packed)), SIDE, SIDE))
-            pairs = list(zip(packed, before, strict=True))
-            found = each(lambda pair: self._flow(pair[0][:SIDE], pair[1][:SIDE]), pairs)
+            found = each(
+                lambda clip: clip[0](clip[1][:SIDE], clip[2][:SIDE]),
+                list(zip(self._estimators, packed, before, strict=True)),
+            )
             flows.append(torch.from_numpy(np.stack(found)))
         device = self.device
         return (
