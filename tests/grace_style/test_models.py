@@ -24,8 +24,8 @@ def test_a_saved_model_comes_back_in_half_precision(model: Model, tmp_path: Path
 
 
 def test_the_shipped_weights_load() -> None:
-    assert shipped() == ["grace"]
-    assert load_model("grace").facts["steps"] > 0
+    assert shipped() == ["grace", "grace-seen"]
+    assert all(load_model(name).facts["steps"] > 0 for name in shipped())
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\x10" + bytes(40)])
@@ -37,5 +37,5 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(WeightsError, match="neither one of grace nor a file"):
+    with pytest.raises(WeightsError, match="neither one of grace, grace-seen nor a file"):
         load_model("elsewhere")
