@@ -143,21 +143,34 @@ def columns_of(axis: Axes) -> int:
     return 1 if spec is None else spec.get_gridspec().ncols
 
 
+def in_lines(text: str, room: int) -> str:
+    """`text` in lines of up to `room` characters, longer where a part of it is.
+
+    Lines are broken at spaces, and where that does not do behind hyphens.
+    """
+
+    def filled(text: str) -> str:
+        return textwrap.fill(text, room, break_long_words=False, break_on_hyphens=False)
+
+    lines = filled(text)
+    if max(map(len, lines.split("\n"))) <= room or "- " in text:
+        return lines
+    # Traces have long names without a space. `break_on_hyphens` breaks between letters only.
+    return filled(text.replace("-", "- ")).replace("- ", "-")
+
+
 def name_panel(axis: Axes, text: str) -> None:
     """Put a title over a panel, on two lines where it would run into its neighbour."""
     # At 8 pt a character is about 0.068 in wide.
     room = int(PAGE_IN / columns_of(axis) / 0.068) - 4
-    axis.set_title(textwrap.fill(text, room, break_on_hyphens=False))
+    axis.set_title(in_lines(text, room))
 
 
 def name_ticks(axis: Axes, labels: Sequence[str], *, room_in: float) -> None:
     """Names at 0, 1, 2, ... on the x axis: on several lines where that fits, else tilted."""
     # At 7 pt a character of such names is about 0.055 in wide.
     room = max(int(room_in / max(len(labels), 1) / 0.055), 4)
-    wrapped = [
-        textwrap.fill(label, room, break_long_words=False, break_on_hyphens=False)
-        for label in labels
-    ]
+    wrapped = [in_lines(label, room) for label in labels]
     tilt = any(len(line) > room for label in wrapped for line in label.split("\n"))
     axis.set_xticks(
         range(len(labels)),

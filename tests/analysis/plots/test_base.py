@@ -81,5 +81,8 @@ def test_long_names_are_wrapped_and_then_tilted() -> None:
         "no loss",
         "gilbert-elliott 5 % burst\n4",
     ]
-    name_ticks(axis, ["a-name-without-any-gap-in-it"] * 4, room_in=2.8)
+    name_ticks(axis, ["rail-synthetic-600s-3-mean600kbps"] * 2, room_in=2.8)
+    label = axis.get_xticklabels()[0]
+    assert (label.get_text(), label.get_rotation()) == ("rail-synthetic-600s-3-\nmean600kbps", 0.0)
+    name_ticks(axis, ["a_name_without_any_gap_in_it"] * 4, room_in=2.8)
     assert {label.get_rotation() for label in axis.get_xticklabels()} == {30.0}
