@@ -44,6 +44,8 @@ _DOWN_S: Final = 20.0
 _SOCKET_NAME: Final = "inner.sock"
 #: The lowest real-time priority (sched(7)), where this user may have it.
 _PRIORITY: Final = ("chrt", "--rr", "1")
+#: A shell that ends says so to the one inside with SIGHUP, and waits. Under nohup it is ignored.
+_HEARS_OF_THE_END: Final = ("env", "--default-signal=HUP")
 #: The dynamic loader takes this away from what is set-uid; Python may need it inside again.
 _LIBRARIES: Final = "LD_LIBRARY_PATH"
 
@@ -74,7 +76,7 @@ def nested_command(plan: ShellPlan, work: Path, *, priority: bool = False) -> li
             "downlink": queue_arguments(plan.links["down"].queue),
         }
     }
-    line = list(_PRIORITY) if priority else []
+    line = [*(_PRIORITY if priority else ()), *_HEARS_OF_THE_END]
     for shell in plan.shells:
         line += link_line(config) if shell == ("mm-link",) else shell
     if _LIBRARIES in os.environ:

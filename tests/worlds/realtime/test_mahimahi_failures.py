@@ -69,6 +69,7 @@ sys.path.insert(0, sys.argv[1])
 from tests.worlds.realtime.test_mahimahi_failures import called, plan
 from testbed.errors import ToolFailedError
 from testbed.worlds.realtime.mahimahi_world import running_shells
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup; the shells end each other with it
 for shells in ([("mm-delay", "soon")], [("no-such-shell",)], []):
     with TemporaryDirectory() as work:
         try:

@@ -63,7 +63,7 @@ def test_shells_nest_on_one_command_line(monkeypatch: pytest.MonkeyPatch, tmp_pa
     inner = f"{sys.executable} -m {INNER} {tmp_path}/inner.sock"
     line = " ".join(nested_command(plan, tmp_path))
     assert line == (
-        "mm-link session.up.trace session.down.trace "
+        "env --default-signal=HUP mm-link session.up.trace session.down.trace "
         "--uplink-log=session.up.log --uplink-queue=droptail --uplink-queue-args=packets=30 "
         "--downlink-log=session.down.log --downlink-queue=droptail "
         "--downlink-queue-args=packets=60 -- "
