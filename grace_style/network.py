@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from grace_style.geometry import MOTION_CHANNELS, MOTION_VECTORS, RESIDUAL_SIDE
-from grace_style.parallel import each
 from morphe_core.vgc.layers import Trunk
 from morphe_core.vgc.pictures import PATCH_CHANNELS, Picture, from_patches, to_patches
 from morphe_core.vgc.quantiser import quantise_through
@@ -306,16 +305,12 @@ def _lanczos(plane: Tensor, dense: Tensor) -> Tensor:
     across = where[:, 0] + np.arange(width, dtype=np.float32)
     down = where[:, 1] + np.arange(height, dtype=np.float32)[:, None]
     out = np.empty(plane.shape, np.float32)
-    planes = plane.cpu().numpy()
-
-    def remap(place: tuple[int, int]) -> None:
-        number, _ = place
-        cv2.remap(
-            np.ascontiguousarray(planes[place]), across[number], down[number], cv2.INTER_LANCZOS4,
-            dst=out[place], borderMode=cv2.BORDER_REPLICATE,
-        )  # fmt: skip
-
-    each(remap, list(np.ndindex(*planes.shape[:2])))
+    for number, channels in enumerate(plane.cpu().numpy()):
+        for channel, samples in enumerate(channels):
+            cv2.remap(
+                np.ascontiguousarray(samples), across[number], down[number], cv2.INTER_LANCZOS4,
+                dst=out[number, channel], borderMode=cv2.BORDER_REPLICATE,
+            )  # fmt: skip
     return torch.from_numpy(out).to(plane.device)
 
 

@@ -31,7 +31,8 @@ class NetworkConfig:
         return asdict(self)
 
 
-#: The named sizes: `small` is made for two CPU cores, `base` for a GPU.
+#: The named sizes: `small` is made for two CPU cores, `base` for a GPU, and for a weights file that
+#: can still be shipped (27 MB).
 CONFIGS = {
     "small": NetworkConfig(),
     "base": NetworkConfig(

@@ -44,7 +44,7 @@ def train_from_config(path: Path, *, clock: Clock, report: Report = print) -> Pa
     (config.out / "config.json").write_text(json.dumps(config.as_dict(), indent=1))
     if config.threads:
         torch.set_num_threads(config.threads)
-        cv2.setNumThreads(config.threads)
+    cv2.setNumThreads(1)  # pictures are worked on side by side instead, see `parallel`
     torch.manual_seed(config.seed)
     network = Network(config.sizes).to(config.torch_device())
     fresh = not (config.out / "checkpoint.pt").exists()

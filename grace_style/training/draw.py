@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from grace_style.flow import FlowEstimator
 from grace_style.network import Latents, Reference
-from grace_style.parallel import each
+from grace_style.training.parallel import each
 from morphe_core.training.data import SIDE, WINDOW_FRAMES, Windows
 from morphe_core.vgc.pictures import Picture, from_patches, to_patches, unpack
 from morphe_core.vgc.quantiser import quantise

@@ -124,7 +124,7 @@ class LivePolicy:
         self._layers = layers
         self._bucket = LeakyBucket(fps=float(clip.fps), vbv_ms=config.vbv_ms)
 
-    def restart(self, index: int, target_kbps: float) -> bool:  # noqa: ARG002
+    def restart(self, index: int, target_kbps: float) -> bool:  # noqa: ARG002 - contract
         """Never: the target is followed within the segment."""
         return False
 
@@ -136,7 +136,7 @@ class LivePolicy:
         """The segment is determined by the (rounded) debt that it starts with."""
         debt_ms = self._bucket.rounded_debt_ms(target_kbps)
 
-        def encoder(targets_kbps: Sequence[float]) -> Backend:  # noqa: ARG001 - is told each frame's
+        def encoder(targets_kbps: Sequence[float]) -> Backend:  # noqa: ARG001 - contract; `encode` is told each
             intra, inter, options = LIVE[self._codec]
             control = FrameControl(
                 intra,
@@ -154,7 +154,7 @@ class LivePolicy:
 
         return f"debt={debt_ms}", encoder
 
-    def record(self, index: int, bits: int, target_kbps: float, *, key: bool) -> None:  # noqa: ARG002
+    def record(self, index: int, bits: int, target_kbps: float, *, key: bool) -> None:  # noqa: ARG002 - contract
         """Keep the debt, which the next segment inherits."""
         self._bucket.add(bits, target_kbps)
 

@@ -163,7 +163,9 @@ def name_panel(axis: Axes, text: str) -> None:
     """Put a title over a panel, on two lines where it would run into its neighbour."""
     # At 8 pt a character is about 0.068 in wide.
     room = int(PAGE_IN / columns_of(axis) / 0.068) - 4
-    axis.set_title(in_lines(text, room))
+    lines = in_lines(text, room).split("\n")
+    # What has no gap at all is cut: a title must not run into the next one.
+    axis.set_title("\n".join(textwrap.fill(line, room, break_on_hyphens=False) for line in lines))
 
 
 def name_ticks(axis: Axes, labels: Sequence[str], *, room_in: float) -> None:

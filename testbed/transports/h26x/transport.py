@@ -40,8 +40,8 @@ class H26xTransport(TextsFromFile):
 
         Presets have the same names in x264 and x265, and others in VVenC.
         """
-        presets = PRESETS[self.codec]
-        if options.preset and options.preset not in presets:
+        presets = PRESETS.get(self.codec, ())  # an encoder from elsewhere has its own
+        if options.preset and presets and options.preset not in presets:
             known = ", ".join(presets)
             raise ValueError(f"preset: must be one of {known} (got {options.preset!r})")
         if options.slices > self.most_slices:

@@ -7,6 +7,7 @@ from synthetic_runs import Cell, manifest
 
 from testbed.analysis.plots.base import (
     legend,
+    name_panel,
     name_ticks,
     panels,
     seeds_text,
@@ -86,3 +87,18 @@ def test_long_names_are_wrapped_and_then_tilted() -> None:
     assert (label.get_text(), label.get_rotation()) == ("rail-synthetic-600s-3-\nmean600kbps", 0.0)
     name_ticks(axis, ["a_name_without_any_gap_in_it"] * 4, room_in=2.8)
     assert {label.get_rotation() for label in axis.get_xticklabels()} == {30.0}
+
+
+@pytest.mark.usefixtures("styled")
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("constant 500kbps of the rail", ["constant 500kbps of", "the rail"]),
+        ("driving-synthetic-600s-0-mean600kbps", ["driving-synthetic-", "600s-0-mean600kbps"]),
+        ("a_name_without_any_gap_in_it", ["a_name_without_any_ga", "p_in_it"]),
+    ],
+)
+def test_titles_of_panels_stay_within_their_room(name: str, lines: list[str]) -> None:
+    _, axes = panels(4)
+    name_panel(axes[0], name)
+    assert axes[0].get_title().split("\n") == lines

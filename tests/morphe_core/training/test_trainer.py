@@ -131,7 +131,9 @@ def test_the_cost_falls_from_a_bad_start(
 
 
 @pytest.mark.parametrize("factor", [1, 2])
-def test_a_batch_is_a_multiple_of_the_usual(windows: Windows, tmp_path: Path, factor: int) -> None:
+def test_a_batch_is_a_multiple_of_the_usual(
+    windows: Windows, tmp_path: Path, factor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stage = replace(BASE, batch_factor=factor)
     trainer = started(windows, tmp_path, [stage], ticking())
     sizes = []
@@ -141,7 +143,7 @@ def test_a_batch_is_a_multiple_of_the_usual(windows: Windows, tmp_path: Path, fa
         sizes.append(batch.size)
         return original(batch, draw)
 
-    trainer.pipeline.run = run  # type: ignore[method-assign]
+    monkeypatch.setattr(trainer.pipeline, "run", run)
     trainer.step(stage)
     assert sizes == [factor * trainer_module.BATCH_BY_SCALE[3]]
 
