@@ -60,6 +60,21 @@ def test_stamps_never_go_back(ports: tuple[UdpPort, UdpPort]) -> None:
     assert there.overflowed == 0
 
 
+def test_the_first_datagram_of_all_is_stamped_as_it_arrives() -> None:
+    """The kernel begins to stamp some time after the machine's first socket has asked for it."""
+    for _ in range(5):
+        time.sleep(0.2)  # closed sockets are forgotten late; with the last of them stamping ends
+        port = UdpPort(udp_socket())
+        try:
+            port.send(b"first", port.address)
+            sent_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
+            time.sleep(0.05)
+            ((_, _, stamp_ns),) = port.receive()
+            assert stamp_ns - sent_ns < 25_000_000
+        finally:
+            port.close()
+
+
 def test_timers_get_their_turn_under_a_flood(ports: tuple[UdpPort, UdpPort]) -> None:
     here, there = ports
     for _ in range(200):
