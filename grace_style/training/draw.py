@@ -9,7 +9,7 @@ coarsely.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,7 @@ class Clip:
         left: P pictures until another clip takes its place.
         step: quantisation step.
         bpp: wanted rate.
+        flows: what was estimated so far: clips go to and fro, so each flow is wanted again.
     """
 
     packed: npt.NDArray[np.uint8]
@@ -78,6 +79,7 @@ class Clip:
     left: int
     step: float
     bpp: float
+    flows: dict[int, npt.NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
     def picture(self, at: int) -> npt.NDArray[np.uint8]:
         """The picture at a place along the to and fro."""
@@ -85,6 +87,14 @@ class Clip:
         place = at % turn
         picture: npt.NDArray[np.uint8] = self.packed[min(place, turn - place)]
         return picture
+
+    def flow(self, at: int, estimate: FlowEstimator) -> npt.NDArray[np.float32]:
+        """From the picture at a place to the one before it, (2, SIDE / 8, SIDE / 8)."""
+        place = at % (2 * (WINDOW_FRAMES - 1))
+        if place not in self.flows:
+            here, before = self.picture(at), self.picture(at - 1)
+            self.flows[place] = estimate(here[:SIDE], before[:SIDE])
+        return self.flows[place]
 
     def follow(self, bpp: float) -> None:
         """Change the step after pictures of this rate."""
@@ -131,16 +141,19 @@ class Pool:
 
     def pictures(self) -> tuple[list[Picture], list[Tensor]]:
         """The next pictures of all clips, and the flow of each to the one before it."""
-        pictures, flows = [], []
-        for ahead in range(1, self.draw.pictures + 1):
-            packed = [clip.picture(clip.at + ahead) for clip in self.clips]
-            before = [clip.picture(clip.at + ahead - 1) for clip in self.clips]
-            pictures.append(unpack(torch.from_numpy(np.stack(packed)), SIDE, SIDE))
-            found = each(
-                lambda clip: clip[0](clip[1][:SIDE], clip[2][:SIDE]),
-                list(zip(self._estimators, packed, before, strict=True)),
+        ahead = range(1, self.draw.pictures + 1)
+        pictures = [
+            unpack(
+                torch.from_numpy(np.stack([clip.picture(clip.at + n) for clip in self.clips])),
+                SIDE, SIDE,
             )
-            flows.append(torch.from_numpy(np.stack(found)))
+            for n in ahead
+        ]  # fmt: skip
+        found = each(
+            lambda pair: [pair[0].flow(pair[0].at + n, pair[1]) for n in ahead],
+            list(zip(self.clips, self._estimators, strict=True)),
+        )
+        flows = [torch.from_numpy(np.stack(of_all)) for of_all in zip(*found, strict=True)]
         device = self.device
         return (
             [Picture(p.luma.to(device), p.chroma.to(device)) for p in pictures],

@@ -11,6 +11,7 @@ import torch
 from grace_style.decoder import Decoder
 from grace_style.encoder import Encoder
 from grace_style.errors import TrainingError, WeightsError
+from grace_style.flow import FlowEstimator
 from grace_style.models import load_model, save_model
 from grace_style.network import Network
 from grace_style.tables import EntropyModel
@@ -118,6 +119,15 @@ def test_clips_go_to_and_fro_and_make_room(folder: Path) -> None:
     np.testing.assert_array_equal(clip.picture(9), clip.packed[9])
     np.testing.assert_array_equal(clip.picture(11), clip.packed[7])
     np.testing.assert_array_equal(clip.picture(18), clip.packed[0])
+
+
+def test_flow_to_and_fro_is_that_of_the_pictures(folder: Path) -> None:
+    pool = Pool(Windows(folder), DRAW, np.random.default_rng(2), torch.device("cpu"))
+    clip, estimate = pool.clips[0], FlowEstimator()
+    for at in (*range(20), 37, 3):
+        fresh = FlowEstimator()(clip.picture(at)[:SIDE], clip.picture(at - 1)[:SIDE])
+        np.testing.assert_array_equal(clip.flow(at, estimate), fresh)
+    assert len(clip.flows) == 18
 
 
 def test_losses_are_drawn_as_published(folder: Path) -> None:
