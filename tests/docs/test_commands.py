@@ -45,6 +45,8 @@ def test_shown_commands_run(page: Path, commands: list[str], tmp_path: Path) -> 
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "TMPDIR": str(tmp_path),
         "TMP": str(tmp_path),
+        # What a busy machine does to real-time sessions is not the point here.
+        "TESTBED_BUSY_P99_MS": "1000",
     }
     for command in commands:
         if command.startswith("make "):  # these make the very environment that runs this test
