@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from testbed.errors import ScenarioError
 from testbed.yamlfile import Document, show_place
@@ -33,6 +33,13 @@ _WORDING: Final[Mapping[str, Callable[[_Context], str]]] = {
 }
 #: Complaints that already say what was given.
 _WITHOUT_VALUE: Final = frozenset({"missing", "extra_forbidden", "kind_missing", "empty_list"})
+
+
+def one_line(value: str) -> str:
+    """Refuse what cannot be shown in a line; a validator for pydantic's fields."""
+    if not value.isprintable():
+        raise PydanticCustomError("one_line", "must be one line of printable characters")
+    return value
 
 
 def _number(value: Any) -> str:

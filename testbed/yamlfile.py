@@ -141,8 +141,9 @@ def load_document(path: Path) -> Document:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise ScenarioError(f"{path}: not a text file in UTF-8") from None
-    except OSError as error:
-        raise ScenarioError(f"{path}: cannot read: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # ValueError: no path at all (a NUL)
+        why = getattr(error, "strerror", None) or error
+        raise ScenarioError(f"{path}: cannot read: {why}") from None
     loader: yaml.SafeLoader | None = None
     try:
         loader = yaml.SafeLoader(text)

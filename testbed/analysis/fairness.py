@@ -71,6 +71,7 @@ class FairnessRow:
         level: loss level.
         transport: label.
         runs: how many went in.
+        matched: all transports of the level have the same cells and seeds.
         target_kbps, wire_kbps: means; the target is None where nothing says.
         deviation: mean of the runs' deviations, as a share.
         worst_deviation: of the run that is furthest off.
@@ -90,6 +91,7 @@ class FairnessRow:
     level: str
     transport: str
     runs: int
+    matched: bool
     target_kbps: float | None
     wire_kbps: float
     deviation: float | None
@@ -109,6 +111,8 @@ class FairnessRow:
         wrong = []
         if self.fixed and (self.deviation is None or abs(self.deviation) > TOLERANCE):
             wrong.append("no target" if self.deviation is None else f"{self.deviation:+.1%} rate")
+        if not self.matched:
+            wrong.append("other cells or seeds")
         if self.mask == "differs":
             wrong.append("other losses")
         if self.trace is False:
@@ -141,9 +145,10 @@ def fairness(runs: Sequence[Run], sent: Mapping[str, Sent] | None = None) -> lis
     rows = []
     for setting in settings(runs):
         for level in levels(setting.runs, "loss"):
+            all_cells = {(run.cell_id, run.seed) for run in level.runs}
             for name in transports(level.runs):
                 mine = [run for run in level.runs if run.transport == name]
-                rows.append(_row(setting.title, level.label, mine, sent, met))
+                rows.append(_row(setting.title, level.label, mine, sent, met, all_cells))
     return rows
 
 
@@ -266,6 +271,7 @@ def _row(
     mine: Sequence[Run],
     sent: Mapping[str, Sent],
     met: Mapping[tuple[str, int], _Met],
+    all_cells: set[tuple[str, int]],
 ) -> FairnessRow:
     found = [sent[run.name] for run in mine]
     targets = [one.target_kbps for one in found if one.target_kbps is not None]
@@ -277,6 +283,7 @@ def _row(
         level,
         mine[0].transport,
         len(mine),
+        {(run.cell_id, run.seed) for run in mine} == all_cells,
         _mean(targets),
         math.fsum(one.wire_kbps for one in found) / len(found),
         _mean(off),

@@ -6,6 +6,7 @@ function of the run folders; writing it twice gives the same bytes.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ class ReportResult:
         runs: how many runs went in.
         broken: (folder, message) of every run that could not be read.
         failed_cells: how many cells `failures.json` lists.
+        superseded: how many runs were left out for newer ones.
         fairness: what `DIR/fairness.json` and `DIR/fairness.csv` hold.
     """
 
@@ -43,6 +45,7 @@ class ReportResult:
     runs: int
     broken: tuple[tuple[Path, str], ...]
     failed_cells: int
+    superseded: int
     fairness: tuple[FairnessRow, ...]
 
 
@@ -95,6 +98,12 @@ def write_report(
         say(f"drawing figures of {len(runs.runs)} runs")
         drawn, notes = _draw(runs, kinds, directory / "figures", max_files, say)
         fair = _fair(runs, notes)
+        if runs.superseded:
+            names = ", ".join(folder.name for folder in runs.superseded)
+            notes.append(
+                "Left out, as newer runs have the same cell, seed and label (give variants a "
+                f"`label` of their own): {names}"
+            )
         write_whole(csv, table.to_csv(index=False, lineterminator="\n").encode())
         told = [row.as_json() for row in fair]
         write_whole(directory / "fairness.json", (json.dumps(told, indent=1) + "\n").encode())
@@ -108,6 +117,7 @@ def write_report(
         len(runs.runs),
         runs.broken,
         len(runs.failures),
+        len(runs.superseded),
         tuple(fair),
     )
 
@@ -151,7 +161,7 @@ def _readable(found: RunSet, say: Callable[[str], None]) -> RunSet:
         where = found.directory / "runs"
         failed = f"; {len(found.failures)} cells failed" if found.failures else ""
         raise InputError(f"{where}: holds no run{failed}")
-    return RunSet(found.directory, tuple(kept), tuple(broken), found.failures)
+    return dataclasses.replace(found, runs=tuple(kept), broken=tuple(broken))
 
 
 def _draw(

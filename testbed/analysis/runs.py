@@ -175,12 +175,15 @@ class RunSet:
         runs: readable runs in a fixed order.
         broken: (folder, one-line message) of every unreadable one.
         failures: `failures.json`, one mapping a failed cell.
+        superseded: folders of runs that a newer one of the same cell, seed and label replaces:
+            counted as well, two configurations would pass for two seeds.
     """
 
     directory: Path
     runs: tuple[Run, ...]
     broken: tuple[tuple[Path, str], ...] = ()
     failures: tuple[Mapping[str, Any], ...] = ()
+    superseded: tuple[Path, ...] = ()
 
 
 def open_run(folder: Path) -> Run:
@@ -245,7 +248,23 @@ def scan_runs(directory: Path) -> RunSet:
             failures = content
         except BrokenLogError as error:
             broken.append((listed, str(error)))
-    return RunSet(directory, tuple(sorted(runs, key=_order)), tuple(broken), tuple(failures))
+    newest = _newest(runs)
+    return RunSet(
+        directory,
+        tuple(sorted(newest, key=_order)),
+        tuple(broken),
+        tuple(failures),
+        tuple(run.folder for run in runs if run not in newest),
+    )
+
+
+def _newest(runs: Sequence[Run]) -> list[Run]:
+    """One run for each scenario, world, cell, seed and transport: the one that was made last."""
+    found: dict[tuple[Any, ...], Run] = {}
+    for run in sorted(runs, key=lambda run: (run.folder / "manifest.json").stat().st_mtime_ns):
+        world = run.manifest.get("world")
+        found[run.scenario, world, run.cell_id, run.seed, run.transport] = run
+    return list(found.values())
 
 
 def _run_folders(directory: Path) -> list[Path]:

@@ -243,6 +243,7 @@ def _settings() -> Any:
         "savefig.dpi": PNG_DPI,
         "font.family": "DejaVu Sans",  # ships with matplotlib: the same picture everywhere
         "font.size": 8,
+        "text.parse_math": False,  # a name with a $ in it is a name, not a formula
         "axes.titlesize": 8,
         "axes.labelsize": 8,
         "xtick.labelsize": 7,

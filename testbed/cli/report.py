@@ -44,6 +44,12 @@ def report(
     )
     for _, message in result.broken:
         typer.echo(f"warning: {message}", err=True)
+    if result.superseded:
+        typer.echo(
+            f"warning: {result.superseded} runs are left out, as newer ones have the same cell, "
+            "seed and label; the report names them",
+            err=True,
+        )
     if as_json:
         typer.echo(
             json.dumps(
@@ -54,6 +60,7 @@ def report(
                     "runs": result.runs,
                     "broken": [message for _, message in result.broken],
                     "failed_cells": result.failed_cells,
+                    "superseded": result.superseded,
                     "fairness": [row.as_json() for row in result.fairness],
                 }
             )

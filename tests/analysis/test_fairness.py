@@ -199,6 +199,12 @@ def test_seeds_are_pooled_and_the_worst_is_told(tmp_path: Path) -> None:
     assert row.trace is None
 
 
+def test_a_transport_with_fewer_seeds_is_told(tmp_path: Path) -> None:
+    made = [("h264", 1), ("h264", 2), ("h265", 2)]
+    rows = fairness([make_run(tmp_path, name, seed=seed) for name, seed in made])
+    assert [row.verdict for row in rows] == ["ok", "other cells or seeds"]
+
+
 def test_the_files_hold_every_field(tmp_path: Path) -> None:
     rows = fairness([make_run(tmp_path, "h264"), make_run(tmp_path, "h265")])
     table = fairness_frame(rows)

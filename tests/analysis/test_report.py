@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -195,6 +196,26 @@ def test_a_contradicting_run_is_left_out_and_listed(tmp_path: Path) -> None:
     assert result.runs == 1
     assert [folder for folder, _ in result.broken] == [bad]
     assert good.name in (tmp_path / "summary.csv").read_text()
+
+
+def test_an_older_configuration_is_left_out_and_told(tmp_path: Path) -> None:
+    write_suite(tmp_path, [Cell(duration_s=1.0)], transports=("h264",), seeds=(1,))
+    (older,) = (tmp_path / "runs").iterdir()
+    newer = Path(shutil.copytree(older, older.with_name("newer")))
+    for path, at in ((older, 1000), (newer, 2000)):
+        os.utime(path / "manifest.json", (at, at))
+    result = write_report(tmp_path, figures=["rendered-fps"])
+    assert (result.runs, result.superseded) == (1, 1)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"same cell, seed and label (give variants a `label` of their own): {older.name}" in text
+
+
+def test_a_dollar_in_a_name_is_no_formula(tmp_path: Path) -> None:
+    write_suite(tmp_path, [Cell(duration_s=1.0)], transports=("h264", "k $a_{ $"), seeds=(1,))
+    result = write_report(tmp_path)
+    assert result.runs == 2
+    text = (tmp_path / "figures" / "rendered-fps.svg").read_text(encoding="utf-8")
+    assert "k $a_{ $" in text
 
 
 def test_progress_is_told(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -144,6 +145,22 @@ def test_broken_runs_are_listed_beside_the_others(tmp_path: Path, folder: Path) 
     assert found.broken == ((broken, f"{broken / 'manifest.json'}: missing"),)
     with pytest.raises(BrokenLogError):
         list(iter_runs(tmp_path))
+
+
+def test_a_newer_run_of_the_same_cell_seed_and_label_takes_the_place(
+    tmp_path: Path, folder: Path
+) -> None:
+    newer = Path(shutil.copytree(folder, folder.with_name("another-configuration")))
+    for path, at in ((folder, 1000), (newer, 2000)):
+        os.utime(path / "manifest.json", (at, at))
+    found = scan_runs(tmp_path)
+    assert [run.folder for run in found.runs] == [newer]
+    assert found.superseded == (folder,)
+    os.utime(folder / "manifest.json", (3000, 3000))
+    assert scan_runs(tmp_path).superseded == (newer,)
+    facts = json.loads((newer / "manifest.json").read_text())
+    (newer / "manifest.json").write_text(json.dumps({**facts, "world": "relay"}))
+    assert scan_runs(tmp_path).superseded == ()
 
 
 def test_failed_cells_are_read(tmp_path: Path, folder: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.errors import LocalProtocolError
+from testbed.errors import LocalProtocolError, RemoteProtocolError
 from testbed.protocol.sequence import Unwrapper, wrap_distance
 
 
@@ -52,3 +52,17 @@ def test_any_walk_within_half_the_circle_is_followed(first: int, steps: list[int
 def test_one_bit_cannot_be_unwrapped() -> None:
     with pytest.raises(LocalProtocolError):
         Unwrapper(1)
+
+
+def test_one_number_far_ahead_is_refused_and_two_in_a_row_are_believed() -> None:
+    unwrapper = Unwrapper(16, most_ahead=8192)
+    assert [unwrapper.unwrap(v) for v in (0, 8192)] == [0, 8192]
+    with pytest.raises(RemoteProtocolError, match="number 28192 is 20000 ahead"):
+        unwrapper.unwrap(28192)
+    assert unwrapper.unwrap(8193) == 8193  # nothing of it stays
+    with pytest.raises(RemoteProtocolError):
+        unwrapper.unwrap(30000)
+    with pytest.raises(RemoteProtocolError):
+        unwrapper.unwrap(30002)
+    assert unwrapper.unwrap(30003) == 30003
+    assert unwrapper.highest == 30003

@@ -99,6 +99,7 @@ def test_a_scheme_hands_on_to_its_base_with_its_own_defaults(tmp_path: Path) -> 
         ("base: h264", "base: mine", "`options` must be empty where `base` is the scheme's own"),
         ("[3, 1]", '[3, 1]\nhatch: "?"', "mine.yaml:9: hatch: must be up to eight of"),
         ("[3, 1]", "[3, 1]\nnotes: [1]", "mine.yaml:9: notes[0]: must be text (got 1)"),
+        ("H.264 in slices", '"a\\0b"', "mine.yaml:3: summary: must be one line of printable"),
         ("base: h264", "base: h999", "base: unknown transport 'h999'; known: aiortc-h264"),
         ("base: h264", "base: h264+conceal", "base: unknown transport 'h264+conceal'"),
         ("{slices: 8}", "{slice: 8}", "options: transport mine: unknown option 'slice'"),

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Final, Protocol
 
 from testbed.errors import LocalProtocolError
+from testbed.protocol.fec.wire import MAX_ROWS, MAX_SOURCES
 
 #: Time constant of the smoothed loss (Tambur, see above).
 SMOOTHING_NS: Final = 2_000_000_000
@@ -66,8 +67,8 @@ def block_failure(sources: int, rows: int, loss: float) -> float:
     """Probability that more than `rows` of `sources` + `rows` packets are lost.
 
     Args:
-        sources: >= 0.
-        rows: >= 0.
+        sources: 0 to `wire.MAX_SOURCES`.
+        rows: 0 to `wire.MAX_ROWS`.
         loss: of each packet, independently, 0 to 1.
     """
     total = sources + rows
@@ -152,12 +153,13 @@ class AdaptiveShare:
         return rows
 
     def share(self, block: int) -> float:
-        """By the loss of now."""
+        """By the loss of now; what would be a longer block is several."""
+        block = min(block, MAX_SOURCES)
         return self._needed(block) / block
 
     def _needed(self, block: int) -> int:
         loss = self._loss.rounded
         if not loss or not block:
             return 0
-        most = math.ceil(self._most_share * block)
+        most = min(math.ceil(self._most_share * block), MAX_ROWS)
         return rows_needed(block, loss, self._residual, most)

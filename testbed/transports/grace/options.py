@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from testbed.transports.checks import check_flags, check_ranges
+
 
 @dataclass(frozen=True, slots=True)
 class GraceOptions:
@@ -43,7 +45,8 @@ class GraceOptions:
     weights: str = "grace"
 
     def __post_init__(self) -> None:
-        for name, low, high in (
+        check_ranges(
+            self,
             ("packet_bytes", 64, 1400),
             ("least_packets", 1, 255),
             ("payload_bytes", 200, 1460),
@@ -54,22 +57,9 @@ class GraceOptions:
             ("pacing_factor", 1, 10),
             ("catch_up", 1, 100),
             ("report_interval_ms", 10, 1000),
-        ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"{name}: must be a number (got {value!r})")
-            if not low <= value <= high:
-                raise ValueError(f"{name}: must be in {low}..{high} (got {value})")
-        for name in (
-            "packet_bytes", "least_packets", "payload_bytes", "patch_side", "max_tries",
-            "report_interval_ms",
-        ):  # fmt: skip
-            if not isinstance(getattr(self, name), int):
-                raise ValueError(f"{name}: must be a whole number (got {getattr(self, name)!r})")
+        )
         if self.patch_side % 16:
             raise ValueError(f"patch_side: must be a multiple of 16 (got {self.patch_side})")
-        for name in ("resync", "retransmission"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name}: must be true or false (got {getattr(self, name)!r})")
+        check_flags(self, "resync", "retransmission")
         if not isinstance(self.weights, str) or not self.weights:
             raise ValueError(f"weights: must be a name or a path (got {self.weights!r})")

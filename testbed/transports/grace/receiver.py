@@ -16,7 +16,7 @@ from testbed.protocol.reception import AHEAD_NS, RECEIVER_SSRC
 from testbed.protocol.rtcp import ApplicationDefined, RtcpMessage, SenderReport, parse_rtcp
 from testbed.protocol.rtp import frame_of_timestamp, is_rtcp, parse_rtp, parse_rtx
 from testbed.protocol.rtt import RttEstimator
-from testbed.protocol.sequence import Unwrapper
+from testbed.protocol.sequence import MAX_DROPOUT, Unwrapper
 from testbed.transports.base import FrameAbandoned, ReceiverContext
 from testbed.transports.grace.options import GraceOptions
 from testbed.transports.grace.wire import MOST_PICTURES, REPORTED_TIMES, Damage, pack_damages
@@ -73,7 +73,8 @@ class GraceReceiver:
         self._reorder_ns = round(options.reorder_ms * 1e6)
         self._rtt = RttEstimator()
         self._repairs = 0
-        self._unwrap, self._unwrap_rtx = Unwrapper(16), Unwrapper(16)
+        self._unwrap = Unwrapper(16, most_ahead=MAX_DROPOUT)
+        self._unwrap_rtx = Unwrapper(16, most_ahead=MAX_DROPOUT)
         # Session descriptions signal the first packet: number 0, timestamp 0.
         self._unwrap.unwrap(0)
         self._reports = Reports(context.ssrc, interval_ns=options.report_interval_ms * 1_000_000)

@@ -48,6 +48,7 @@ class GracePlanner:
     """
 
     structure = STRUCTURE
+    follows_target = False  # a model is one rate
 
     def __init__(self, clip: Clip, codec: OriginalCodec, *, payload_bytes: int, model: str) -> None:
         self._clip, self._codec, self._model = clip, codec, model

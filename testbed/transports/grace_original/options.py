@@ -5,12 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from testbed.transports.sized.options import (
-    SizedOptions,
-    check_choice,
-    check_flags,
-    check_ranges,
-)
+from testbed.transports.checks import check_choice, check_flags, check_ranges
+from testbed.transports.sized.options import SizedOptions
 
 #: Models of the repository by the name that its evaluation script gives them, and the factor by
 #: which that script scales the picture for motion; a model is one rate.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from testbed.protocol.fec.codes import FEC_CODES, MAX_WINDOW_FRAMES, WINDOW_FRAMES
+from testbed.transports.checks import check_choice, check_flags, check_ranges
 
 #: Known values of `probe_fill`.
 PROBE_FILLS: Final = ("padding", "media")
@@ -73,7 +74,8 @@ class H26xOptions:
     report_interval_ms: int = 100
 
     def __post_init__(self) -> None:
-        for name, low, high in (
+        check_ranges(
+            self,
             ("intra_period_frames", 0, 100_000),
             ("slices", 1, 32),
             ("temporal_layers", 1, 2),
@@ -88,25 +90,15 @@ class H26xOptions:
             ("payload_bytes", 200, 1460),
             ("catch_up", 1, 100),
             ("report_interval_ms", 10, 1000),
-        ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"{name}: must be a number (got {value!r})")
-            if not low <= value <= high:
-                raise ValueError(f"{name}: must be in {low}..{high} (got {value})")
-        for name in ("retransmission", "key_requests", "conceal", "count_headers", "count_repairs"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name}: must be true or false (got {getattr(self, name)!r})")
-        for name, known in (
-            ("probe_fill", PROBE_FILLS),
-            ("arq", ARQS),
-            ("fec", ("none", *FEC_CODES.names())),
-        ):
-            if getattr(self, name) not in known:
-                value = getattr(self, name)
-                raise ValueError(f"{name}: must be one of {', '.join(known)} (got {value!r})")
-        if not isinstance(self.fec_window_frames, int):
-            raise ValueError(f"fec_window_frames: must be whole (got {self.fec_window_frames})")
+        )
+        check_flags(
+            self, "retransmission", "key_requests", "conceal", "count_headers", "count_repairs"
+        )
+        check_choice(self, "probe_fill", PROBE_FILLS)
+        check_choice(self, "arq", ARQS)
+        check_choice(self, "fec", ("none", *FEC_CODES.names()))
+        if self.fec == "none" and self.fec_share:
+            raise ValueError("fec_share: goes with fec, which is none")
         if self.temporal_layers == 2:
             self._check_layers()
         if self.arq == "hybrid" and not self.retransmission:

@@ -20,7 +20,7 @@ from testbed.protocol.rtp import (
     parse_rtp,
 )
 from testbed.protocol.rtt import RttEstimator
-from testbed.protocol.sequence import Unwrapper
+from testbed.protocol.sequence import MAX_DROPOUT, Unwrapper
 from testbed.transports.base import FrameAbandoned, ReceiverContext
 from testbed.transports.h26x.chain import ChainEvent, ReferenceChain
 from testbed.transports.h26x.kept import KeptFrames
@@ -65,7 +65,7 @@ class H26xReceiver:
         self._fps = float(context.fps)
         self._give_up_ns = options.give_up_ms * 1_000_000 or context.playout_deadline_ns
         self._rtt = RttEstimator()
-        self._unwrap = Unwrapper(16)
+        self._unwrap = Unwrapper(16, most_ahead=MAX_DROPOUT)
         # Session descriptions signal the first packet: number 0, timestamp 0.
         self._unwrap.unwrap(0)
         self._nack = NackGenerator(

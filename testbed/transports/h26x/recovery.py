@@ -20,7 +20,7 @@ from testbed.protocol.fec.decoder import ErasureDecoder
 from testbed.protocol.fec.wire import CODE_BLOCK, SourcePacket, parse_repair
 from testbed.protocol.nack import REORDER_NS, NackGenerator
 from testbed.protocol.rtp import RtpPacket, frame_of_timestamp, parse_rtx
-from testbed.protocol.sequence import Unwrapper, wrap_distance
+from testbed.protocol.sequence import MAX_DROPOUT, Unwrapper, wrap_distance
 from testbed.transports.h26x.options import H26xOptions
 
 #: More packets than ever come: a gap waits for time or for `confirm`.
@@ -67,7 +67,8 @@ class PacketRecovery:
         self._fps = float(fps)
         self._rtx_ssrc, self._fec_ssrc = ssrc + 1, ssrc + 2
         self._unwrap = unwrap
-        self._unwrap_rtx, self._unwrap_fec = Unwrapper(16), Unwrapper(16)
+        self._unwrap_rtx = Unwrapper(16, most_ahead=MAX_DROPOUT)
+        self._unwrap_fec = Unwrapper(16, most_ahead=MAX_DROPOUT)
         self._nack = nack
         self._recorder = recorder
         self._decoder = ErasureDecoder() if options.repairs else None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from testbed.codec.core import PROFILES, SCALES, Settings
+from testbed.transports.checks import check_flags, check_ranges
 
 PACKINGS: Final = ("", "interleaved", "rows")
 SELECTIONS: Final = ("", "energy", "similarity", "random")
@@ -108,19 +109,7 @@ class MorpheOptions:
             ("residual_share", 0, 0.9),
         )
         given = tuple(bound for bound in unless_default if getattr(self, bound[0]) != -1)
-        for name, low, high in bounds + given:
-            self._check_number(name, low, high)
-        for name in (
-            "scale",
-            "smoothing",
-            "payload_bytes",
-            "report_interval_ms",
-            "dwell_gops",
-            "unit_bytes",
-            "least_units",
-        ):
-            if not isinstance(getattr(self, name), int):
-                raise ValueError(f"{name}: must be a whole number (got {getattr(self, name)!r})")
+        check_ranges(self, *bounds, *given)
         for name, known in (
             ("profile", PROFILES),
             ("packing", PACKINGS),
@@ -133,19 +122,10 @@ class MorpheOptions:
             if getattr(self, name) not in known:
                 allowed = ", ".join(value for value in known if value)
                 raise ValueError(f"{name}: must be one of {allowed} (got {getattr(self, name)!r})")
-        for name in ("retransmission", "free_quality"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name}: must be true or false (got {getattr(self, name)!r})")
+        check_flags(self, "retransmission", "free_quality")
         if not isinstance(self.weights, str) or not self.weights:
             raise ValueError(f"weights: must be a name or a file (got {self.weights!r})")
         assert self.scale in SCALES.values()
-
-    def _check_number(self, name: str, low: float, high: float) -> None:
-        value: Any = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"{name}: must be a number (got {value!r})")
-        if not low <= value <= high:
-            raise ValueError(f"{name}: must be in {low}..{high} (got {value})")
 
     @property
     def ask_above(self) -> float:

@@ -23,7 +23,7 @@ from testbed.protocol.rtcp import (
 )
 from testbed.protocol.rtp import is_rtcp, parse_rtp, parse_rtx
 from testbed.protocol.rtt import RttEstimator
-from testbed.protocol.sequence import Unwrapper
+from testbed.protocol.sequence import MAX_DROPOUT, Unwrapper
 from testbed.transports.base import FrameAbandoned, ReceiverContext
 from testbed.transports.morphe.arrival import GopArrivals
 from testbed.transports.morphe.options import MorpheOptions
@@ -78,7 +78,8 @@ class MorpheReceiver:
         )
         self._rtt = RttEstimator()
         self._repairs = 0
-        self._unwrap, self._unwrap_rtx = Unwrapper(16), Unwrapper(16)
+        self._unwrap = Unwrapper(16, most_ahead=MAX_DROPOUT)
+        self._unwrap_rtx = Unwrapper(16, most_ahead=MAX_DROPOUT)
         # Session descriptions signal the first packet: number 0, timestamp 0.
         self._unwrap.unwrap(0)
         self._unwrap_timestamp = Unwrapper(32)

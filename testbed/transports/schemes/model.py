@@ -15,6 +15,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from testbed.problems import one_line
+
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*")
 _COLOUR: Final = re.compile(r"#[0-9A-Fa-f]{6}")
 #: What matplotlib's hatches are made of.
@@ -46,7 +48,7 @@ def _lines(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1), AfterValidator(one_line)]
 SchemeName = Annotated[str, _matching(_NAME, "letters, digits, `+`, `-`, `_` and `.`")]
 #: Filled ones: figures draw a white rim around markers, of which lines alone would not be left.
 Marker = Literal["o", "v", "^", "<", ">", "8", "s", "p", "*", "h", "H", "D", "d", "P", "X"]

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from testbed.media.clips import Clip
-from testbed.transports.sized.options import SizedOptions, check_flags, check_ranges
+from testbed.transports.checks import check_flags, check_ranges
+from testbed.transports.sized.options import SizedOptions
 from testbed.transports.sized.plan import Meter, Reference, Slot, Structure, Unit
 from testbed.transports.sized.sizes import SizeTable, read_sizes
 
@@ -85,6 +86,11 @@ class DcvcPlanner:
         )
         self._since_key = 0
         self._keys = 0
+
+    @property
+    def follows_target(self) -> bool:
+        """Unless the sizes are given."""
+        return self._table is None and not self._frame_bytes
 
     def captured(self, index: int, *, wire_kbps: float, force_key: bool) -> Slot | None:
         """The frame itself."""

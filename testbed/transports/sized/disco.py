@@ -19,9 +19,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from testbed.errors import InputError
 from testbed.media.clips import Clip
+from testbed.transports.checks import check_choice, check_ranges
 from testbed.transports.sized.dcvc import sizes_fact
-from testbed.transports.sized.options import SizedOptions, check_choice, check_ranges
+from testbed.transports.sized.options import SizedOptions
 from testbed.transports.sized.plan import (
     PACKET_HEADER_BYTES,
     Meter,
@@ -115,6 +117,7 @@ class DiscoPlanner:
         self._picture_bytes = options.bpp * clip.width * clip.height / 8
         self.structure = structure(options)
         self._sides = kinds(options)[1:]
+        self._check_room(clip)
         self._table: SizeTable | None = None
         if options.sizes_from:
             self._table = read_sizes(options.sizes_from, kinds=kinds(options))
@@ -125,6 +128,18 @@ class DiscoPlanner:
             count_headers=options.count_headers,
         )
 
+    def _check_room(self, clip: Clip) -> None:
+        """Refuse a rate of which a chunk's other streams alone take more."""
+        options = self._options
+        sides = options.text_bytes + options.auxiliary_bytes
+        chunk = self._picture_bytes * options.chunk_frames
+        if self._picture_bytes and chunk <= sides:
+            raise InputError(
+                f"bpp: {options.bpp:g} is {chunk:.0f} bytes for a chunk of {options.chunk_frames} "
+                f"pictures of {clip.width}x{clip.height}, which text_bytes and auxiliary_bytes "
+                f"({sides}) take alone"
+            )
+
     def _wanted(self) -> list[tuple[int, str]]:
         """Every unit of the clip by its frame and kind."""
         chunk, step = self._options.chunk_frames, self._options.temporal
@@ -134,6 +149,11 @@ class DiscoPlanner:
             wanted += [(first, side) for side in self._sides]
             wanted += [(index, "video") for index in range(first, end, step)]
         return wanted
+
+    @property
+    def follows_target(self) -> bool:
+        """Unless the sizes are given."""
+        return self._table is None and not self._picture_bytes
 
     def captured(
         self,

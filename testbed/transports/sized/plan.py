@@ -111,6 +111,10 @@ class Planner(Protocol):
     def structure(self) -> Structure:
         """How frames fall into groups."""
 
+    @property
+    def follows_target(self) -> bool:
+        """Sizes follow the rate target, so that what is sent again can be paid for."""
+
     def captured(self, index: int, *, wire_kbps: float, force_key: bool) -> Slot | None:
         """Frame `index` is captured: what exists now that did not before.
 

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from testbed.media.clips import Clip
-from testbed.transports.sized.options import SizedOptions, check_ranges
+from testbed.transports.checks import check_ranges
+from testbed.transports.sized.options import SizedOptions
 from testbed.transports.sized.plan import (
     PACKET_HEADER_BYTES,
     Reference,
@@ -89,6 +90,11 @@ class PromptusPlanner:
         self.structure = structure(options)
         self._rank = options.rank
         self._over_target = False
+
+    @property
+    def follows_target(self) -> bool:
+        """Rank and interval are set before the session."""
+        return False
 
     def captured(
         self,

@@ -21,7 +21,7 @@ from testbed.protocol.rtcp import (
 )
 from testbed.protocol.rtp import RtpPacket, is_rtcp, parse_rtp, parse_rtx
 from testbed.protocol.rtt import RttEstimator
-from testbed.protocol.sequence import Unwrapper
+from testbed.protocol.sequence import MAX_DROPOUT, Unwrapper
 from testbed.transports.base import FrameAbandoned, ReceiverContext
 from testbed.transports.h26x.chain import ChainEvent, ReferenceChain
 from testbed.transports.reports import Reports
@@ -62,7 +62,8 @@ class SizedReceiver:
         self._key_interval_ns = None if key_interval_ms is None else key_interval_ms * 1_000_000
         self._give_up_ns = options.give_up_ms * 1_000_000 or context.playout_deadline_ns
         self._rtt = RttEstimator()
-        self._unwrap, self._unwrap_rtx = Unwrapper(16), Unwrapper(16)
+        self._unwrap = Unwrapper(16, most_ahead=MAX_DROPOUT)
+        self._unwrap_rtx = Unwrapper(16, most_ahead=MAX_DROPOUT)
         # Session descriptions signal the first packet: number 0.
         self._unwrap.unwrap(0)
         self._nack = NackGenerator(rtt=self._rtt, max_tries=options.max_tries, first_sequence=0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from testbed.protocol.budget import RepairBudget
 from testbed.protocol.endpoint import Datagram, SourceFrame
+from testbed.protocol.outlet import IP_UDP_HEADER_BYTES
 from testbed.protocol.payload.types import SIZED_MEDIA, SIZED_RTX
 from testbed.protocol.rtcp import (
     FullIntraRequest,
@@ -50,6 +52,9 @@ class SizedSender(RtpSender[Slot]):
         self._codec = codec
         self._planner: Planner = context.encoder
         self._fps = float(context.fps)
+        self._budget: RepairBudget | None = None
+        if self._planner.follows_target:
+            self._budget = RepairBudget(meets_sum=context.controller.constant)
         self._chained = self._planner.structure.reference is Reference.CHAIN
         self._key_interval_ns = key_interval_ms * 1_000_000
         self._key_wanted = False
@@ -61,6 +66,8 @@ class SizedSender(RtpSender[Slot]):
     def push_frame(self, frame: SourceFrame, *, now_ns: int) -> None:
         """Ask the plan what exists now; it leaves when the encoder's time is over."""
         wire_kbps = self._outlet.source_kbps(now_ns=now_ns)
+        if self._budget is not None:
+            wire_kbps = self._budget.media_kbps(wire_kbps, now_ns=now_ns)
         force_key, self._key_wanted = self._key_wanted, False
         slot = self._planner.captured(frame.index, wire_kbps=wire_kbps, force_key=force_key)
         if slot is None:
@@ -87,6 +94,10 @@ class SizedSender(RtpSender[Slot]):
             self._report_wanted = False
             # Behind all packets that it counts: it tells the receiver which are missing.
             out.append(self._source.report(now_ns=now_ns))
+        if self._budget is not None:
+            for datagram in out:
+                size_bytes = len(datagram.data) + IP_UDP_HEADER_BYTES
+                self._budget.on_sent(size_bytes, kind=datagram.kind)
         return out
 
     def on_timer(self, *, now_ns: int) -> None:

@@ -69,8 +69,8 @@ def sha256_of(path: str, *, kinds: Sequence[str] = ("",)) -> str:
 def _read(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
-    except OSError as error:
-        why = error.strerror or type(error).__name__
+    except (OSError, ValueError) as error:  # ValueError: no path at all (a NUL)
+        why = getattr(error, "strerror", None) or str(error)
         raise InputError(f"sizes_from: {path}: cannot be read ({why})") from None
 
 

@@ -77,6 +77,11 @@ def test_the_share_to_expect_is_what_blocks_get() -> None:
     assert adaptive(0.0).share(10) == 0.0
 
 
+def test_more_packets_than_a_block_may_have_are_several_blocks() -> None:
+    share = adaptive(0.25)
+    assert share.share(2000) == share.share(128) > 0.25
+
+
 def test_adaptive_is_clipped() -> None:
     assert adaptive(1.0, residual=0.001, most_share=0.5).rows(10) == 5
 

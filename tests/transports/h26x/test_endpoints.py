@@ -232,9 +232,19 @@ def test_absurd_jumps_in_the_numbers_take_bounded_memory(
     _, receiver, _ = pair(recorded, retransmission=retransmission)
     for i in range(20):
         now_ns = i * 10_000_000
-        receiver.receive_datagram(media(b"x", sequence=i * 30_000, timestamp=0), now_ns=now_ns)
+        receiver.receive_datagram(media(b"x", sequence=i * 8_000, timestamp=0), now_ns=now_ns)
         receiver.on_timer(now_ns=now_ns + 6_000_000)
     assert len(receiver._given_up) <= MAX_GIVEN_UP
+
+
+@pytest.mark.parametrize("options", [{}, {"fec": "rs-frame"}, {"conceal": True}])
+def test_a_single_damaged_number_does_not_end_the_session(
+    recorded: list[EncodedFrame], options: dict[str, Any]
+) -> None:
+    sender, receiver, _ = pair(recorded, **options)
+    receiver.receive_datagram(media(b"x", sequence=20_000, timestamp=0), now_ns=0)
+    assert len(drive(sender, receiver, count=45)) == 45
+    assert receiver.malformed_datagrams == 1
 
 
 def test_frames_from_the_future_are_refused(recorded: list[EncodedFrame]) -> None:

@@ -20,10 +20,12 @@ def test_defaults_and_overrides() -> None:
     [
         ({"colour": 1}, "unknown option 'colour'; known: preset, "),
         ({"max_tries": 0}, r"max_tries: must be in 1..10 \(got 0\)"),
-        ({"max_tries": "many"}, "max_tries: must be a number"),
+        ({"max_tries": "many"}, "max_tries: must be a whole number"),
         ({"conceal": 1}, "conceal: must be true or false"),
         ({"preset": 3}, "preset: must be a name"),
         ({"payload_bytes": 9000}, "payload_bytes: must be in 200..1460"),
+        ({"payload_bytes": 600.5}, r"payload_bytes: must be a whole number \(got 600.5\)"),
+        ({"fec_share": 0.5}, "fec_share: goes with fec, which is none"),
         ({"pacing_factor": True}, "pacing_factor: must be a number"),
     ],
 )

@@ -55,7 +55,7 @@ def test_the_threshold_is_the_profiles_unless_it_is_given() -> None:
     [
         ({"profile": "best"}, "profile: must be one of morphe, morphe-keep, morphe-paper"),
         ({"scale": 4}, "scale: must be in 0..3"),
-        ({"scale": True}, "scale: must be a number"),
+        ({"scale": True}, "scale: must be a whole number"),
         ({"smoothing": 1.5}, "smoothing: must be a whole number"),
         ({"packing": "columns"}, "packing: must be one of interleaved, rows"),
         ({"unit_bytes": 63}, "unit_bytes: must be in 64..1400"),

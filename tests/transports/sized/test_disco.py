@@ -54,6 +54,11 @@ def test_published_rate_points(bpp: float, kbps: float, temporal: int) -> None:
     assert plan.facts()["sizes"] == "published-rate-point"
 
 
+def test_a_rate_below_the_caption_is_refused() -> None:
+    with pytest.raises(InputError, match=r"bpp: 0\.00045 is 185 bytes .*320x180.*\(200\) take"):
+        planner("disco", 60, width=320, height=180, bpp=0.00045)
+
+
 @pytest.mark.parametrize("kbps", [30.0, 100.0])
 def test_all_streams_and_their_headers_add_up_to_the_target(kbps: float) -> None:
     extra = {"auxiliary": "sketch", "auxiliary_bytes": 300}

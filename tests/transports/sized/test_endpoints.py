@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 
 import pytest
 from hypothesis import given, settings
@@ -97,6 +98,28 @@ def test_without_retransmission_the_chain_breaks_until_an_intra_frame_that_is_as
     assert [e.index for e in decoded(events)] == [*range(10), *range(again, 40)]
     kept = receiver.received_frames(40)
     assert [f.index for f in kept if not f.complete] == list(range(10, again))
+
+
+@pytest.mark.parametrize("name", ["dcvc-rt", "disco"])
+def test_what_is_sent_again_counts_within_the_target(name: str) -> None:
+    generator = random.Random(1)
+    sender, receiver = pair(name, 300, kbps=400)
+    _, sent = drive(sender, receiver, count=300, lose=lambda _: generator.random() < 0.2)
+    assert sum(d.kind == "retransmission" for d in sent) > 40
+    wire_kbps = sum(len(d.data) + 28 for d in sent) * 8 / 1e3 / 10
+    assert wire_kbps == pytest.approx(400, rel=0.03)
+
+
+def test_given_sizes_stay_as_they_are_whatever_is_lost() -> None:
+    def sizes(lose: bool) -> list[int]:
+        generator = random.Random(1)
+        sender, receiver = pair("dcvc-rt", 90, bpp=0.01, key_requests=False)
+        events, _ = drive(
+            sender, receiver, count=90, lose=lambda _: lose and generator.random() < 0.2
+        )
+        return [event.media_bytes for event in events if isinstance(event, FrameEncoded)]
+
+    assert sizes(lose=True) == sizes(lose=False)
 
 
 def test_without_requests_it_stays_broken_until_the_next_periodic_one() -> None:
