@@ -19,6 +19,8 @@ from grace_style.rate import PRICE, PRICES, ElementCosts, Values, costs_of, roun
 MOTION_SHARE: Final = 0.5
 #: A budget of which so much is used is full.
 FULL_SHARE: Final = 0.95
+#: Prices of a bit where even the coarsest step takes too much, the dearest first.
+LAST_PRICES: Final = tuple(PRICE * 2.0**number for number in range(10, 0, -1))
 
 _S = TypeVar("_S")
 
@@ -78,7 +80,8 @@ class Chooser:
 
         best = _last_within(range(QUALITIES), at, room)
         if best is None:
-            return at(0)
+            dearer = _last_within(LAST_PRICES, lambda price: at(0, price), room)
+            return dearer or self._rounded(np.zeros_like(values), weights, 0, self._costs, packets)
         if best.bits < FULL_SHARE * room and best.quality + 1 < QUALITIES:
             finer = best.quality + 1
             dearer = _last_within(PRICES[::-1], lambda price: at(finer, price), room)

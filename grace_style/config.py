@@ -8,6 +8,8 @@ from typing import Final
 from grace_style.errors import CodecConfigError
 from grace_style.header import MOST_PACKETS
 
+#: Pictures that the encoder can still decode again: reports of older ones come too late.
+HISTORY: Final = 64
 #: Sides of intra patches.
 PATCH_SIDES: Final = tuple(range(16, 257, 16))
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from grace_style.choosing import Chooser, Chosen
-from grace_style.config import EncoderConfig
+from grace_style.config import HISTORY, EncoderConfig
 from grace_style.errors import CodecConfigError
 from grace_style.flow import FlowEstimator
 from grace_style.geometry import Geometry
@@ -39,10 +39,10 @@ from grace_style.quality import COARSEST_STEP, INDICES_PER_OCTAVE, QUALITIES, st
 from grace_style.state import Packed, Patch, Reconstructor, State, patch_place
 from morphe_core.vgc.pictures import Picture, to_patches, unpack
 
-#: Pictures that can still be decoded again: reports of older ones come too late.
-HISTORY: Final = 64
 #: An intra patch may take this share of a picture's bytes; it is coded more coarsely until it does.
 PATCH_SHARE: Final = 0.2
+#: And this share of the largest packet, for it travels in one, with elements.
+PATCH_OF_PACKET: Final = 0.5
 COARSER_QPS: Final = 6
 #: Bytes that a packet's range coder takes beyond what the tables say.
 CODER_BYTES: Final = 2
@@ -148,7 +148,11 @@ class Encoder:
     ) -> CodedPicture:
         size = self._geometry
         share = self._config.most_bytes / (self._config.most_bytes + header_bytes + HEADER_BYTES)
-        budget_bytes = wire_bytes * share
+        sets = parameter_sets(size.width, size.height)
+        side = self._config.patch_side
+        patch_sets = parameter_sets(side, side) if side else b""
+        most = MOST_PACKETS * (self._config.most_bytes - HEADER_BYTES)
+        budget_bytes = min(wire_bytes * share, most - len(join_start(b"", sets, patch_sets)))
         low, high = LEAST_QP, MOST_QP
         stills: dict[int, bytes] = {}
         while low < high:  # the finest quantiser within the budget
@@ -159,9 +163,6 @@ class Encoder:
             else:
                 low = middle + 1
         still = stills.get(low) or encode_still(picture, size.width, size.height, low)
-        sets = parameter_sets(size.width, size.height)
-        side = self._config.patch_side
-        patch_sets = parameter_sets(side, side) if side else b""
         whole = join_start(still, sets, patch_sets)
         self._state = self._reconstructor.begin(decode_still(still, sets, size.width, size.height))
         self._past.clear()
@@ -175,7 +176,8 @@ class Encoder:
     ) -> CodedPicture:
         assert self._state is not None
         state = self._state
-        patch, patch_bytes = self._patch(picture, frame, PATCH_SHARE * budget_bytes)
+        most = min(PATCH_SHARE * budget_bytes, PATCH_OF_PACKET * self._config.most_bytes)
+        patch, patch_bytes = self._patch(picture, frame, most)
         reference = self._reconstructor.reference(state)
         room = 8 * (budget_bytes - len(patch_bytes) - packets * (HEADER_BYTES + CODER_BYTES))
         motion = self._motion(picture, reference, room, packets)
@@ -187,6 +189,8 @@ class Encoder:
         room -= ceil(motion.bits)
         residual = self._residual(picture, prediction, room, packets)
         elements = PictureElements(motion.values, residual.values, motion.quality, residual.quality)
+        made = self._cut(elements, frame, packets, patch_bytes)
+        packets = len(made)
         self._past[frame] = _Past(state, elements, packets, patch, frame % packets)
         while len(self._past) > HISTORY:
             self._past.popitem(last=False)
@@ -195,10 +199,21 @@ class Encoder:
             residual.values, here, prediction, flow, residual.quality
         )
         self._quality = residual.quality
-        made = self._reconstructor.layout.pack(
-            elements, frame=frame, packets=packets, patch=patch_bytes, patch_in=frame % packets
-        )
         return CodedPicture(False, tuple(made), residual.quality)
+
+    def _cut(
+        self, elements: PictureElements, frame: int, packets: int, patch: bytes
+    ) -> list[bytes]:
+        """Packets of a picture; more of them than were meant where one would be too large."""
+        most_bytes = self._config.most_bytes
+        while True:
+            made = self._reconstructor.layout.pack(
+                elements, frame=frame, packets=packets, patch=patch, patch_in=frame % packets
+            )
+            longest = max(map(len, made))
+            if longest <= most_bytes or packets == MOST_PACKETS:
+                return made
+            packets = min(MOST_PACKETS, ceil(packets * longest / most_bytes))
 
     def _packets(self, wire_bytes: int, header_bytes: int) -> int:
         config = self._config

@@ -82,7 +82,7 @@ def _sha256(path: Path, mtime_ns: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def load_model(name_or_path: str = "grace") -> Model:
+def load_model(name_or_path: str = "grace-seen") -> Model:
     """The model of a shipped name, or of a weights file; loaded once a process.
 
     Raises:

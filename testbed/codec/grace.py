@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 #: Changes when the same input gives other bytes because of the code in this file.
 PICTURES_VERSION: Final = 1
-DEFAULT_WEIGHTS: Final = "grace"
+DEFAULT_WEIGHTS: Final = "grace-seen"
 CODEC: Final = "grace-style"
 #: Pictures that are decoded to time the decoder, behind one that warms it up.
 CALIBRATION_PICTURES: Final = 12
@@ -123,9 +123,16 @@ class LivePictures:
         return coded
 
     def report(self, frame: int, arrived: Sequence[bool]) -> bool:
-        """Learn with which packets the receiver decoded a picture; True: that is news."""
+        """Learn with which packets the receiver decoded a picture; True: that is news.
+
+        Args:
+            frame: the picture.
+            arrived: for each packet of it; empty: it was skipped.
+        """
         told = tuple(arrived)
-        if not 0 <= frame < len(self._packets) or len(told) != self._packets[frame]:
+        if not told and 0 <= frame < len(self._packets):
+            told = (False,) * self._packets[frame]
+        if not told or not 0 <= frame < len(self._packets) or len(told) != self._packets[frame]:
             return False
         if self._known.get(frame) == told:
             return False

@@ -55,6 +55,35 @@ def test_the_budget_is_kept_and_used(model: Model) -> None:
     assert max(qualities) < 55  # the budget was what ended it, not the finest quality
 
 
+@pytest.mark.parametrize("wire_bytes", [3_000, 20_000])
+def test_no_packet_is_longer_than_allowed(model: Model, wire_bytes: int) -> None:
+    config = EncoderConfig(packet_bytes=64, most_bytes=200, patch_side=64)
+    encoder, decoder = ends(model, config)
+    for number, source in enumerate(clip(4)):
+        noise = np.random.default_rng(number).integers(0, 255, source.shape, np.uint8)
+        coded = encoder.encode(noise, wire_bytes=wire_bytes, header_bytes=40)
+        assert max(map(len, coded.packets)) <= 200
+        np.testing.assert_array_equal(
+            decoder.decode(coded.packets, frame=number), encoder.reference
+        )
+
+
+def test_an_intra_picture_fits_into_its_pieces(model: Model) -> None:
+    encoder, _ = ends(model, EncoderConfig(most_bytes=200))
+    noise = np.random.default_rng(1).integers(0, 255, clip(1)[0].shape, np.uint8)
+    coded = encoder.encode(noise, wire_bytes=10**6, header_bytes=40)
+    assert 200 < len(coded.packets) <= 255
+
+
+def test_a_budget_below_the_coarsest_step_is_kept_all_the_same(model: Model) -> None:
+    encoder, _ = ends(model, EncoderConfig(patch_side=0))
+    encoder.encode(clip(1)[0], wire_bytes=3000, header_bytes=40)
+    for number in range(3):
+        noise = np.random.default_rng(number).integers(0, 255, clip(1)[0].shape, np.uint8)
+        coded = encoder.encode(noise, wire_bytes=260, header_bytes=40)
+        assert sum(len(packet) + 40 for packet in coded.packets) <= 270
+
+
 @pytest.mark.parametrize("resync", [True, False])
 def test_after_a_report_the_encoder_goes_on_from_what_the_decoder_has(
     model: Model, resync: bool

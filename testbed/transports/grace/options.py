@@ -42,7 +42,7 @@ class GraceOptions:
     pacing_factor: float = 2.5
     catch_up: float = 2.0
     report_interval_ms: int = 100
-    weights: str = "grace"
+    weights: str = "grace-seen"
 
     def __post_init__(self) -> None:
         check_ranges(

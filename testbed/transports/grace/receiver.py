@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any, Final
 
 from grace_style.header import Header
@@ -19,39 +19,18 @@ from testbed.protocol.rtt import RttEstimator
 from testbed.protocol.sequence import MAX_DROPOUT, Unwrapper
 from testbed.transports.base import FrameAbandoned, ReceiverContext
 from testbed.transports.grace.options import GraceOptions
+from testbed.transports.grace.pictures import NEVER, Picture, Pictures
+from testbed.transports.grace.requests import Requests
 from testbed.transports.grace.wire import MOST_PICTURES, REPORTED_TIMES, Damage, pack_damages
 from testbed.transports.reports import Reports, twice_the_way_ns
 from testbed.transports.screen import Screen
 
-_NEVER: Final = 1 << 62
-#: A repair is overdue after 9/8 of the round trip (kTimeThreshold, RFC 9002 section 6.1.2).
-OVERDUE_NUMERATOR: Final = 9
-OVERDUE_DENOMINATOR: Final = 8
 #: Time kept in hand before a picture's last moment: a real receiver wakes up late.
 WAKE_MARGIN_NS: Final = 5_000_000
-#: Pictures ahead of the next one that are kept; beyond it packets are dropped.
+#: Pictures from the next one on that are kept; one further ahead moves the next one up.
 MOST_AHEAD: Final = 512
-
-
-@dataclass(slots=True)
-class _Picture:
-    """What came of a picture.
-
-    Attributes:
-        key: it is an intra picture.
-        count: packets that it has.
-        first: extended sequence number of its first one.
-        units: payloads by their number.
-    """
-
-    key: bool
-    count: int
-    first: int
-    units: dict[int, bytes] = field(default_factory=dict)
-
-    @property
-    def whole(self) -> bool:
-        return len(self.units) == self.count
+#: Packets in one request, at most.
+MOST_ASKED: Final = 512
 
 
 class GraceReceiver:
@@ -59,10 +38,10 @@ class GraceReceiver:
 
     Pictures are decoded in order. A P picture is decoded when all of it came, or with what came
     when a later picture's packet shows, some time for reordering after it, that the rest is lost.
-    One of which nothing came is asked for until its deadline; then it is skipped. The intra picture
-    that all begins with is asked for until it is whole, and when its packets were asked for often
-    enough, another one is (PLI). Capture times are known from the frame
-    number, as they would be through an absolute-capture-time extension.
+    One of which nothing came is asked for while an answer can be in time; then it is skipped, and
+    the sender is told. An intra picture is asked for until it is whole, and when its packets were
+    asked for often enough, another one is (PLI); nothing is decoded before the first. Capture times
+    are known from the frame number, as they would be through an absolute-capture-time extension.
     """
 
     def __init__(self, context: ReceiverContext) -> None:
@@ -73,22 +52,17 @@ class GraceReceiver:
         self._reorder_ns = round(options.reorder_ms * 1e6)
         self._rtt = RttEstimator()
         self._repairs = 0
+        self._requests = Requests(self._rtt, most=options.max_tries, slack_ns=self._reorder_ns)
         self._unwrap = Unwrapper(16, most_ahead=MAX_DROPOUT)
         self._unwrap_rtx = Unwrapper(16, most_ahead=MAX_DROPOUT)
         # Session descriptions signal the first packet: number 0, timestamp 0.
         self._unwrap.unwrap(0)
         self._reports = Reports(context.ssrc, interval_ns=options.report_interval_ms * 1_000_000)
         self._screen = Screen(context, catch_up=options.catch_up)
-        self._pictures: dict[int, _Picture] = {}
-        self._next = 0
-        self._next_sequence = 0  # first packet of the next picture
-        self._latest = -1  # newest picture of which something came
-        self._later_ns = -1  # when a picture after the next one first showed
-        self._asked_ns = -1
-        self._overdue_ns = -1
-        self._answer_ns = -1  # when a packet of the answer came last
-        self._tries = 0
-        self._timer_ns = _NEVER
+        self._pictures = Pictures()
+        self._started = False  # an intra picture was decoded
+        self._key_asked_ns = -NEVER
+        self._timer_ns = NEVER
         self._kept: dict[int, ReceivedFrame] = {}
         self._damages: OrderedDict[int, tuple[Damage, int]] = OrderedDict()  # and reports left
         self._counts = dict.fromkeys(("decoded", "damaged", "asked", "skipped"), 0)
@@ -154,6 +128,7 @@ class GraceReceiver:
         if self._captured_ns(index) > now_ns + AHEAD_NS:
             raise RemoteProtocolError(f"timestamp {packet.timestamp} is ahead of the clock")
         if packet.ssrc == self._context.ssrc:
+            header = _header(packet.payload, index)
             sequence = self._unwrap.unwrap(packet.sequence)
             payload = packet.payload
             self._reports.on_media(sequence, packet.timestamp, now_ns=now_ns)
@@ -163,38 +138,17 @@ class GraceReceiver:
             if packet.padding_bytes and not packet.payload:  # fills a probe of the rate control
                 return
             original, payload = parse_rtx(packet)
+            header = _header(payload, index)
             sequence = self._unwrap.unwrap(original)
-            self._on_repair(now_ns)
+            self._repairs += self._requests.answered(sequence, now_ns=now_ns)
         else:
             raise RemoteProtocolError(f"unknown SSRC {packet.ssrc:#x}")
-        self._file(index, sequence, payload, now_ns)
-
-    def _file(self, index: int, sequence: int, payload: bytes, now_ns: int) -> None:
-        header = Header.parse(payload)
-        if header.frame != index & 0xFFFF:
-            raise RemoteProtocolError(f"picture {header.frame} at the timestamp of {index}")
-        if not self._next <= index < self._next + MOST_AHEAD:
+        pictures = self._pictures
+        if index < pictures.next:
             return
-        first = sequence - header.number
-        picture = self._pictures.get(index)
-        if picture is None:
-            picture = _Picture(header.is_piece, header.count, first)
-            self._pictures[index] = picture
-        if (picture.key, picture.count, picture.first) != (header.is_piece, header.count, first):
-            raise RemoteProtocolError(f"packets of picture {index} contradict each other")
-        picture.units[header.number] = payload
-        if index == self._next and self._asked_ns >= 0:
-            self._answer_ns = now_ns
-        self._latest = max(self._latest, index)
-        if self._later_ns < 0 and index > self._next:
-            self._later_ns = now_ns
-
-    def _on_repair(self, now_ns: int) -> None:
-        """A retransmission; the first answer to the only request tells the round trip."""
-        if self._asked_ns >= 0 and self._tries == 1:
-            self._rtt.on_sample(now_ns - self._asked_ns, now_ns=now_ns)
-            self._repairs += 1
-            self._tries += 1  # later packets of the same answer say nothing more
+        while index >= pictures.next + MOST_AHEAD:
+            self._skip_to(pictures.first_after(pictures.next) or index)
+        pictures.file(index, sequence, header, payload, now_ns)
 
     # --- decisions ------------------------------------------------------------------------
 
@@ -207,80 +161,95 @@ class GraceReceiver:
 
     def _decide(self, now_ns: int) -> int:
         """Decide on the next picture; returns when to look again, now if it is done with."""
-        index = self._next
+        index = self._pictures.next
         picture = self._pictures.get(index)
-        if picture is not None and picture.whole:
+        if picture is not None and picture.whole and (picture.key or self._started):
             self._decode(picture, now_ns)
             return now_ns
-        if self._later_ns < 0 and picture is None:
-            return _NEVER  # nothing shows yet that it is missing
-        if index == 0 or (picture is not None and picture.key):
-            return self._wait_for_key(picture, now_ns)
-        limit_ns = self._limit_ns(index)
-        over_ns = limit_ns
-        if self._later_ns >= 0:
-            # Of an answer, too, the rest may follow.
-            over_ns = max(self._later_ns, self._answer_ns) + self._reorder_ns
-        if now_ns < min(over_ns, limit_ns):
-            return min(over_ns, limit_ns)
+        if not self._started or (picture is not None and picture.key):
+            return self._wait_for_key(now_ns)
+        later_ns = self._pictures.shown_after_ns(index)
         if picture is not None:
-            self._decode(picture, now_ns)
-            return now_ns
-        if now_ns < limit_ns and self._options.retransmission:
-            return min(self._ask(self._lost(picture), now_ns), limit_ns)
-        self._skip(now_ns)
-        return now_ns
-
-    def _wait_for_key(self, picture: _Picture | None, now_ns: int) -> int:
-        """Nothing can be decoded without it: ask, and in the end ask for another one."""
-        if self._jump_to_key():
-            return now_ns
-        over_ns = self._later_ns + self._reorder_ns
-        if self._later_ns < 0:
-            return _NEVER
+            return self._wait_for_rest(picture, later_ns, now_ns)
+        if later_ns == NEVER:
+            return NEVER  # nothing shows yet that it is missing
+        limit_ns = self._limit_ns(index)
+        over_ns = min(later_ns + self._reorder_ns, limit_ns)
         if now_ns < over_ns:
             return over_ns
-        return self._ask(self._lost(picture), now_ns, key=True)
+        if now_ns < limit_ns and self._options.retransmission:
+            again_ns = self._ask_for_next(limit_ns, now_ns)
+            if again_ns > now_ns:
+                return again_ns
+        self._skip_to(index + 1)
+        return now_ns
 
-    def _jump_to_key(self) -> bool:
-        """Go on with a later intra picture that is whole."""
-        keys = [n for n, one in self._pictures.items() if n > self._next and one.key and one.whole]
-        if not keys:
-            return False
-        target = min(keys)
-        for index in range(self._next, target):
-            self._events.append(FrameAbandoned(index, "reference-lost"))
-            self._pictures.pop(index, None)
-        self._counts["skipped"] += target - self._next
-        self._next = target
-        self._next_sequence = self._pictures[target].first
-        return True
+    def _wait_for_rest(self, picture: Picture, later_ns: int, now_ns: int) -> int:
+        """Decode a P picture with holes when nothing more of it is to come, or it has to be shown.
 
-    def _lost(self, picture: _Picture | None) -> list[int]:
-        """Sequence numbers that are missing of the next picture."""
-        if picture is not None:
-            return [picture.first + n for n in range(picture.count) if n not in picture.units]
-        later = min(number for number in self._pictures if number > self._next)
-        return list(range(self._next_sequence, self._pictures[later].first))
-
-    def _ask(self, sequences: list[int], now_ns: int, *, key: bool = False) -> int:
-        """Ask for packets unless an answer may still come; returns when to look again.
-
-        Of an intra picture (`key`) another one is asked for in the end.
+        One that began to come when it was too late to be shown has all the time: its packets are
+        what the next ones are decoded with.
         """
-        if self._asked_ns >= 0 and now_ns < self._overdue_ns:
-            return self._overdue_ns
-        again = self._options.retransmission and self._tries < self._options.max_tries
-        if not again and key:
-            self._reports.request_key()
-        elif again and sequences:
+        limit_ns = self._limit_ns(self._pictures.next)
+        hurry_ns = limit_ns if picture.came_ns < limit_ns else NEVER
+        over_ns = later_ns + self._reorder_ns if later_ns < NEVER else NEVER
+        if over_ns <= now_ns:  # the answer to a request may still be on its way
+            over_ns = self._requests.expected_ns(picture.missing(), now_ns=now_ns)
+            if over_ns == NEVER:
+                over_ns = now_ns
+        over_ns = min(over_ns, hurry_ns)
+        if now_ns < over_ns:
+            return over_ns
+        self._decode(picture, now_ns)
+        return now_ns
+
+    def _ask_for_next(self, limit_ns: int, now_ns: int) -> int:
+        """Ask for the next picture, of which nothing came; now: an answer would be too late."""
+        lost = self._pictures.lost()
+        expected_ns = self._requests.expected_ns(lost, now_ns=now_ns)
+        if now_ns + self._rtt.smoothed_ns <= limit_ns:
+            expected_ns = min(expected_ns, self._ask(lost, now_ns))
+        elif expected_ns == NEVER:
+            return now_ns
+        return min(expected_ns, limit_ns)
+
+    def _ask(self, sequences: Sequence[int], now_ns: int) -> int:
+        """Ask for what is due; returns when answers are overdue, `NEVER` where none is expected."""
+        wanted = self._requests.take(sequences[:MOST_ASKED], now_ns=now_ns)
+        if wanted:
             self._counts["asked"] += 1
-            self._reports.request_packets(sequences[:MOST_AHEAD])
-        self._asked_ns = now_ns
-        self._tries += 1
-        overdue_ns = self._rtt.smoothed_ns * OVERDUE_NUMERATOR // OVERDUE_DENOMINATOR
-        self._overdue_ns = now_ns + max(1_000_000, overdue_ns) + self._reorder_ns
-        return self._overdue_ns
+            self._reports.request_packets(wanted)
+        return self._requests.expected_ns(sequences, now_ns=now_ns)
+
+    def _wait_for_key(self, now_ns: int) -> int:
+        """Nothing can be decoded without it: ask, and in the end ask for another one.
+
+        The newest one of which something came is the one that is asked for.
+        """
+        pictures = self._pictures
+        keys = pictures.keys()
+        whole = [n for n in keys if (one := pictures.get(n)) is not None and one.whole]
+        if whole:
+            self._skip_to(whole[0], "reference-lost")
+            return now_ns
+        wanted = max(keys, default=pictures.next)
+        picture = pictures.get(wanted)
+        later_ns = pictures.shown_after_ns(wanted)
+        if later_ns == NEVER:
+            return NEVER  # the rest of it may follow
+        if now_ns < later_ns + self._reorder_ns:
+            return later_ns + self._reorder_ns
+        if self._options.retransmission:
+            missing = pictures.lost() if picture is None else picture.missing()
+            again_ns = self._ask(missing, now_ns)
+            if again_ns < NEVER:
+                return again_ns
+        again_ns = self._key_asked_ns + self._requests.overdue_after_ns
+        if now_ns >= again_ns:
+            self._reports.request_key()
+            self._key_asked_ns = now_ns
+            again_ns = now_ns + self._requests.overdue_after_ns
+        return again_ns
 
     def _captured_ns(self, index: int) -> int:
         return round(index * 1e9 / self._fps)
@@ -292,12 +261,13 @@ class GraceReceiver:
 
     # --- decoding -------------------------------------------------------------------------
 
-    def _decode(self, picture: _Picture, now_ns: int) -> None:
-        index = self._next
+    def _decode(self, picture: Picture, now_ns: int) -> None:
+        index = self._pictures.next
         units = [picture.units[number] for number in sorted(picture.units)]
         if self._context.keep_received:
             data = join_units(units)
             self._kept[index] = ReceivedFrame(index, picture.key, data, complete=picture.whole)
+        self._started = True
         self._counts["decoded"] += 1
         if not picture.whole:
             self._counts["damaged"] += 1
@@ -305,33 +275,18 @@ class GraceReceiver:
             self._note(Damage(index, arrived))
         shown = self._screen.show(index, concealed=not picture.whole, now_ns=now_ns)
         self._events.append(shown)
-        self._go_on(picture.first + picture.count, now_ns)
+        self._pictures.go_on(index + 1)
 
-    def _skip(self, now_ns: int) -> None:
-        """Give the next picture up; the decoder goes on from the one before."""
-        index = self._next
-        self._counts["skipped"] += 1
-        later = [number for number in self._pictures if number > index]
-        if later and min(later) == index + 1:
-            end = self._pictures[index + 1].first
-            count = end - self._next_sequence
-            if 0 < count <= 255:
-                self._note(Damage(index, (False,) * count))
-        else:
-            end = self._next_sequence
-        self._events.append(FrameAbandoned(index, "nothing-arrived"))
-        self._go_on(end, now_ns)
-
-    def _go_on(self, next_sequence: int, now_ns: int) -> None:
-        self._pictures.pop(self._next, None)
-        self._next += 1
-        self._next_sequence = next_sequence
-        self._asked_ns = self._overdue_ns = self._answer_ns = -1
-        self._tries = 0
-        if self._latest <= self._next:
-            self._later_ns = -1
-        elif self._later_ns < 0:
-            self._later_ns = now_ns
+    def _skip_to(self, target: int, reason: str = "nothing-arrived") -> None:
+        """Give pictures up; the decoder goes on from the one before."""
+        begin = self._pictures.next
+        self._counts["skipped"] += target - begin
+        for index in range(begin, target):
+            self._events.append(FrameAbandoned(index, reason))
+        if self._started:
+            for index in range(max(begin, target - MOST_PICTURES), target):
+                self._note(Damage(index, ()))
+        self._pictures.go_on(target)
 
     # --- feedback -------------------------------------------------------------------------
 
@@ -360,3 +315,16 @@ class GraceReceiver:
             if left > 1
         )
         return [pack_damages(RECEIVER_SSRC, told)]
+
+
+def _header(payload: bytes, index: int) -> Header:
+    """The header of a packet of picture `index`.
+
+    Raises:
+        BitstreamError: there is none.
+        RemoteProtocolError: it is of another picture.
+    """
+    header = Header.parse(payload)
+    if header.frame != index & 0xFFFF:
+        raise RemoteProtocolError(f"picture {header.frame} at the timestamp of {index}")
+    return header

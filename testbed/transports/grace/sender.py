@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from grace_style.config import HISTORY
 from testbed.media.types import EncodedGop
 from testbed.protocol.endpoint import Datagram, SourceFrame
 from testbed.protocol.outlet import IP_UDP_HEADER_BYTES
@@ -60,6 +61,7 @@ class GraceSender(RtpSender[EncodedGop]):
         self._latest_key = -1
         self._key_wanted = False
         self._resyncs = 0
+        self._heard: dict[int, tuple[bool, ...]] = {}  # of each picture since the latest key
 
     # --- the contract ---------------------------------------------------------------------
 
@@ -79,6 +81,7 @@ class GraceSender(RtpSender[EncodedGop]):
         is_key = coded.mode == KEY_MODE
         if is_key:
             self._latest_key = frame.index
+            self._heard.clear()
         self._events.append(
             FrameEncoded(
                 frame.index, is_key, wire * 8 * self._fps / 1e3, start_ns, end_ns, sum(sizes),
@@ -129,11 +132,20 @@ class GraceSender(RtpSender[EncodedGop]):
 
     def _on_damages(self, message: ApplicationDefined) -> None:
         """Tell the encoder with what the receiver decoded; with the next picture it catches up."""
-        damages = parse_damages(message)
-        if not self._options.resync:
-            return
-        for damage in damages:
+        for damage in parse_damages(message):
             back = wrap_distance(damage.frame, self._latest & 0xFFFF, bits=16)
-            if 0 <= back <= self._latest:
-                told = self._context.encoder.report(self._latest - back, damage.arrived)
-                self._resyncs += bool(told)
+            frame = self._latest - back
+            if back < 0 or frame < max(0, self._latest_key):
+                continue  # the latest intra picture made up for it
+            if self._heard.get(frame) != damage.arrived:
+                self._heard[frame] = damage.arrived
+                self._on_damage(frame, damage.arrived, too_old=back >= HISTORY)
+
+    def _on_damage(self, frame: int, arrived: tuple[bool, ...], *, too_old: bool) -> None:
+        if frame == self._latest_key:
+            # Skipped, as of all its packets none came to tell that it was an intra picture.
+            self._key_wanted = self._key_wanted or not arrived
+        elif self._options.resync and too_old:
+            self._key_wanted = True  # the encoder cannot decode it again any more
+        elif self._options.resync:
+            self._resyncs += bool(self._context.encoder.report(frame, arrived))

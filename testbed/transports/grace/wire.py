@@ -2,8 +2,9 @@
 
 The receiver says with which packets it decoded a picture: all that the sender needs to decode it in
 the same way. Pictures decoded whole are not mentioned. An RTCP APP message (RFC 3550 section 6.7)
-named `GRAC` holds, for each picture: its number modulo 2**16 (2 bytes), its packets (1 byte), 0
-(1 byte), and a bit for each packet, the first in the highest bit, filled up to 4 bytes.
+named `GRAC` holds, for each picture: its number modulo 2**16 (2 bytes), its packets (1 byte; 0: it
+was skipped, since nothing of it came), 0 (1 byte), and a bit for each packet, the first in the
+highest bit, filled up to 4 bytes.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ _WORD_BYTES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A picture that was decoded with some of its packets, or skipped (with none).
+    """A picture that was decoded with some of its packets, or skipped.
 
     Attributes:
         frame: its number; modulo 2**16 where it came over the wire.
-        arrived: which packets were decoded; 1..255 of them.
+        arrived: which packets were decoded, up to 255 of them; empty: it was skipped, of which
+            nobody knows how many packets it had.
     """
 
     frame: int
@@ -67,7 +69,7 @@ def parse_damages(message: ApplicationDefined) -> list[Damage]:
         frame, packets = _PICTURE.unpack_from(data, at)
         at += _PICTURE.size
         size = _size(packets)
-        if not packets or at + size > len(data):
+        if at + size > len(data):
             raise RemoteProtocolError(f"a loss report of a picture of {packets} packets breaks off")
         bits = int.from_bytes(data[at : at + size], "big")
         top = 8 * size - 1

@@ -9,12 +9,17 @@ from hypothesis import strategies as st
 
 from testbed.codec.units import split_units
 from testbed.protocol.congestion import FixedRate
-from testbed.protocol.endpoint import Datagram, Event
-from testbed.protocol.rtcp import GenericNack, parse_rtcp
+from testbed.protocol.endpoint import Datagram, Event, SourceFrame
+from testbed.protocol.rtcp import GenericNack, pack_rtcp, parse_rtcp
 from testbed.protocol.rtp import is_rtcp, pack_rtp, parse_rtp
 from testbed.transports.base import FrameAbandoned, FrameDecoded
 from testbed.transports.grace.sender import GraceSender
-from testbed.transports.grace.wire import MEDIA_PAYLOAD_TYPE, RTX_PAYLOAD_TYPE
+from testbed.transports.grace.wire import (
+    MEDIA_PAYLOAD_TYPE,
+    RTX_PAYLOAD_TYPE,
+    Damage,
+    pack_damages,
+)
 from tests.transports.grace.fakepictures import FakePictures, pair
 from tests.transports.morphe.fakegops import MS, drive
 
@@ -148,10 +153,89 @@ def test_a_picture_that_never_comes_is_skipped_at_its_deadline_and_reported() ->
     sender, receiver = pair(encoder)
     events, _ = drive(sender, receiver, count=30, lose=lambda d: d.frame == 9)
     assert abandoned(events) == {9: "nothing-arrived"}
-    assert (9, (False,) * 4) in encoder.reports
+    assert (9, ()) in encoder.reports
     after = [event for event in decoded(events) if event.index > 9]
     assert [event.index for event in after] == list(range(10, 30))
     assert after[0].decodable_ns <= (300 + 400) * MS
+
+
+@pytest.mark.parametrize("retransmission", [False, True])
+def test_each_of_a_run_of_skipped_pictures_is_reported(retransmission: bool) -> None:
+    encoder = FakePictures(4)
+    sender, receiver = pair(encoder, retransmission=retransmission)
+    events, _ = drive(sender, receiver, count=60, lose=lambda d: d.frame in (19, 20, 21))
+    assert list(abandoned(events)) == [19, 20, 21]
+    assert encoder.reports == [(19, ()), (20, ()), (21, ())]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6, 9])
+def test_each_lost_packet_is_sent_again_once(count: int) -> None:
+    sender, receiver = pair(FakePictures(4))
+    events, sent = drive(
+        sender, receiver, count=80, lose=lambda d: d.kind == "media" and 30 <= d.frame < 30 + count
+    )
+    assert sum(d.kind == "retransmission" for d in sent) == 4 * count
+    assert {event.outcome for event in decoded(events)} == {"rendered"}
+    assert len(decoded(events)) == 80
+
+
+def test_after_an_outage_only_what_can_still_be_shown_is_asked_for() -> None:
+    encoder = FakePictures(4)
+    sender, receiver = pair(encoder)
+    events, sent = drive(
+        sender, receiver, count=90, lose=lambda d: d.kind == "media" and 30 <= d.frame < 48
+    )
+    again = {d.frame for d in sent if d.kind == "retransmission"}
+    assert min(again) >= 36
+    assert sum(d.kind == "retransmission" for d in sent) <= 4 * 12
+    gone = list(abandoned(events))
+    assert gone == list(range(30, 30 + len(gone)))
+    assert encoder.reports == [(index, ()) for index in gone]
+
+
+def test_pictures_that_come_too_late_are_decoded_whole() -> None:
+    encoder = FakePictures(4)
+    sender, receiver = pair(encoder)
+    # All that was sent in 0.7 s comes at once, the first of it too late.
+    events, _ = drive(
+        sender, receiver, count=60, late=lambda d: max(0, 41 - d.frame) * 33 * MS
+        if d.frame >= 20 else 0,
+    )  # fmt: skip
+    outcomes = {event.index: event.outcome for event in decoded(events)}
+    assert outcomes[20] == "late"
+    assert outcomes[40] == "rendered"
+    assert len(outcomes) == 60
+    assert receiver.facts()["pictures"]["damaged"] == 0
+    assert encoder.reports == []
+
+
+def test_an_outage_longer_than_the_window_ends() -> None:
+    encoder = FakePictures(2)
+    sender, receiver = pair(encoder, kbps=100.0)
+    events, _ = drive(sender, receiver, count=660, lose=lambda d: 60 <= d.frame < 600)
+    after = [event.index for event in decoded(events) if event.index >= 600]
+    assert after == list(range(600, 660))
+    # What was missed is more than the encoder can go back: it begins anew.
+    assert any(units[0][3] == 0 for units in encoder.pictures[600:])
+
+
+@pytest.mark.parametrize("seed", [0, 2, 5])
+def test_a_large_first_picture_arrives_under_heavy_loss(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    sender, receiver = pair(FakePictures(15), kbps=1500.0)
+    events, _ = drive(sender, receiver, count=120, lose=lambda _: bool(generator.random() < 0.5))
+    assert len(decoded(events)) > 80
+
+
+def test_an_intra_picture_of_which_nothing_came_is_followed_by_another_one() -> None:
+    encoder = FakePictures(4)
+    sender, _ = pair(encoder)
+    for index in range(3):
+        sender.push_frame(SourceFrame(index), now_ns=index * 33 * MS)
+    sender.receive_datagram(pack_rtcp([pack_damages(1, [Damage(0, ())])]), now_ns=90 * MS)
+    sender.push_frame(SourceFrame(3), now_ns=99 * MS)
+    assert [units[0][3] == 0 for units in encoder.pictures] == [True, False, False, True]
+    assert encoder.reports == []
 
 
 def test_without_retransmission_a_lost_picture_is_skipped_at_once() -> None:
