@@ -159,7 +159,7 @@ def test_what_the_decoder_gets_is_what_the_encoder_made(code: str) -> None:
         ({"fec": "xor"}, "fec: must be one of none, rs-frame, rs-window, streaming"),
         ({"fec_share": -1}, r"fec_share: must be in 0..4 \(got -1\)"),
         ({"fec_window_frames": 9}, r"fec_window_frames: must be in 1..8"),
-        ({"fec_window_frames": 1.5}, "fec_window_frames: must be whole"),
+        ({"fec_window_frames": 1.5}, "fec_window_frames: must be a whole number"),
         ({"arq": "twice"}, "arq: must be one of nack, hybrid, none"),
         ({"arq": "hybrid", "retransmission": False}, "hybrid needs retransmission: true"),
         ({"count_repairs": 1}, "count_repairs: must be true or false"),
