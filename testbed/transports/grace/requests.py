@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from testbed.protocol.nack import OVERDUE_DENOMINATOR, OVERDUE_NUMERATOR
 from testbed.protocol.rtt import RttEstimator
 from testbed.transports.grace.pictures import NEVER
 
-#: A repair is overdue after 9/8 of the round trip (kTimeThreshold, RFC 9002 section 6.1.2).
-OVERDUE_NUMERATOR: Final = 9
-OVERDUE_DENOMINATOR: Final = 8
 #: An answer of more packets is paced: while they follow each other, those behind take their turns.
 SHORT_ANSWER: Final = 8
 #: Packets whose requests are remembered.
