@@ -249,12 +249,13 @@ def scan_runs(directory: Path) -> RunSet:
         except BrokenLogError as error:
             broken.append((listed, str(error)))
     newest = _newest(runs)
+    kept = {run.folder for run in newest}
     return RunSet(
         directory,
         tuple(sorted(newest, key=_order)),
         tuple(broken),
         tuple(failures),
-        tuple(run.folder for run in runs if run not in newest),
+        tuple(run.folder for run in runs if run.folder not in kept),
     )
 
 

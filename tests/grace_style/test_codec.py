@@ -69,8 +69,8 @@ def test_no_packet_is_longer_than_allowed(model: Model, wire_bytes: int) -> None
 
 
 def test_an_intra_picture_fits_into_its_pieces(model: Model) -> None:
-    encoder, _ = ends(model, EncoderConfig(most_bytes=200))
-    noise = np.random.default_rng(1).integers(0, 255, clip(1)[0].shape, np.uint8)
+    encoder = Encoder(model, width=352, height=288, config=EncoderConfig(most_bytes=200))
+    noise = np.random.default_rng(1).integers(0, 255, 352 * 288 * 3 // 2, np.uint8)
     coded = encoder.encode(noise, wire_bytes=10**6, header_bytes=40)
     assert 200 < len(coded.packets) <= 255
 
